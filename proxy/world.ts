@@ -1,0 +1,49 @@
+import { randomBytes } from 'node:crypto';
+import { Resolver } from 'node:dns/promises';
+import { lookup } from 'node:dns/promises';
+import { connect, type Socket } from 'node:net';
+
+/** What lies outside the program and must be replaceable in tests: clock, random, DNS and dial. Nothing else belongs here. */
+export interface World {
+  /** Wall clock, milliseconds since the epoch. */
+  now(): number;
+  /** Monotonic clock, milliseconds with fractions. */
+  monotonic(): number;
+  /** Cryptographically strong random bytes. */
+  random(bytes: number): Buffer;
+  /** Every IPv4 and IPv6 address of a DNS name. Rejects when there is none. IP literals never come here. */
+  resolve(host: string): Promise<readonly string[]>;
+  /** Opens a TCP connection to an address (never a name: only a checked address is dialled). */
+  dial(address: string, port: number): Socket;
+}
+
+/**
+ * The real world.
+ * @param dnsServers `dns.servers` of the config as `address:port`; empty means the operating system's resolver.
+ */
+export function realWorld(dnsServers: readonly string[]): World {
+  return {
+    now: Date.now,
+    monotonic: () => performance.now(),
+    random: (bytes) => randomBytes(bytes),
+    resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : resolveBySystem,
+    dial: (address, port) =>
+      connect({ host: address, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }),
+  };
+}
+
+async function resolveBySystem(host: string): Promise<readonly string[]> {
+  const found = await lookup(host, { all: true });
+  return found.map((entry) => entry.address);
+}
+
+function resolveAt(servers: readonly string[]): World['resolve'] {
+  const resolver = new Resolver({ timeout: 1000, tries: 2 });
+  resolver.setServers(servers);
+  return async (host) => {
+    const [v4, v6] = await Promise.allSettled([resolver.resolve4(host), resolver.resolve6(host)]);
+    const found = [...(v4.status === 'fulfilled' ? v4.value : []), ...(v6.status === 'fulfilled' ? v6.value : [])];
+    if (found.length === 0) throw v4.status === 'rejected' ? v4.reason : new Error(`no address for ${host}`);
+    return found;
+  };
+}
