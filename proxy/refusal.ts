@@ -170,6 +170,13 @@ export const refusalKinds = {
     'The TLS certificate of the tool is not valid',
     'Do not try other ways. Ask the owner of this sidecar to check the tool.',
   ),
+  credential_refused: kind(
+    502,
+    'forward',
+    'The tool does not accept the credential',
+    'Try once more; if that fails too, ask the owner of this sidecar to check the tool and its token service.',
+    true,
+  ),
   internal_fault: kind(500, 'forward', 'The sidecar failed', 'The call was not let through. Report the event id.'),
 } as const satisfies Record<string, RefusalKind>;
 

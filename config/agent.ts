@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { line, lineOrNothing } from './text.ts';
+
+/** Who stands beside this sidecar. Rules read it as `agent` and `environment`. */
+export const agentTable = z
+  .strictObject({
+    name: line.meta({
+      description: 'Name of the agent beside this sidecar, as it stands in events and rules.',
+      examples: ['invoice-bot'],
+    }),
+    owner: lineOrNothing.prefault('').meta({
+      description: 'Person or team that answers for the agent.',
+      examples: ['payments@example.org'],
+    }),
+    purpose: lineOrNothing.prefault('').meta({
+      description: 'What the agent is for; the purpose of a task that names none.',
+      examples: ['reconcile invoices'],
+    }),
+    environment: lineOrNothing.prefault('').meta({
+      description: 'Where it runs; rules read it as `environment`.',
+      examples: ['production'],
+    }),
+    uid: z
+      .int()
+      .min(0)
+      .max(4_294_967_294)
+      .optional()
+      .meta({
+        description: 'User id of the agent process, if it differs from the one of the sidecar.',
+        examples: [1000],
+      }),
+  })
+  .readonly()
+  .meta({
+    title: 'agent',
+    description: 'The agent that this sidecar stands beside.',
+    examples: [
+      {
+        name: 'invoice-bot',
+        owner: 'payments@example.org',
+        purpose: 'reconcile invoices',
+        environment: 'production',
+        uid: 1000,
+      },
+    ],
+  });
+
+export type AgentSettings = z.output<typeof agentTable>;

@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { listenAddress } from './addresses.ts';
+
+/** Where the sidecar listens. */
+export const listenTable = z
+  .strictObject({
+    outbound: listenAddress.prefault('127.0.0.1:15001').meta({
+      description: 'The way out: forward proxy and mounts (`/tools/NAME/…`). Whoever reaches it can call as the agent.',
+      examples: ['127.0.0.1:15001'],
+    }),
+    metrics: listenAddress.prefault('127.0.0.1:15020').meta({
+      description: 'Prometheus metrics at `/metrics`.',
+      examples: ['0.0.0.0:15020'],
+    }),
+    health: listenAddress.prefault('127.0.0.1:15021').meta({
+      description: 'Health at `/livez` and `/readyz`.',
+      examples: ['0.0.0.0:15021'],
+    }),
+  })
+  .readonly()
+  .prefault({})
+  .meta({
+    title: 'listen',
+    description:
+      'Where the sidecar listens: IP address and port. Port 0 takes a free one; the log line `ready` says which.',
+    examples: [{ outbound: '127.0.0.1:15001', metrics: '127.0.0.1:15020', health: '127.0.0.1:15021' }],
+  });
+
+export type ListenSettings = z.output<typeof listenTable>;

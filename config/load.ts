@@ -1,0 +1,90 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPath } from './config-errors.ts';
+import { readDocument, type SettingsDocument } from './document.ts';
+import { checkMeaning } from './semantics.ts';
+import { settingsSchema, type Settings } from './settings.ts';
+import { explainIssues, type Finding } from './shape-errors.ts';
+
+/** A good configuration, and what is needed to report later findings about it. */
+export interface LoadedSettings {
+  readonly settings: Settings;
+  /** See `configDigest`. */
+  readonly digest: string;
+  /** Where a setting stands in the text, such as `['rules', 0, 'when']`; of an absent one, where the nearest around it is named. */
+  readonly locate: (path: SettingPath) => Place;
+}
+
+/** Far above any real file; a guard for the parser. */
+const maxTextLength = 1024 * 1024;
+
+/** SHA-256, lower-case hex, of the text of a configuration: which one a process runs. */
+export function configDigest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/**
+ * Reads and checks a configuration.
+ * @param fileName only for messages.
+ * @throws ConfigErrors with everything that is wrong at once; nothing else.
+ */
+export function loadSettings(text: string, fileName: string): LoadedSettings {
+  if (text.length > maxTextLength) throw new ConfigErrors(fileName, [fileError('is larger than 1 MiB')]);
+  const document = readDocument(text);
+  const faults = document.faults.map((fault) => ({ ...fault, path: formatPath(fault.path) }));
+  // After a fault of syntax the rest would be guesses.
+  if (!document.readable)
+    throw new ConfigErrors(
+      fileName,
+      withoutRepeats(faults, (fault) => `${fault.line}:${fault.column}`),
+    );
+  if (document.value === undefined)
+    throw new ConfigErrors(fileName, [fileError('is empty; it needs at least `version` and `agent`')]);
+  const parsed = settingsSchema.safeParse(document.value);
+  const findings = [
+    ...(parsed.success ? [] : explainIssues(parsed.error.issues, document.value)),
+    ...checkMeaning(document.value),
+  ];
+  const errors = withoutRepeats(
+    [...faults, ...findings.map((finding) => place(finding, document))],
+    (error) => error.path,
+  );
+  if (!parsed.success || errors.length > 0) throw new ConfigErrors(fileName, errors);
+  return Object.freeze({ settings: parsed.data, digest: configDigest(text), locate: document.locate });
+}
+
+/** The same for a file. A file that cannot be read is a `ConfigErrors` too. */
+export function loadSettingsFile(path: string): LoadedSettings {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigErrors(path, [fileError(`cannot be read: ${reasonOf(error)}`)]);
+  }
+  return loadSettings(text, path);
+}
+
+function place(finding: Finding, document: SettingsDocument): ConfigError {
+  const { line, column } = finding.atKey === true ? document.locateKey(finding.path) : document.locate(finding.path);
+  return { line, column, path: formatPath(finding.path), message: finding.message };
+}
+
+/** One mistake gets one message: a parser that lost its way complains again at the same place, and a key that was refused is also missing. */
+function withoutRepeats(errors: readonly ConfigError[], keyOf: (error: ConfigError) => string): readonly ConfigError[] {
+  const seen = new Map<string, ConfigError>();
+  for (const error of errors) {
+    if (!seen.has(keyOf(error))) seen.set(keyOf(error), error);
+  }
+  return [...seen.values()];
+}
+
+function fileError(message: string): ConfigError {
+  return { line: 1, column: 1, path: '', message };
+}
+
+function reasonOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT') return 'there is no such file';
+  if (code === 'EISDIR') return 'it is a folder';
+  return code === 'EACCES' ? 'this user may not read it' : 'the system refuses';
+}

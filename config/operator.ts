@@ -1,0 +1,42 @@
+import { z } from 'zod';
+import { listenAddress } from './addresses.ts';
+import { path } from './text.ts';
+
+const tokenFile = (may: string, role: string) =>
+  path.optional().meta({
+    description: `File with the bearer token of role \`${role}\`, which may ${may}.`,
+    examples: [`/run/secrets/${role}`],
+  });
+
+/** Where people and orchestrators speak to the sidecar; never the agent. */
+export const operatorTable = z
+  .strictObject({
+    socket: path.optional().meta({
+      description: 'Unix socket of the API; whoever can open it has every role.',
+      examples: ['/run/waybill/operator.sock'],
+      'x-default': '`<run>/operator.sock`',
+    }),
+    listen: listenAddress.prefault('127.0.0.1:15000').meta({
+      description: 'Address of the API over HTTP; used only if `tokens` names a file.',
+      examples: ['127.0.0.1:15000'],
+    }),
+    tokens: z
+      .strictObject({
+        reader: tokenFile('read', 'reader'),
+        orchestrator: tokenFile('open and end tasks', 'orchestrator'),
+        approver: tokenFile('approve', 'approver'),
+        operator: tokenFile('do everything', 'operator'),
+      })
+      .readonly()
+      .prefault({})
+      .meta({ description: 'Files with bearer tokens, one for each role.' }),
+  })
+  .readonly()
+  .prefault({})
+  .meta({
+    title: 'operator',
+    description: 'The operator’s API, which opens tasks, revokes and shows what happens. The agent cannot reach it.',
+    examples: [{ listen: '127.0.0.1:15000', tokens: { orchestrator: '/run/secrets/orchestrator' } }],
+  });
+
+export type OperatorSettings = z.output<typeof operatorTable>;

@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { path } from './text.ts';
+
+/** Where events are written. */
+export const recordTable = z
+  .strictObject({
+    file: path.optional().meta({
+      description:
+        'File of events, one JSON object a line. Without it, `stdout: true` alone makes standard output the record.',
+      examples: ['/var/lib/waybill/events.jsonl'],
+      'x-default': '`<state>/events.jsonl` unless `stdout` is true',
+    }),
+    stdout: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description: 'Writes events to standard output: beside a file as a copy, alone as the record.',
+        examples: [true],
+      }),
+  })
+  .readonly()
+  .prefault({})
+  .meta({
+    title: 'record',
+    description: 'Where events are written. A call that cannot be recorded is refused.',
+    examples: [{ file: '/var/lib/waybill/events.jsonl', stdout: true }],
+  });
+
+export type RecordSettings = z.output<typeof recordTable>;

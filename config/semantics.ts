@@ -1,0 +1,22 @@
+import { checkFiles, checkListeners } from './place-checks.ts';
+import { checkServices, checkTrust } from './service-checks.ts';
+import type { Finding } from './shape-errors.ts';
+import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
+import { checkTools } from './tool-checks.ts';
+import { Written } from './written.ts';
+
+const checks: readonly ((written: Written) => readonly Finding[])[] = [
+  checkServices,
+  checkTrust,
+  checkTools,
+  checkPurposes,
+  checkStanding,
+  checkListeners,
+  checkFiles,
+];
+
+/** What is wrong between settings that are each good alone. Takes the plain value of the file, so that it never waits for good form. */
+export function checkMeaning(value: unknown): readonly Finding[] {
+  const written = new Written(value);
+  return checks.flatMap((check) => check(written));
+}

@@ -1,0 +1,59 @@
+import type { Finding } from './shape-errors.ts';
+import type { Written } from './written.ts';
+
+const noIdentity = 'needs a workload identity, but `identity` is `none`; set `identity.workload_api`';
+
+/** Whether the configuration names no source of a workload identity. */
+function isWithoutIdentity(written: Written): boolean {
+  return !written.has(['identity']) || written.text(['identity']) === 'none';
+}
+
+/** Token services: what their way of authentication needs. */
+export function checkServices(written: Written): readonly Finding[] {
+  return written.names(['token_services']).flatMap((name) => checkService(written, name));
+}
+
+function checkService(written: Written, name: string): readonly Finding[] {
+  const at = (key: string) => ['token_services', name, key];
+  const findings: Finding[] = [];
+  const clientAuth = written.text(at('client_auth'));
+  if (clientAuth === 'spiffe_jwt' && isWithoutIdentity(written)) {
+    findings.push({ path: at('client_auth'), message: `spiffe_jwt ${noIdentity}, or use client_secret_basic` });
+  }
+  if (written.text(at('actor')) === 'jwt-svid' && isWithoutIdentity(written)) {
+    findings.push({ path: at('actor'), message: `jwt-svid ${noIdentity}, or set \`actor: none\`` });
+  }
+  if (clientAuth === 'client_secret_basic' || clientAuth === 'client_secret_post') {
+    if (!written.has(at('client_id'))) {
+      findings.push({ path: at('client_id'), message: `is missing: ${clientAuth} needs the client id` });
+    }
+    if (!written.has(at('client_secret_file'))) {
+      findings.push({
+        path: at('client_secret_file'),
+        message: `is missing: ${clientAuth} needs a file that holds the client secret`,
+      });
+    }
+  }
+  return findings;
+}
+
+/** Trust: domains whose keys nobody could deliver, and an issuer that is listed twice. */
+export function checkTrust(written: Written): readonly Finding[] {
+  const findings: Finding[] = [];
+  for (const domain of written.names(['trust', 'domains'])) {
+    const path = ['trust', 'domains', domain];
+    if (written.text(path) === 'workload_api' && isWithoutIdentity(written)) {
+      findings.push({ path, message: `workload_api ${noIdentity}` });
+    }
+  }
+  const seen = new Set<string>();
+  for (let index = 0; index < written.count(['trust', 'issuers']); index++) {
+    const path = ['trust', 'issuers', index, 'issuer'];
+    const issuer = written.text(path);
+    if (issuer === undefined) continue;
+    if (seen.has(issuer))
+      findings.push({ path, message: 'is listed above already; put all its audiences into one entry' });
+    seen.add(issuer);
+  }
+  return findings;
+}

@@ -1,0 +1,129 @@
+import type { z } from 'zod';
+import type { SettingPath } from './config-errors.ts';
+import { isLaterKey, isLaterValue } from './later.ts';
+import { suggest } from './nearness.ts';
+import { describeType, findNodes, knownKeys } from './schema-tree.ts';
+import { valueAt } from './written.ts';
+
+/** What is wrong with one setting, before its place in the text is known. */
+export interface Finding {
+  readonly path: SettingPath;
+  readonly message: string;
+  /** Set where the key and not the value is wrong. */
+  readonly atKey?: true;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Puts the findings of the parser into words for a person who sees this file for the first time. */
+export function explainIssues(issues: readonly Issue[], written: unknown): readonly Finding[] {
+  return issues.flatMap((issue) => explain(issue, [], written));
+}
+
+function explain(issue: Issue, before: SettingPath, written: unknown): readonly Finding[] {
+  const path = [...before, ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))];
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: [...path, key], message: explainKey(path, key), atKey: true }));
+  }
+  if (issue.code === 'invalid_key')
+    return [
+      { path, message: `not a good name: ${issue.issues.map((inner) => inner.message).join('; ')}`, atKey: true },
+    ];
+  const value = valueAt(written, path);
+  if (value === undefined) return [{ path, message: explainMissing(path) }];
+  if (value === null) return [{ path, message: 'has no value; fill it in or remove the key' }];
+  if (issue.code === 'invalid_union') {
+    const branch = chooseBranch(issue.errors, value);
+    if (branch !== undefined) return branch.flatMap((inner) => explain(inner, path, written));
+  }
+  return [{ path, message: explainValue(issue, path, value) }];
+}
+
+/** Of a setting that can be written in several ways, the way that was tried: the one whose outer form fits. */
+function chooseBranch(branches: readonly (readonly Issue[])[], value: unknown): readonly Issue[] | undefined {
+  if (typeof value !== 'object') {
+    // Text that was tried as text, and is merely a wrong one.
+    const tried = branches.filter((issues) =>
+      issues.every((issue) => issue.code !== 'invalid_type' && issue.code !== 'invalid_value'),
+    );
+    return tried.length === 1 ? tried[0] : undefined;
+  }
+  const tried = branches.filter((issues) => issues.some((issue) => issue.path.length > 0 || !isWrongForm(issue)));
+  return tried.length === 1 ? tried[0] : undefined;
+}
+
+function isWrongForm(issue: Issue): boolean {
+  return issue.code === 'invalid_type' || issue.code === 'invalid_value';
+}
+
+function explainKey(path: SettingPath, key: string): string {
+  const own = [...path, key];
+  if (isLaterKey(own)) return 'not available in this version of Waybill; remove the key';
+  if (path[0] === 'token_services' && ['client_secret', 'secret', 'clientSecret'].includes(key)) {
+    return 'secrets must not stand in the configuration: put it into a file and name the file in `client_secret_file`';
+  }
+  if (key === 'unsafe_plaintext') return 'unknown key; it is written `plaintext: unsafe`';
+  const known = knownKeys(path);
+  const inner = known.filter((child) => knownKeys([...path, child]).includes(key)).map((child) => `${child}.${key}`);
+  return `unknown key${inner[0] === undefined ? suggest(key, known) : `; did you mean \`${inner[0]}\`?`}`;
+}
+
+function explainMissing(path: SettingPath): string {
+  const node = findNodes(path).find((candidate) => candidate.description !== undefined);
+  return node?.description === undefined ? 'is missing' : `is missing. ${node.description}`;
+}
+
+function explainValue(issue: Issue, path: SettingPath, value: unknown): string {
+  switch (issue.code) {
+    case 'invalid_value':
+    case 'invalid_union':
+      return explainChoice(path, value);
+    case 'invalid_type':
+      return explainForm(issue.expected, path, value);
+    case 'too_small':
+      return issue.origin === 'string' ? 'must not be empty' : `must ${count(issue.origin, 'at least', issue.minimum)}`;
+    case 'too_big':
+      return `must ${count(issue.origin, 'at most', issue.maximum)}`;
+    default:
+      return issue.message;
+  }
+}
+
+function count(origin: string, bound: string, limit: number | bigint): string {
+  if (origin === 'string') return `have ${bound} ${limit} characters`;
+  return origin === 'array' ? `have ${bound} ${limit} ${limit === 1 ? 'entry' : 'entries'}` : `be ${bound} ${limit}`;
+}
+
+function explainChoice(path: SettingPath, value: unknown): string {
+  if (isLaterValue(path, value)) return `\`${String(value)}\` is not available in this version of Waybill`;
+  const nodes = findNodes(path);
+  const choices = nodes.flatMap((node) => node.enum ?? (node.const === undefined ? [] : [node.const]));
+  const expected = `must be ${nodes[0] === undefined ? 'another value' : oneOf(describeType(nodes[0]))}`;
+  if (choices.includes(Number(value)) && typeof value === 'string') return `${expected}, without quotes`;
+  return typeof value === 'string' ? expected + suggest(value, choices.map(String)) : expected;
+}
+
+const oneOf = (choices: string): string =>
+  choices.includes(', ') && !choices.includes(' or ') ? `one of ${choices}` : choices;
+
+function explainForm(expected: string, path: SettingPath, value: unknown): string {
+  const words = findNodes(path).map(describeType)[0] ?? expected;
+  switch (expected) {
+    case 'string':
+      if (words.includes('duration')) return 'must be a duration with a unit, such as 5m';
+      return typeof value === 'object' ? `must be ${words}, and is ${formOf(value)}` : 'must be text; put it in quotes';
+    case 'array':
+      return `must be a list, such as [a, b], and is ${formOf(value)}`;
+    case 'object':
+    case 'record':
+      return `must be a mapping (\`key: value\`), and is ${formOf(value)}`;
+    default:
+      return `must be ${words}, and is ${formOf(value)}`;
+  }
+}
+
+function formOf(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a mapping';
+  return typeof value === 'string' ? 'text' : `a ${typeof value}`;
+}

@@ -1,0 +1,63 @@
+import { suggest } from './nearness.ts';
+import type { Finding } from './shape-errors.ts';
+import type { Written } from './written.ts';
+
+/** Rules are named in answers, events and metrics, so a name must mean one rule. */
+export function checkRules(written: Written): readonly Finding[] {
+  const findings: Finding[] = [];
+  const seen = new Set<string>();
+  for (let index = 0; index < written.count(['rules']); index++) {
+    const path = ['rules', index, 'name'];
+    const name = written.text(path);
+    if (name === undefined) continue;
+    if (seen.has(name))
+      findings.push({ path, message: 'a rule of this name stands above already; every rule needs a name of its own' });
+    seen.add(name);
+  }
+  return findings;
+}
+
+/** Purposes name tools that exist. */
+export function checkPurposes(written: Written): readonly Finding[] {
+  return written.names(['purposes']).flatMap((name) => checkToolNames(written, ['purposes', name, 'tools']));
+}
+
+/** The standing task has no user: its tools must take that, and its purpose must admit them. */
+export function checkStanding(written: Written): readonly Finding[] {
+  const tools = ['tasks', 'standing', 'tools'];
+  const findings = [...checkToolNames(written, tools)];
+  const purpose = written.text(['tasks', 'standing', 'purpose']);
+  const purposes = written.names(['purposes']);
+  if (purpose !== undefined && purposes.length > 0 && !purposes.includes(purpose)) {
+    findings.push({
+      path: ['tasks', 'standing', 'purpose'],
+      message: `is not one of \`purposes\`${suggest(purpose, purposes)}`,
+    });
+  }
+  for (const [path, name] of written.texts(tools)) {
+    if (!written.has(['tools', name, 'token'])) continue;
+    const onBehalfOf = written.text(['tools', name, 'on_behalf_of']) ?? 'user';
+    if (onBehalfOf === 'user' || onBehalfOf === 'workload') {
+      findings.push({
+        path,
+        message: `tool \`${name}\` is \`on_behalf_of: ${onBehalfOf}\`; the standing task needs \`agent\` or \`any\``,
+      });
+    }
+    if (purpose !== undefined && purposes.includes(purpose) && !admits(written, purpose, name)) {
+      findings.push({ path, message: `the purpose of the standing task does not admit tool \`${name}\`` });
+    }
+  }
+  return findings;
+}
+
+function admits(written: Written, purpose: string, tool: string): boolean {
+  return written.texts(['purposes', purpose, 'tools']).some(([, name]) => name === tool);
+}
+
+function checkToolNames(written: Written, path: readonly string[]): readonly Finding[] {
+  const tools = written.names(['tools']);
+  return written
+    .texts(path)
+    .filter(([, name]) => !tools.includes(name))
+    .map(([at, name]) => ({ path: at, message: `no tool of this name is in \`tools\`${suggest(name, tools)}` }));
+}

@@ -1,0 +1,71 @@
+import { z } from 'zod';
+import { duration } from './durations.ts';
+import { identifier, line } from './text.ts';
+
+const standing = z.union([
+  z.literal('off'),
+  z
+    .strictObject({
+      purpose: line.meta({
+        description: 'Purpose of the standing task.',
+        examples: ['keep the catalogue fresh'],
+      }),
+      tools: z
+        .array(identifier)
+        .min(1)
+        .max(1000)
+        .readonly()
+        .meta({
+          description: 'Tools it may use; each must be `on_behalf_of: agent` or `any`, or have no `token`.',
+          examples: [['catalogue']],
+        }),
+    })
+    .readonly(),
+]);
+
+/** How long tasks live, and whether the agent may act for itself. */
+export const tasksTable = z
+  .strictObject({
+    mode: z
+      .enum(['request', 'detached'])
+      .prefault('request')
+      .meta({
+        description:
+          'Whether a task that a request opened ends with that request (`request`) or lives on (`detached`). Tasks opened through the operator’s API are always detached.',
+        examples: ['request'],
+      }),
+    linger: duration({ min: '0s', max: '5m' })
+      .prefault('2s')
+      .meta({
+        description: 'How long after the end of its request a task may still be used.',
+        examples: ['2s'],
+      }),
+    deadline: duration({ min: '1s', max: '24h' })
+      .prefault('15m')
+      .meta({
+        description: 'Longest life of a task; who opens one may ask for less.',
+        examples: ['15m'],
+      }),
+    standing: standing.prefault('off').meta({
+      description: 'The task in which the agent acts for itself, without a user; `off`: there is none.',
+      examples: ['off', { purpose: 'keep the catalogue fresh', tools: ['catalogue'] }],
+    }),
+    max_open: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .prefault(10_000)
+      .meta({
+        description: 'How many tasks may be open at once; more are refused.',
+        examples: [1000],
+      }),
+  })
+  .readonly()
+  .prefault({})
+  .meta({
+    title: 'tasks',
+    description: 'How long tasks live, and whether the agent may act for itself.',
+    examples: [{ mode: 'request', linger: '2s', deadline: '15m', standing: 'off' }],
+  });
+
+export type TasksSettings = z.output<typeof tasksTable>;

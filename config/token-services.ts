@@ -1,0 +1,162 @@
+import { z } from 'zod';
+import { duration } from './durations.ts';
+import { asMap, identifier, line, path, type Named } from './text.ts';
+import { endpointUrl, issuerUrl } from './urls.ts';
+
+const endpoints = z
+  .strictObject({
+    token: endpointUrl.optional().meta({
+      description: 'Token endpoint (RFC 6749, 3.2).',
+      examples: ['https://sso.example.org/token'],
+    }),
+    revocation: endpointUrl.optional().meta({
+      description: 'Revocation endpoint (RFC 7009).',
+      examples: ['https://sso.example.org/revoke'],
+    }),
+    introspection: endpointUrl.optional().meta({
+      description: 'Introspection endpoint (RFC 7662).',
+      examples: ['https://sso.example.org/introspect'],
+    }),
+    jwks: endpointUrl.optional().meta({
+      description: 'Key set that signs its tokens.',
+      examples: ['https://sso.example.org/keys'],
+    }),
+  })
+  .readonly();
+
+const expectation = z
+  .strictObject({
+    sub: z
+      .enum(['same', 'any'])
+      .prefault('same')
+      .meta({
+        description: 'Subject of an issued token: `same` as in the subject token, or `any`.',
+        examples: ['same'],
+      }),
+    act: z
+      .enum(['self', 'none', 'any'])
+      .optional()
+      .meta({
+        description: 'Actor of an issued token: `self` (this workload), `none` (no `act` claim) or `any`.',
+        examples: ['self'],
+        'x-default': '`self` with an actor, else `any`',
+      }),
+    typ: z
+      .array(line)
+      .min(1)
+      .max(8)
+      .readonly()
+      .optional()
+      .meta({
+        description: 'Values of the JWT header `typ` that an issued token may have.',
+        examples: [['at+jwt']],
+        'x-default': '`[at+jwt]`; profile keycloak `[at+jwt, JWT]`',
+      }),
+  })
+  .readonly();
+
+const written = z.strictObject({
+  issuer: issuerUrl.meta({
+    description: 'Issuer of the service, exactly as in its metadata and tokens.',
+    examples: ['https://sso.example.org/realms/corp'],
+  }),
+  profile: z
+    .enum(['rfc8693', 'keycloak'])
+    .prefault('rfc8693')
+    .meta({
+      description: 'How the service differs from the standard; it sets the defaults of `bound_subject` and `expect`.',
+      examples: ['keycloak'],
+    }),
+  client_auth: z.enum(['spiffe_jwt', 'client_secret_basic', 'client_secret_post']).meta({
+    description: 'How the sidecar authenticates: with its JWT-SVID, or with a client secret.',
+    examples: ['spiffe_jwt'],
+  }),
+  client_id: line.optional().meta({
+    description: 'Client id at the service; needed with a client secret.',
+    examples: ['invoice-bot'],
+    'x-default': 'the SPIFFE ID',
+  }),
+  client_secret_file: path.optional().meta({
+    description: 'File that holds the client secret; secrets never stand in this configuration.',
+    examples: ['/run/secrets/corp-client'],
+  }),
+  endpoints: endpoints.prefault({}).meta({
+    description: 'Endpoints, where discovery is absent or where they are outside the origin of the issuer.',
+  }),
+  actor: z
+    .enum(['jwt-svid', 'client_credentials', 'none'])
+    .prefault('none')
+    .meta({
+      description: 'What is sent as `actor_token` (RFC 8693, 2.1).',
+      examples: ['jwt-svid'],
+    }),
+  bound_subject: z
+    .enum(['accept', 'refuse'])
+    .optional()
+    .meta({
+      description: 'Whether the service takes a subject token that is bound to the key of another client.',
+      examples: ['refuse'],
+      'x-default': '`accept`; profile keycloak `refuse`',
+    }),
+  verify: z
+    .enum(['jwt', 'introspect'])
+    .prefault('jwt')
+    .meta({
+      description: 'How an issued token is checked: as a signed JWT, or by asking the service (RFC 7662).',
+      examples: ['jwt'],
+    }),
+  expect: expectation
+    .prefault({})
+    .meta({ description: 'What an issued token must look like, else it is refused and revoked.' }),
+  max_lifetime: duration({ min: '1s', max: '24h' })
+    .prefault('1h')
+    .meta({
+      description: 'A token that lives longer is refused.',
+      examples: ['1h'],
+    }),
+  timeout: duration({ min: '50ms', max: '30s' })
+    .prefault('2s')
+    .meta({
+      description: 'Longest wait for an answer of the service.',
+      examples: ['2s'],
+    }),
+});
+
+/** Fills in what the profile and the actor decide, so that rooms read one settled value. */
+const tokenService = written.transform((service) => {
+  const keycloak = service.profile === 'keycloak';
+  return Object.freeze({
+    ...service,
+    bound_subject: service.bound_subject ?? (keycloak ? 'refuse' : 'accept'),
+    expect: Object.freeze({
+      sub: service.expect.sub,
+      act: service.expect.act ?? (service.actor === 'none' ? 'any' : 'self'),
+      typ: service.expect.typ ?? (keycloak ? ['at+jwt', 'JWT'] : ['at+jwt']),
+    }),
+  });
+});
+
+/** The services that issue downstream tokens, by name. */
+export const tokenServicesTable = z
+  .record(identifier, tokenService)
+  .prefault({})
+  .transform(asMap)
+  .meta({
+    title: 'token_services',
+    description: 'The services that issue tokens for tools, by name.',
+    examples: [
+      {
+        corp: {
+          issuer: 'https://sso.example.org/realms/corp',
+          profile: 'keycloak',
+          client_auth: 'spiffe_jwt',
+          actor: 'none',
+          verify: 'jwt',
+          expect: { sub: 'same', act: 'none', typ: ['at+jwt'] },
+          max_lifetime: '1h',
+        },
+      },
+    ],
+  });
+
+export type TokenServiceSettings = Readonly<Named<z.output<typeof tokenService>>>;

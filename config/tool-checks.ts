@@ -1,0 +1,63 @@
+import { suggest } from './nearness.ts';
+import type { Finding } from './shape-errors.ts';
+import type { Written } from './written.ts';
+
+/** Risks at which a stolen token would do harm that cannot be undone (DESIGN 7). */
+const graveRisks: ReadonlySet<string> = new Set(['deploy', 'payment', 'export']);
+
+/** Tools: what a credential needs so that it can go to one place only. */
+export function checkTools(written: Written): readonly Finding[] {
+  return written
+    .names(['tools'])
+    .filter((name) => written.has(['tools', name, 'token']))
+    .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]);
+}
+
+function checkToken(written: Written, name: string): readonly Finding[] {
+  const at = (...keys: string[]) => ['tools', name, ...keys];
+  const findings: Finding[] = [];
+  const services = written.names(['token_services']);
+  const from = written.text(at('token', 'from'));
+  if (from !== undefined && !services.includes(from)) {
+    findings.push({
+      path: at('token', 'from'),
+      message: `no token service of this name is in \`token_services\`${suggest(from, services)}`,
+    });
+  }
+  if (!written.has(at('token', 'audience')) && !written.has(at('token', 'resource'))) {
+    findings.push({
+      path: at('token'),
+      message: 'needs `audience` or `resource`: a token without would be good at other tools too',
+    });
+  }
+  if (written.text(at('match', 'host'))?.includes('*') === true) {
+    findings.push({
+      path: at('match', 'host'),
+      message: 'must be one exact host, since this tool has a `token`: a credential goes to one place only',
+    });
+  }
+  return findings;
+}
+
+function checkDanger(written: Written, name: string): readonly Finding[] {
+  const at = (...keys: string[]) => ['tools', name, ...keys];
+  const findings: Finding[] = [];
+  const proofless = !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
+  const risk = written.text(at('risk'));
+  if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
+    findings.push({
+      path: at('risk'),
+      message: `a tool of risk ${risk} needs \`token.proof: dpop\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,
+    });
+  }
+  if (written.text(at('token', 'nonce')) === 'required' && proofless) {
+    findings.push({ path: at('token', 'nonce'), message: 'has a meaning only with `proof: dpop`' });
+  }
+  if (written.text(at('on_behalf_of')) === 'agent' && written.text(at('token', 'grant')) === 'token_exchange') {
+    findings.push({
+      path: at('token', 'grant'),
+      message: 'the agent itself has no token to exchange; with `on_behalf_of: agent` the grant is client_credentials',
+    });
+  }
+  return findings;
+}

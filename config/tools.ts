@@ -1,0 +1,204 @@
+import { z } from 'zod';
+import { dialAddress } from './addresses.ts';
+import { duration } from './durations.ts';
+import { match } from './matches.ts';
+import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
+import { resourceUri } from './urls.ts';
+
+/** From harmless to grave. */
+export const risk = z.enum(['read', 'write', 'deploy', 'payment', 'export']);
+export type Risk = z.output<typeof risk>;
+
+const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
+  error:
+    'must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3); list several as [a, b]',
+});
+
+const token = z
+  .strictObject({
+    from: identifier.meta({
+      description: 'Name of the token service (a key of `token_services`) that issues the token.',
+      examples: ['corp'],
+    }),
+    audience: z
+      .union([line, z.array(line).min(1).max(16)])
+      .optional()
+      .transform((audience) => (audience === undefined ? [] : asList(audience)))
+      .meta({
+        description:
+          'Audience that is asked for and must be in the token, one or a list. This or `resource` is needed.',
+        examples: [['crm']],
+      }),
+    resource: resourceUri.optional().meta({
+      description: 'Resource that is asked for (RFC 8707): the absolute URI of the tool.',
+      examples: ['https://crm.example.org'],
+    }),
+    scopes: z
+      .array(scope)
+      .max(64)
+      .readonly()
+      .prefault([])
+      .meta({ description: 'Scopes that are asked for; a token with more is refused.', examples: [['crm.read']] }),
+    use_for: duration({ min: '1s', max: '1h' })
+      .prefault('5m')
+      .meta({
+        description: 'How long a token is used at most before a new one is asked for.',
+        examples: ['5m'],
+      }),
+    proof: z
+      .enum(['none', 'dpop'])
+      .prefault('none')
+      .meta({
+        description:
+          'Proof sent with every request: `dpop` binds the token to a key of the sidecar (RFC 9449), `none` is plain bearer.',
+        examples: ['dpop'],
+      }),
+    nonce: z
+      .literal('required')
+      .optional()
+      .meta({
+        description: 'Set if the tool demands DPoP nonces.',
+        examples: ['required'],
+      }),
+    grant: z
+      .enum(['token_exchange', 'client_credentials'])
+      .optional()
+      .meta({
+        description:
+          'How the token is asked for: `token_exchange` with the token of the subject, `client_credentials` as the agent itself.',
+        examples: ['client_credentials'],
+        'x-default': '`client_credentials` in the standing task, else `token_exchange`',
+      }),
+  })
+  .readonly();
+
+const addressKind = z.enum(['public', 'private', 'loopback']);
+
+const reserved =
+  /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie|proxy-.*|waybill-.*)$/;
+
+const handleHeader = z
+  .string()
+  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/, {
+    error: 'must be the name of a header, such as x-crm-key',
+    abort: true,
+  })
+  .refine((name) => !reserved.test(name.toLowerCase()), {
+    error: 'this header has a meaning of its own; take another one',
+  })
+  .transform((name) => name.toLowerCase());
+
+const tls = z
+  .strictObject({
+    ca: path.optional().meta({
+      description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
+      examples: ['/etc/ca.pem'],
+    }),
+  })
+  .readonly();
+
+/** One tool: which calls are its calls, the token for them, and what makes it dangerous. */
+export const tool = z
+  .strictObject({
+    match: match.meta({
+      description:
+        'Which calls are calls of this tool. Of several tools that match, it is the one with the more exact host, then a named port, then the longer path pattern, then the earlier line.',
+    }),
+    token: token.optional().meta({
+      description: 'The token that calls get; without it a call carries no credential and needs no task.',
+    }),
+    risk: risk.prefault('read').meta({
+      description: 'The worst that a call can do; deploy, payment and export need a proof, or `unsafe_bearer`.',
+      examples: ['write'],
+    }),
+    sensitivity: lineOrNothing.prefault('').meta({
+      description: 'Kind of the data, for rules: `tool.sensitivity`.',
+      examples: ['internal'],
+    }),
+    on_behalf_of: z
+      .enum(['user', 'workload', 'agent', 'any'])
+      .prefault('user')
+      .meta({
+        description: 'Whose tasks may use the tool; `agent` and `any` admit the standing task.',
+        examples: ['user'],
+      }),
+    addresses: z
+      .union([addressKind, z.array(addressKind).min(1).max(3)])
+      .prefault('public')
+      .transform(asList)
+      .meta({
+        description:
+          'Kinds of address the host may resolve to, one or a list; cloud metadata and link-local never. Not asked for a `dial`.',
+        examples: ['private', ['public', 'private']],
+      }),
+    dial: dialAddress.optional().meta({
+      description:
+        'IP address and port to connect to instead of asking DNS; name, TLS and token stay those of the tool.',
+      examples: ['127.0.0.1:8443'],
+    }),
+    tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    handle_header: handleHeader.optional().meta({
+      description: 'A further header in which an agent may send its handle to this tool; it is removed.',
+      examples: ['x-crm-key'],
+    }),
+    plaintext: z
+      .literal('unsafe')
+      .optional()
+      .meta({
+        description:
+          '`unsafe` sends credentials over plain http to hosts other than loopback, where anybody on the path can read them.',
+        examples: ['unsafe'],
+      }),
+    unsafe_bearer: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description:
+          'Allows a token without proof at a tool of risk deploy, payment or export: who steals it can use it there.',
+        examples: [true],
+      }),
+    unsafe_raw_paths: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description:
+          'Lets paths through that the tool could read otherwise than the rules do (`/a/../b`, `%2f`, `//`).',
+        examples: [true],
+      }),
+  })
+  .readonly();
+
+/** The tools, by name, in the order of the file. */
+export const toolsTable = z
+  .record(identifier, tool)
+  .prefault({})
+  .transform(asMap)
+  .meta({
+    title: 'tools',
+    description: 'The destinations that the agent may call, by name. What is not listed is refused.',
+    examples: [
+      {
+        crm: {
+          match: { host: 'crm.example.org', paths: ['/api/**'], methods: ['GET'] },
+          token: {
+            from: 'corp',
+            audience: ['crm'],
+            resource: 'https://crm.example.org',
+            scopes: ['crm.read'],
+            use_for: '5m',
+            proof: 'dpop',
+          },
+          risk: 'read',
+          sensitivity: 'internal',
+          on_behalf_of: 'user',
+          addresses: 'private',
+          dial: '127.0.0.1:8443',
+          tls: { ca: '/etc/ca.pem' },
+        },
+        docs: { match: { host: '*.docs.example.org', methods: ['GET'] } },
+      },
+    ],
+  });
+
+export type TokenSettings = z.output<typeof token>;
+export type ToolSettings = Readonly<Named<z.output<typeof tool>>>;

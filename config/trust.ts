@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { asList, line } from './text.ts';
+import { endpointUrl, issuerUrl } from './urls.ts';
+
+const trustDomain = z.string().regex(/^[a-z0-9._-]{1,255}$/, {
+  error: 'a trust domain has lower-case letters, digits, ".", "_" and "-" only, such as example.org',
+});
+
+/** One issuer whose tokens may open tasks. */
+const trustedIssuer = z
+  .strictObject({
+    issuer: issuerUrl.meta({
+      description: 'Issuer of subject tokens, exactly as it stands in their `iss`.',
+      examples: ['https://sso.example.org/realms/corp'],
+    }),
+    audience: z
+      .union([line, z.array(line).min(1).max(32)])
+      .optional()
+      .transform((audience) => (audience === undefined ? [] : asList(audience)))
+      .meta({
+        description:
+          'Audience, one or a list, of which a subject token must name at least one; without it no task can be opened with tokens of this issuer.',
+        examples: ['invoice-bot', ['invoice-bot', 'https://invoice-bot.example.org']],
+      }),
+    typ: z
+      .array(line)
+      .min(1)
+      .max(8)
+      .readonly()
+      .prefault(['at+jwt'])
+      .meta({
+        description:
+          'Values of the JWT header `typ` that are accepted; other kinds of token are refused (RFC 8725, 3.11).',
+        examples: [['at+jwt', 'JWT']],
+      }),
+    jwks_uri: endpointUrl.optional().meta({
+      description: 'Where its keys are; found by discovery if absent.',
+      examples: ['https://sso.example.org/realms/corp/keys'],
+    }),
+  })
+  .readonly();
+
+/** Whose statements are believed: SPIFFE trust domains and token issuers. */
+export const trustTable = z
+  .strictObject({
+    domains: z
+      .record(trustDomain, z.literal('workload_api'))
+      .prefault({})
+      .transform((domains): ReadonlyMap<string, 'workload_api'> => new Map(Object.entries(domains)))
+      .meta({
+        description: 'SPIFFE trust domains, each with where its keys come from (`workload_api`).',
+        examples: [{ 'example.org': 'workload_api' }],
+      }),
+    issuers: z
+      .array(trustedIssuer)
+      .max(64)
+      .readonly()
+      .prefault([])
+      .meta({ description: 'Issuers whose subject tokens may open tasks.' }),
+  })
+  .readonly()
+  .prefault({})
+  .meta({
+    title: 'trust',
+    description: 'Whose statements are believed: SPIFFE trust domains and issuers of subject tokens.',
+    examples: [
+      {
+        domains: { 'example.org': 'workload_api' },
+        issuers: [{ issuer: 'https://sso.example.org/realms/corp', audience: 'invoice-bot', typ: ['at+jwt'] }],
+      },
+    ],
+  });
+
+export type TrustedIssuerSettings = z.output<typeof trustedIssuer>;
+export type TrustSettings = z.output<typeof trustTable>;

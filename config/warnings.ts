@@ -1,0 +1,96 @@
+import { isLoopbackAddress, type IpPort } from './addresses.ts';
+import { overlap } from './overlaps.ts';
+import type { Settings } from './settings.ts';
+import type { ToolSettings } from './tools.ts';
+
+/** What is allowed and yet is likely a mistake: one sentence each, for `waybill validate`. */
+export function findWarnings(settings: Settings): readonly string[] {
+  return [
+    ...findOverlaps([...settings.tools.values()]),
+    ...findDeadEnds(settings),
+    ...findOpenListeners(settings),
+    ...findUnused(settings),
+  ];
+}
+
+function findOverlaps(tools: readonly ToolSettings[]): readonly string[] {
+  return tools.flatMap((tool, index) =>
+    tools
+      .slice(index + 1)
+      .filter((other) => overlap(tool.match, other.match))
+      .map(
+        (other) =>
+          `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer path pattern, then the earlier line.`,
+      ),
+  );
+}
+
+/** Tools and purposes that no call can use as things stand. */
+function findDeadEnds(settings: Settings): readonly string[] {
+  const warnings: string[] = [];
+  const { standing } = settings.tasks;
+  const tools = [...settings.tools.values()];
+  if (tools.length > 0 && !settings.rules.some((rule) => rule.effect === 'allow' && rule.mode === 'enforce')) {
+    warnings.push('rules: no rule allows anything, so every call will be denied.');
+  }
+  if (standing === 'off' && tools.some((tool) => tool.token !== undefined) && openersOf(settings).length === 0) {
+    warnings.push(
+      'trust.issuers: no issuer with an `audience` is listed, so no task can be opened with a subject token.',
+    );
+  }
+  for (const tool of tools) {
+    const admitted = standing !== 'off' && standing.tools.includes(tool.name);
+    if (tool.token !== undefined && tool.on_behalf_of === 'agent' && !admitted) {
+      warnings.push(`tools.${tool.name}: is \`on_behalf_of: agent\`, but \`tasks.standing\` does not list it.`);
+    }
+  }
+  for (const purpose of settings.purposes.values()) {
+    for (const name of purpose.tools) {
+      const risk = settings.tools.get(name)?.risk;
+      if (
+        risk !== undefined &&
+        purpose.risk !== undefined &&
+        riskOrder.indexOf(risk) > riskOrder.indexOf(purpose.risk)
+      ) {
+        warnings.push(
+          `purposes.${purpose.name}: lists tool ${name} of risk ${risk}, but admits ${purpose.risk} at most.`,
+        );
+      }
+    }
+  }
+  return warnings;
+}
+
+const riskOrder: readonly string[] = ['read', 'write', 'deploy', 'payment', 'export'];
+
+function openersOf(settings: Settings) {
+  return settings.trust.issuers.filter((issuer) => issuer.audience.length > 0);
+}
+
+/** Whoever reaches the way out, or the operator's side, from elsewhere gets what was meant for this pod. */
+function findOpenListeners(settings: Settings): readonly string[] {
+  const places: readonly (readonly [string, IpPort])[] = [
+    ['listen.outbound', settings.listen.outbound],
+    ['operator.listen', settings.operator.listen],
+  ];
+  return places
+    .filter(([, place]) => !isLoopbackAddress(place.address))
+    .map(([name, { address }]) => `${name}: ${address} is not loopback; other machines may reach it.`);
+}
+
+function findUnused(settings: Settings): readonly string[] {
+  const used = new Set([...settings.tools.values()].map((tool) => tool.token?.from));
+  const warnings: string[] = [];
+  for (const service of settings.token_services.values()) {
+    if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);
+    if (service.client_auth === 'spiffe_jwt' && service.client_secret_file !== undefined) {
+      warnings.push(
+        `token_services.${service.name}: \`client_secret_file\` is not used with \`client_auth: spiffe_jwt\`.`,
+      );
+    }
+  }
+  if (settings.purposes.size > 0 && settings.agent.purpose !== '' && !settings.purposes.has(settings.agent.purpose)) {
+    warnings.push('agent.purpose: is not one of `purposes`.');
+  }
+  return warnings;
+}

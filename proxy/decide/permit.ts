@@ -1,0 +1,158 @@
+import { Refusal } from '../refusal.ts';
+import type { Attributed } from '../identify/ladder.ts';
+import type { Tool } from '../intercept/tool-catalogue.ts';
+import type { Errand, Task } from '../tasks/task.ts';
+import type { CompiledRules, Decision, TaskFacts, TaskRules, ToolFacts, ToolRules } from './rules.ts';
+
+/** A call that the rules allow, with the decision that let it through. */
+class PermittedCall {
+  readonly #made = true;
+  readonly attributed: Attributed;
+  readonly decision: Decision;
+
+  constructor(attributed: Attributed, decision: Decision) {
+    this.attributed = attributed;
+    this.decision = decision;
+  }
+
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type ExitPermit = PermittedCall;
+
+/** A refusal that a rule gave: which one stands in the event. */
+export class RuleRefusal extends Refusal {
+  readonly decision: Decision;
+
+  constructor(code: 'denied_by_rule' | 'approval_required', detail: string, decision: Decision) {
+    super(code, detail);
+    this.decision = decision;
+  }
+}
+
+/** Port: hears every decision, for the metric of rules that only observe. */
+export interface DecisionObserver {
+  decided(decision: Decision): void;
+}
+
+/** The rules of one configuration, split per tool and task: what does not read the call is evaluated once (DESIGN 12). */
+export class Desk {
+  readonly #byTool: ReadonlyMap<string, ToolRules>;
+  readonly #byErrand = new WeakMap<Errand, TaskRules>();
+  readonly #withoutTask = new Map<string, TaskRules>();
+  readonly #observer: DecisionObserver;
+
+  constructor(rules: CompiledRules, tools: readonly Tool[], observer: DecisionObserver) {
+    this.#byTool = new Map(tools.map((tool) => [tool.name, rules.forTool(toolFacts(tool))]));
+    this.#observer = observer;
+  }
+
+  /**
+   * Decides a call: deny > require > allow > default deny. What the task and the tool themselves forbid is said first, since no rule
+   * can allow it.
+   */
+  decide(attributed: Attributed, nowMs: number): ExitPermit {
+    const { call, errand } = attributed;
+    if (errand !== undefined) checkErrand(errand, call.tool);
+    // TRACE answers with the request as the tool got it: our credential would be in it (W3).
+    if (call.tool.credentialed && /^TRAC[EK]$/i.test(call.method))
+      throw new Refusal('message_malformed', 'TRACE is not sent to tools with a credential.');
+    const rules = errand === undefined ? this.#rulesWithoutTask(call.tool.name) : this.#rulesOf(errand);
+    const { target } = call;
+    const decision = rules.decide(
+      { method: call.method, scheme: target.scheme, host: target.host, port: target.port, path: call.path },
+      nowMs,
+    );
+    this.#observer.decided(decision);
+    if (decision.effect === 'allow') return new PermittedCall(attributed, decision);
+    throw refusalOf(decision);
+  }
+
+  #rulesOf(errand: Errand): TaskRules {
+    let rules = this.#byErrand.get(errand);
+    if (rules === undefined) {
+      rules = this.#toolRules(errand.tool).forTask(taskFacts(errand.task));
+      this.#byErrand.set(errand, rules);
+    }
+    return rules;
+  }
+
+  #rulesWithoutTask(tool: string): TaskRules {
+    let rules = this.#withoutTask.get(tool);
+    if (rules === undefined) {
+      rules = this.#toolRules(tool).forTask(noTask);
+      this.#withoutTask.set(tool, rules);
+    }
+    return rules;
+  }
+
+  #toolRules(tool: string): ToolRules {
+    const rules = this.#byTool.get(tool);
+    if (rules === undefined) throw new Error('a call to a tool that has no rules');
+    return rules;
+  }
+}
+
+function checkErrand(errand: Errand, tool: Tool): void {
+  const { task } = errand;
+  if (!task.tools.has(tool.name)) throw new Refusal('tool_not_in_task', `The task may not use ${tool.name}.`);
+  const { on_behalf_of: onBehalfOf } = tool.settings;
+  if (task.subject.kind === 'agent' && tool.credentialed && onBehalfOf !== 'agent' && onBehalfOf !== 'any') {
+    throw new Refusal('subject_required');
+  }
+}
+
+function refusalOf(decision: Decision): Refusal {
+  if (decision.effect === 'require-approval') {
+    return new RuleRefusal(
+      'approval_required',
+      `Rule ${decision.rule} asks for an approval of this call, and nobody here can give one.`,
+      decision,
+    );
+  }
+  const detail =
+    decision.rule === 'default'
+      ? 'No rule allows this call, and what is not allowed is denied.'
+      : `Blocked by rule ${decision.rule}.`;
+  return new RuleRefusal('denied_by_rule', detail, decision);
+}
+
+/** How far the tool's credential is tied to its path (DESIGN 7). */
+export function bindingOf(tool: Tool): 'key' | 'audience' | 'none' {
+  const { token } = tool.settings;
+  if (token === undefined) return 'none';
+  return token.proof === 'dpop' ? 'key' : 'audience';
+}
+
+function toolFacts(tool: Tool): ToolFacts {
+  return {
+    name: tool.name,
+    risk: tool.settings.risk,
+    sensitivity: tool.settings.sensitivity,
+    binding: bindingOf(tool),
+  };
+}
+
+function taskFacts(task: Task): TaskFacts {
+  return {
+    txn: task.txn,
+    purpose: task.purpose,
+    mode: task.standing ? 'standing' : 'detached',
+    tools: [...task.tools],
+    subject: { iss: task.subject.iss, sub: task.subject.sub },
+    caller: { spiffe_id: '' },
+    chain: { path: [], length: 0 },
+  };
+}
+
+const noTask: TaskFacts = {
+  txn: '',
+  purpose: '',
+  mode: '',
+  tools: [],
+  subject: { iss: '', sub: '' },
+  caller: { spiffe_id: '' },
+  chain: { path: [], length: 0 },
+};

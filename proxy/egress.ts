@@ -1,0 +1,100 @@
+import { bind } from './bind/proof.ts';
+import type { ToolNonces } from './bind/nonces.ts';
+import type { Desk, ExitPermit } from './decide/permit.ts';
+import type { Credential, Purse } from './exchange/credential.ts';
+import { forward, type Forwarded, type Road } from './forward/forward.ts';
+import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
+import { answerRefusal, renderRefusal } from './intercept/answer.ts';
+import { declaresBody, noBody, readBody } from './intercept/body.ts';
+import { intercept, type Arrival, type Call, type Reader } from './intercept/call.ts';
+import { admit } from './record/admit.ts';
+import type { Trail } from './record/trail.ts';
+import { Refusal } from './refusal.ts';
+import { route } from './route/route.ts';
+import type { EgressGuard } from './route/egress-guard.ts';
+import type { World } from './world.ts';
+
+/** The rooms of the way out, opened once by the sidecar. */
+export interface EgressRooms {
+  readonly world: World;
+  readonly reader: Reader;
+  readonly ladder: Ladder;
+  readonly desk: Desk;
+  readonly guard: EgressGuard;
+  readonly purse: Purse;
+  readonly nonces: ToolNonces;
+  readonly trail: Trail;
+  readonly road: Road;
+  /** Hears of faults: what is neither a refusal nor expected. */
+  onFault(callId: string, error: unknown): void;
+}
+
+/** How far a call got: only for the record of its refusal. */
+interface Progress {
+  call?: Call;
+  attributed?: Attributed;
+  permit?: ExitPermit;
+  admitted: boolean;
+}
+
+/**
+ * The way out of one request, top to bottom. Each stage takes the evidence of the one before, so none can be left out or swapped.
+ * Whatever is thrown on the way ends in a refusal: nothing is let through by a failure (W1).
+ */
+export async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
+  const progress: Progress = { admitted: false };
+  try {
+    const call = (progress.call = intercept(arrival, rooms.reader));
+    const attributed = (progress.attributed = identify(call, rooms.ladder));
+    const permit = (progress.permit = rooms.desk.decide(attributed, rooms.world.now()));
+    const body = declaresBody(call) ? await readBody(call) : noBody;
+    const found = route(permit, body, rooms.guard);
+    const routed = found instanceof Promise ? await found : found;
+    const taken = rooms.purse.exchange(routed);
+    let credential = taken instanceof Promise ? await taken : taken;
+    for (let attempt = 1; ; attempt += 1) {
+      const bound = bind(credential, attempt, rooms.nonces, rooms.world);
+      const admitted = await admit(bound, rooms.trail);
+      progress.admitted = true;
+      const sentAt = rooms.world.monotonic();
+      const forwarded = await forward(admitted, rooms.road);
+      const endedAt = rooms.world.monotonic();
+      rooms.trail.ended(bound, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
+      if (forwarded.kind === 'ended') return;
+      // The one retry: back to `bind` for a nonce, back to `exchange` for a token that the tool called expired.
+      credential = await answerChallenge(forwarded, credential, attempt, rooms.purse);
+    }
+  } catch (error) {
+    refuse(arrival, error, progress, rooms);
+  }
+}
+
+async function answerChallenge(
+  forwarded: Exclude<Forwarded, { kind: 'ended' }>,
+  credential: Credential,
+  attempt: number,
+  purse: Purse,
+): Promise<Credential> {
+  if (forwarded.kind === 'refused') throw forwarded.refusal;
+  if (attempt > 1 || !credential.routed.body.isResendable) throw new Refusal('credential_refused');
+  if (forwarded.by === 'nonce') return credential;
+  const renewed = await purse.renew(credential);
+  if (renewed === undefined) throw new Refusal('credential_refused');
+  return renewed;
+}
+
+function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: EgressRooms): void {
+  const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
+  if (refusal !== error) {
+    rooms.trail.fault();
+    rooms.onFault(arrival.id, error);
+  }
+  const { status } = renderRefusal(
+    refusal,
+    arrival.id,
+    arrival.door.kind === 'proxy' && progress.call?.door !== 'mount',
+  );
+  const { call, attributed, permit } = progress;
+  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, permit }, progress.admitted);
+  answerRefusal(arrival, refusal);
+}

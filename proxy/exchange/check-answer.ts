@@ -1,0 +1,93 @@
+import { processGenericTokenEndpointResponse, UnsupportedOperationError } from 'oauth4webapi';
+import type { Secret } from '../trust/secret.ts';
+import { asResponse } from './endpoint.ts';
+import { accessTokenType } from './issuers/rfc8693.ts';
+import { Rejection } from './rejection.ts';
+import type { RawAnswer } from './service-client.ts';
+import type { TokenOrder } from './token-order.ts';
+
+/** Clocks of the service and ours differ by up to this much. */
+export const skewSeconds = 30;
+
+/** A token answer whose own members are what was asked for. What the token itself says is not known yet. */
+export interface CheckedAnswer {
+  readonly token: Secret;
+  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly expiresInSeconds: number | undefined;
+  /** As the answer states them; absent means "as asked" (RFC 8693 2.2.1). */
+  readonly scopes: readonly string[] | undefined;
+}
+
+/** Checks the members of a token answer (W5). Throws `Rejection`. */
+export async function checkAnswer(
+  raw: RawAnswer,
+  order: Pick<TokenOrder, 'grant' | 'scopes' | 'proofKey'>,
+  issuer: string,
+  maxLifetimeMs: number,
+): Promise<CheckedAnswer> {
+  // Passing on what the service was given would send a user's or our own credential to a tool.
+  if (raw.echoed) throw new Rejection('echo');
+  if (raw.token === undefined) throw new Rejection('malformed');
+  const { json } = raw;
+  await checkShape(json, issuer);
+  checkTypes(json, order);
+  checkDetails(json['authorization_details']);
+  return {
+    token: raw.token,
+    tokenType: order.proofKey === undefined ? 'Bearer' : 'DPoP',
+    expiresInSeconds: checkLifetime(json['expires_in'], maxLifetimeMs),
+    scopes: checkScopes(json['scope'], order.scopes),
+  };
+}
+
+/** Scopes of an answer or a token, none of which may be one that was not asked for. Throws `Rejection('scope')`. */
+export function checkScopes(value: unknown, asked: readonly string[] | undefined): readonly string[] | undefined {
+  if (value === undefined) return undefined;
+  const list: unknown = typeof value === 'string' ? value.split(' ').filter((scope) => scope !== '') : value;
+  if (!isTextList(list)) throw new Rejection('scope');
+  if (asked !== undefined && !list.every((scope) => asked.includes(scope))) throw new Rejection('scope');
+  return list;
+}
+
+/** We ask for no `authorization_details` (RFC 9396), so any that are granted are more than was asked for. */
+export function checkDetails(value: unknown): void {
+  const none = value === undefined || (Array.isArray(value) && value.length === 0);
+  if (!none) throw new Rejection('authorization_details');
+}
+
+/** The validating half of oauth4webapi, over what we have parsed: both must have read the same thing. */
+async function checkShape(json: Readonly<Record<string, unknown>>, issuer: string): Promise<void> {
+  // An ID token beside it is nothing to us; the library would check it as if we were its reader.
+  const { id_token: _unused, ...answer } = json;
+  try {
+    await processGenericTokenEndpointResponse({ issuer }, { client_id: 'unnamed' }, asResponse(answer));
+  } catch (error) {
+    if (error instanceof UnsupportedOperationError || typeof json['token_type'] !== 'string') {
+      throw new Rejection('token_type');
+    }
+    // The library's errors carry the whole answer as their cause.
+    throw new Rejection('malformed');
+  }
+}
+
+function checkTypes(json: Readonly<Record<string, unknown>>, order: Pick<TokenOrder, 'grant' | 'proofKey'>): void {
+  // Bearer where a proof was made is a downgrade: the token would work without our key (RFC 9449 5). Case does not count (RFC 6749 7.1).
+  const wanted = order.proofKey === undefined ? 'bearer' : 'dpop';
+  if (String(json['token_type']).toLowerCase() !== wanted) throw new Rejection('token_type');
+  if (order.grant === 'token_exchange' && json['issued_token_type'] !== accessTokenType) {
+    throw new Rejection('issued_token_type');
+  }
+}
+
+function checkLifetime(value: unknown, maxLifetimeMs: number): number | undefined {
+  if (value === undefined) return undefined;
+  // Some services send the number as a text.
+  const seconds = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
+  if (typeof seconds !== 'number' || !(seconds > 0)) throw new Rejection('lifetime');
+  if ((seconds - skewSeconds) * 1000 > maxLifetimeMs) throw new Rejection('lifetime');
+  return seconds;
+}
+
+function isTextList(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((member) => typeof member === 'string');
+}

@@ -1,0 +1,105 @@
+import { isSameAct, readActors } from '../trust/act-claim.ts';
+import { isObject } from '../trust/strict-json.ts';
+import { InvalidToken, isSeconds, readAudience } from '../trust/strict-jws.ts';
+import { checkDetails, checkScopes, skewSeconds } from './check-answer.ts';
+import type { RejectCause } from './exchange-trail.ts';
+import { Rejection } from './rejection.ts';
+
+/** What a token must say to be the one that was asked for (W5). */
+export interface WantedToken {
+  readonly issuer: string;
+  /** Audiences and resource that were asked for: the token names at least one of them, and nothing else. */
+  readonly audience: readonly string[];
+  readonly scopes: readonly string[] | undefined;
+  /** Undefined where the subject is not compared (`expect.sub: any`, or a token of our own). */
+  readonly sub: string | undefined;
+  readonly act: WantedActor;
+  /** Thumbprint of our key; undefined for a bearer token, which must not be bound to anybody's. */
+  readonly jkt: string | undefined;
+  readonly maxLifetimeMs: number;
+}
+
+/** `self`: we are the current actor, under one of these names, and the chain before us is unchanged. */
+export type WantedActor =
+  | { readonly expect: 'any' | 'none' }
+  | { readonly expect: 'self'; readonly names: readonly string[]; readonly inbound: unknown };
+
+/** Claims of a token: of its signed payload, or of the introspection answer, where more members are optional. */
+export interface TokenClaims {
+  readonly from: 'jwt' | 'introspection';
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+export interface CheckedToken {
+  readonly audience: readonly string[];
+  readonly scopes: readonly string[] | undefined;
+  readonly expiresAtMs: number | undefined;
+}
+
+/** Compares what a token says with what it must say. Throws `Rejection` for the first thing that differs. */
+export function checkToken(token: TokenClaims, wanted: WantedToken, nowMs: number): CheckedToken {
+  const { claims } = token;
+  checkIssuer(token, wanted.issuer);
+  const audience = checkAudience(claims['aud'], wanted.audience);
+  if (wanted.sub !== undefined && claims['sub'] !== wanted.sub) throw new Rejection('subject');
+  checkActor(claims['act'], wanted.act);
+  checkConfirmation(claims['cnf'], wanted.jkt);
+  // `scp` is what two well-known services call it.
+  const scopes = checkScopes(claims['scope'], wanted.scopes) ?? checkScopes(claims['scp'], wanted.scopes);
+  if (claims['scope'] !== undefined) checkScopes(claims['scp'], wanted.scopes);
+  checkDetails(claims['authorization_details']);
+  return { audience, scopes, expiresAtMs: checkTimes(token, wanted.maxLifetimeMs, nowMs) };
+}
+
+function checkIssuer({ from, claims }: TokenClaims, issuer: string): void {
+  // An introspection answer comes from the issuer itself and may leave its name out (RFC 7662 2.2).
+  if (from === 'introspection' && claims['iss'] === undefined) return;
+  if (claims['iss'] !== issuer) throw new Rejection('issuer');
+}
+
+function checkAudience(aud: unknown, allowed: readonly string[]): readonly string[] {
+  const members = orReject('audience', () => readAudience(aud));
+  // One audience more is one more place where the token can be used.
+  if (!members.every((member) => allowed.includes(member))) throw new Rejection('audience');
+  return members;
+}
+
+function checkActor(act: unknown, wanted: WantedActor): void {
+  const actors = orReject('actor', () => readActors(act));
+  if (wanted.expect === 'any') return;
+  if (wanted.expect === 'none') {
+    if (act !== undefined) throw new Rejection('actor');
+    return;
+  }
+  const [current] = actors;
+  if (current === undefined || !wanted.names.includes(current.sub)) throw new Rejection('actor');
+  // History that was cut or rewritten hides a hop (actor profile: preserved, never reordered, truncated or dropped).
+  if (!isSameAct(isObject(act) ? act['act'] : undefined, wanted.inbound)) throw new Rejection('actor');
+}
+
+function checkConfirmation(cnf: unknown, jkt: string | undefined): void {
+  if (jkt === undefined ? cnf !== undefined : !isObject(cnf) || cnf['jkt'] !== jkt) throw new Rejection('confirmation');
+}
+
+function checkTimes({ from, claims }: TokenClaims, maxLifetimeMs: number, nowMs: number): number | undefined {
+  const { exp, iat, nbf } = claims;
+  const latestStart = nowMs / 1000 + skewSeconds;
+  for (const start of [iat, nbf]) {
+    if (start !== undefined && (!isSeconds(start) || start > latestStart)) throw new Rejection('time');
+  }
+  if (exp === undefined && from === 'introspection') return undefined;
+  if (!isSeconds(exp) || exp * 1000 <= nowMs) throw new Rejection('time');
+  const longest = maxLifetimeMs / 1000 + skewSeconds;
+  if (exp - nowMs / 1000 > longest) throw new Rejection('lifetime');
+  if (isSeconds(iat) && exp - iat > longest) throw new Rejection('lifetime');
+  return exp * 1000;
+}
+
+function orReject<T>(cause: RejectCause, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof InvalidToken) throw new Rejection(cause);
+    throw error;
+  }
+}

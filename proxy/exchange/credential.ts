@@ -1,0 +1,110 @@
+import { formatAuthority } from '../intercept/authority.ts';
+import type { Tool } from '../intercept/tool-catalogue.ts';
+import type { Routed } from '../route/route.ts';
+import type { Errand } from '../tasks/task.ts';
+import type { IssuedToken } from './issued-token.ts';
+import type { TokenDesk } from './token-desk.ts';
+import { makeTokenOrder, type TokenOrder } from './token-order.ts';
+
+/** The credential of one call: a token issued for exactly this task, tool and origin, or none where the tool takes none. */
+class CallCredential {
+  readonly #made = true;
+  readonly routed: Routed;
+  /** Undefined for tools without `token`. */
+  readonly held: HeldCredential | undefined;
+
+  constructor(routed: Routed, held: HeldCredential | undefined) {
+    this.routed = routed;
+    this.held = held;
+  }
+
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type Credential = CallCredential;
+
+export interface HeldCredential {
+  readonly order: TokenOrder;
+  readonly token: IssuedToken;
+  readonly from: 'cache' | 'exchange';
+}
+
+/** Issuer of each token service, by its name in the configuration. */
+export type ServiceIssuers = ReadonlyMap<string, string>;
+
+/** Where calls get their tokens: the desk, and the orders that were made for (task, tool, origin) before. */
+export class Purse {
+  readonly #desk: TokenDesk;
+  readonly #issuers: ServiceIssuers;
+  readonly #orders = new WeakMap<Errand, Map<string, TokenOrder>>();
+
+  constructor(desk: TokenDesk, issuers: ServiceIssuers) {
+    this.#desk = desk;
+    this.#issuers = issuers;
+  }
+
+  /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
+  exchange(routed: Routed): Credential | Promise<Credential> {
+    const { call, errand } = routed.permit.attributed;
+    if (!call.tool.credentialed) return new CallCredential(routed, undefined);
+    if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
+    const order = this.#orderFor(errand, routed);
+    const taken = this.#desk.take(order);
+    if (!(taken instanceof Promise)) return new CallCredential(routed, { order, token: taken, from: 'cache' });
+    return taken.then((token) => new CallCredential(routed, { order, token, from: 'exchange' }));
+  }
+
+  /** Exchanges anew after the tool called the token expired. Undefined where that was done moments ago: then the answer stands. */
+  async renew(credential: Credential): Promise<Credential | undefined> {
+    const { held, routed } = credential;
+    if (held === undefined) return undefined;
+    const renewed = this.#desk.renew(held.order, held.token);
+    return renewed === undefined
+      ? undefined
+      : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+  }
+
+  /** A token goes only to the origin it was exchanged for (W2): another scheme or port of the same tool is another order. */
+  #orderFor(errand: Errand, routed: Routed): TokenOrder {
+    const { target, tool } = routed.permit.attributed.call;
+    let orders = this.#orders.get(errand);
+    if (orders === undefined) {
+      orders = new Map();
+      this.#orders.set(errand, orders);
+    }
+    const origin = `${target.scheme}://${target.host}:${target.port}`;
+    let order = orders.get(origin);
+    if (order === undefined) {
+      order = this.#makeOrder(
+        errand,
+        tool,
+        `${target.scheme}://${formatAuthority(target.host, target.port, target.scheme)}`,
+      );
+      orders.set(origin, order);
+    }
+    return order;
+  }
+
+  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string): TokenOrder {
+    const { token } = tool.settings;
+    if (token === undefined) throw new Error('an order for a tool without token');
+    const { task } = errand;
+    const grant = token.grant ?? (task.grant === undefined ? 'client_credentials' : 'token_exchange');
+    return makeTokenOrder({
+      txn: task.txn,
+      tool: tool.name,
+      toolOrigin,
+      service: token.from,
+      issuer: this.#issuers.get(token.from) ?? '',
+      grant,
+      subject: grant === 'token_exchange' ? task.grant : undefined,
+      audience: token.audience,
+      resource: token.resource,
+      scopes: token.scopes,
+      proofKey: token.proof === 'dpop' ? task.proofKey() : undefined,
+      useForMs: token.use_for,
+    });
+  }
+}

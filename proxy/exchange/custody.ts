@@ -1,0 +1,132 @@
+import type { Secret } from '../trust/secret.ts';
+import type { World } from '../world.ts';
+import { credentialOf, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import type { IssuedToken } from './issued-token.ts';
+import { type RevocableToken, RevocationQueue, type RevokingService } from './revocation.ts';
+import { type CacheEntry, refreshTime, TokenCache } from './token-cache.ts';
+import type { TokenOrder } from './token-order.ts';
+
+/** What the end of a task, or a revocation, took out of use. */
+export interface Dropped {
+  readonly dropped: number;
+  readonly revocations_queued: number;
+}
+
+/** A token in use, for the inventory. */
+export interface HeldToken {
+  readonly txn: string;
+  readonly tool: string;
+  readonly token: IssuedToken;
+}
+
+const maxEntries = 10_000;
+const maxEndedTasks = 10_000;
+
+/** Every issued token from its arrival until it is back at its issuer or has ended: in use, replaced, or on its way back. */
+export class TokenCustody {
+  readonly #world: World;
+  readonly #trail: ExchangeTrail;
+  readonly #cache = new TokenCache(maxEntries);
+  readonly #revocations: RevocationQueue;
+  readonly #endedTasks = new Set<string>();
+
+  constructor(world: World, trail: ExchangeTrail) {
+    this.#world = world;
+    this.#trail = trail;
+    this.#revocations = new RevocationQueue(world, trail);
+  }
+
+  /** The entry of an order, of any age. */
+  find(key: string): CacheEntry | undefined {
+    return this.#cache.find(key);
+  }
+
+  /** Whether a task was dropped here; known for the last 10,000. */
+  isTaskEnded(txn: string): boolean {
+    return this.#endedTasks.has(txn);
+  }
+
+  /** Puts a token in use. The one before it is kept until its own end of use, since a call may just be on its way with it. */
+  keep(order: TokenOrder, token: IssuedToken, service: RevokingService): void {
+    const entry = { order, token, service, refreshAtMs: refreshTime(order, token) };
+    const { ended, evicted } = this.#cache.put(entry, this.#world.now());
+    for (const old of ended) this.giveBack(old, 'superseded');
+    for (const old of evicted) this.giveBack(old, 'evicted');
+  }
+
+  /** Takes the token of an order out of use and back, because its tool refuses it. */
+  discard(key: string): void {
+    const entry = this.#cache.remove(key);
+    if (entry !== undefined) this.giveBack(entry, 'refused_by_tool');
+  }
+
+  dropTask(txn: string, cause: RevocationCause): Dropped {
+    this.#endedTasks.add(txn);
+    if (this.#endedTasks.size > maxEndedTasks) {
+      const [oldest] = this.#endedTasks;
+      if (oldest !== undefined) this.#endedTasks.delete(oldest);
+    }
+    return this.#giveBackAll(this.#cache.takeTask(txn), cause);
+  }
+
+  dropTool(tool: string, cause: RevocationCause): Dropped {
+    const entries = [...this.#cache.tasks()].flatMap((txn) => this.#cache.takeTask(txn, tool));
+    return this.#giveBackAll(entries, cause);
+  }
+
+  dropAll(cause: RevocationCause): Dropped {
+    const entries = [...this.#cache.tasks()].flatMap((txn) => this.#cache.takeTask(txn));
+    return this.#giveBackAll(entries, cause);
+  }
+
+  held(): readonly HeldToken[] {
+    const now = this.#world.now();
+    return [...this.#cache.entries()]
+      .filter((entry) => entry.token.expiresAtMs > now)
+      .map(({ order, token }) => ({ txn: order.txn, tool: order.tool, token }));
+  }
+
+  /** Sends a token back to its issuer. False where that cannot be done: it is then left to its life. */
+  giveBack({ order, token, service }: Omit<CacheEntry, 'refreshAtMs'>, cause: RevocationCause): boolean {
+    if (!isAlive(token, this.#world.now())) return false;
+    return this.#revoke({ order, token, service }, credentialOf(token), token.validUntilMs, cause);
+  }
+
+  /** The same for a token that was never put in use. */
+  takeBack(service: RevokingService, order: TokenOrder, token: Secret, cause: RevocationCause): void {
+    const { audience, scopes = [] } = order;
+    const credential = credentialOf({ service: service.name, id: token.id, audience, scopes });
+    this.#revoke({ order, token, service }, credential, undefined, cause);
+  }
+
+  /** Waits for revocations, at most `withinMs`. */
+  drain(withinMs: number): Promise<void> {
+    return this.#revocations.drain(withinMs);
+  }
+
+  #giveBackAll(entries: readonly CacheEntry[], cause: RevocationCause): Dropped {
+    const now = this.#world.now();
+    const alive = entries.filter((entry) => isAlive(entry.token, now));
+    const queued = alive.filter((entry) => this.giveBack(entry, cause));
+    return { dropped: alive.length, revocations_queued: queued.length };
+  }
+
+  #revoke(
+    { order, token, service }: { order: TokenOrder; token: RevocableToken; service: RevokingService },
+    credential: ReturnType<typeof credentialOf>,
+    validUntilMs: number | undefined,
+    cause: RevocationCause,
+  ): boolean {
+    if (!service.isRevocable()) {
+      this.#trail.revocation(cause, 'unsupported');
+      return false;
+    }
+    const { txn, tool } = order;
+    return this.#revocations.add({ service, token, credential, txn, tool, cause, validUntilMs });
+  }
+}
+
+/** Whether a service would still accept a token, as far as it said. */
+function isAlive(token: IssuedToken, nowMs: number): boolean {
+  return token.validUntilMs === undefined || token.validUntilMs > nowMs;
+}

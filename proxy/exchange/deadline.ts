@@ -1,0 +1,20 @@
+import type { World } from '../world.ts';
+import { EndpointFault } from './endpoint.ts';
+
+/** The time that one exchange has for all its steps together: a service that is slow in each of them must not add them up. */
+export class Deadline {
+  readonly #world: World;
+  readonly #endMs: number;
+
+  constructor(world: World, budgetMs: number) {
+    this.#world = world;
+    this.#endMs = world.monotonic() + budgetMs;
+  }
+
+  /** Whole milliseconds left, at least 1. Throws `EndpointFault('timeout')` when the time is over. */
+  leftMs(): number {
+    const left = this.#endMs - this.#world.monotonic();
+    if (left <= 0) throw new EndpointFault('timeout');
+    return Math.ceil(left);
+  }
+}

@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto';
+
+/** What is known of a token when it has passed every check. */
+export interface IssuedTokenFacts {
+  readonly text: string;
+  readonly service: string;
+  /** Audience of the token where it says one, else what was asked for. */
+  readonly audience: readonly string[];
+  readonly scopes: readonly string[];
+  readonly tokenType: 'Bearer' | 'DPoP';
+  /** When we stop using it. */
+  readonly expiresAtMs: number;
+  /** When it ends for the service, if the service says so: until then it has to be revoked, even if we no longer use it. */
+  readonly validUntilMs: number | undefined;
+  readonly issuedAtMs: number;
+}
+
+/** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `authorization` is the one way to the wire. */
+export class IssuedToken {
+  readonly #text: string;
+  readonly #authorization: string;
+  /** First 16 hex digits of the SHA-256 of the text: its name in events. */
+  readonly id: string;
+  /** `base64url(SHA-256(text))` for DPoP proofs (RFC 9449 4.2). */
+  readonly ath: string;
+  readonly service: string;
+  readonly audience: readonly string[];
+  readonly scopes: readonly string[];
+  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly expiresAtMs: number;
+  readonly validUntilMs: number | undefined;
+  readonly issuedAtMs: number;
+
+  constructor(facts: IssuedTokenFacts) {
+    const digest = createHash('sha256').update(facts.text).digest();
+    this.#text = facts.text;
+    this.#authorization = `${facts.tokenType} ${facts.text}`;
+    this.id = digest.toString('hex', 0, 8);
+    this.ath = digest.toString('base64url');
+    this.service = facts.service;
+    this.audience = facts.audience;
+    this.scopes = facts.scopes;
+    this.tokenType = facts.tokenType;
+    this.expiresAtMs = facts.expiresAtMs;
+    this.validUntilMs = facts.validUntilMs;
+    this.issuedAtMs = facts.issuedAtMs;
+  }
+
+  /** The value of the `Authorization` header. */
+  authorization(): string {
+    return this.#authorization;
+  }
+
+  /** The text itself: for its revocation, and for masking it in answers. */
+  reveal(): string {
+    return this.#text;
+  }
+
+  toString(): string {
+    return `[token ${this.id}]`;
+  }
+
+  toJSON(): string {
+    return this.toString();
+  }
+}

@@ -1,0 +1,88 @@
+import { Refusal, type RefusalCode } from '../refusal.ts';
+import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
+import { KeysUnavailable } from '../trust/jwks.ts';
+import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';
+import { EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
+import type { ExchangeOutcome } from './exchange-trail.ts';
+import { Rejection } from './rejection.ts';
+
+/** Longest pause that a service may ask of us with Retry-After. */
+const maxPauseSeconds = 60;
+
+/** RFC 6749 5.2, RFC 8693 2.2.2 and RFC 9449 codes with a meaning of their own; any other 4xx is a refusal of this exchange. */
+const codeOfError: Readonly<Record<string, RefusalCode>> = {
+  invalid_grant: 'grant_dead',
+  // Our own credential is not accepted, or the service is not well: neither is the agent's doing, and both may pass.
+  invalid_client: 'token_service_unavailable',
+  server_error: 'token_service_unavailable',
+  temporarily_unavailable: 'token_service_unavailable',
+};
+
+const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
+  token_service_unavailable: 'does not answer',
+  grant_dead: 'says that the grant behind this task is no longer valid',
+  exchange_refused: 'does not grant this token',
+  token_rejected: 'returned a token that is not what was asked for',
+};
+
+/** A refusal that names the service as the configuration does, and no cause from elsewhere. */
+export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: number): Refusal {
+  const sentence = sentences[code];
+  if (sentence === undefined) return new Refusal(code, undefined, retryAfterSeconds);
+  return new Refusal(code, `The token service "${service}" ${sentence}.`, retryAfterSeconds);
+}
+
+/** The `error` member of an error answer, if there is one. Its description is never read: it may quote what we sent. */
+export function readErrorCode(reply: EndpointReply): string | undefined {
+  if (!isJson(reply)) return undefined;
+  try {
+    const { error } = parseStrictJson(reply.body);
+    return typeof error === 'string' ? error : undefined;
+  } catch (fault) {
+    if (fault instanceof InvalidJson) return undefined;
+    throw fault;
+  }
+}
+
+/** What an answer other than 200 means for the call: a `Refusal`, or a `Rejection` where a service has no business to answer so. */
+export function readFailure(reply: EndpointReply, service: string, profile: string): Refusal | Rejection {
+  const { status } = reply;
+  // 2xx without a token, 1xx and 3xx. A redirect would carry the subject token and our assertion to wherever it points.
+  if (status < 400) return new Rejection(status >= 300 ? 'redirect' : 'status');
+  if (status >= 500 || status === 429 || status === 408) {
+    return refuse('token_service_unavailable', service, readRetryAfter(reply.headers['retry-after']));
+  }
+  const error = readErrorCode(reply);
+  // Keycloak's word for a subject token whose session is over.
+  if (profile === 'keycloak' && error === 'invalid_request') return refuse('grant_dead', service);
+  const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
+  return refuse(known ?? 'exchange_refused', service);
+}
+
+/** What the absence of an answer means. Anything that is not one of our own errors is a fault and stays what it is. */
+export function readFault(fault: unknown, service: string): unknown {
+  if (fault instanceof EndpointFault && fault.reason === 'oversize') return new Rejection('oversize');
+  const isAbsence =
+    fault instanceof EndpointFault || fault instanceof MetadataUnavailable || fault instanceof KeysUnavailable;
+  return isAbsence ? refuse('token_service_unavailable', service) : fault;
+}
+
+/** Seconds of Retry-After, 1 to 60; undefined when absent or not a number of seconds (dates would depend on the service's clock). */
+export function readRetryAfter(value: string | undefined): number | undefined {
+  if (value === undefined || !/^\d{1,9}$/.test(value.trim())) return undefined;
+  return Math.min(Math.max(Number(value), 1), maxPauseSeconds);
+}
+
+/** How an exchange that ended in this refusal is counted. */
+export function readOutcome({ code }: Refusal): ExchangeOutcome {
+  switch (code) {
+    case 'token_service_unavailable':
+    case 'grant_dead':
+    case 'exchange_refused':
+    case 'token_rejected':
+    case 'identity_unavailable':
+      return code;
+    default:
+      return 'fault';
+  }
+}

@@ -1,0 +1,35 @@
+/** What this room reads of one entry of `token_services` (WIRE 2). Durations are milliseconds, paths are absolute. */
+export interface ServiceSettings {
+  /** Issuer identifier, compared byte for byte wherever it appears. */
+  readonly issuer: string;
+  /** `keycloak` answers a dead subject token with `invalid_request`; the others as RFC 6749 says. */
+  readonly profile: string;
+  readonly client_auth: 'spiffe_jwt' | 'client_secret_basic' | 'client_secret_post';
+  /** Required for `client_secret_*`; with `spiffe_jwt` the SVID names the client and this is sent along when set. */
+  readonly client_id?: string | undefined;
+  readonly client_secret_file?: string | undefined;
+  /** Absolute URLs that are used as they are: in place of discovery (`token` set), or where they lie off the issuer's origin. */
+  readonly endpoints?:
+    | {
+        readonly token?: string | undefined;
+        readonly revocation?: string | undefined;
+        readonly introspection?: string | undefined;
+        readonly jwks?: string | undefined;
+      }
+    | undefined;
+  /** Who is named as actor: our JWT-SVID, a token of our own from the same service, or nobody. */
+  readonly actor: 'jwt-svid' | 'client_credentials' | 'none';
+  /** Whether a subject token that is bound to somebody's key (`cnf`) may be exchanged. */
+  readonly bound_subject: 'accept' | 'refuse';
+  readonly verify: 'jwt' | 'introspect' | 'response-only';
+  /** What an issued token must say (W5). */
+  readonly expect: {
+    readonly sub: 'same' | 'any';
+    readonly act: 'self' | 'none' | 'any';
+    readonly typ: readonly string[];
+  };
+  /** Longest life that an issued token may have. */
+  readonly max_lifetime: number;
+  /** Time for one exchange, with everything that it needs: discovery, keys, identity, introspection. */
+  readonly timeout: number;
+}

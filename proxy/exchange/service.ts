@@ -1,0 +1,172 @@
+import { Refusal } from '../refusal.ts';
+import type { IssuerMetadata } from '../trust/issuer-metadata.ts';
+import type { JwksCache } from '../trust/jwks.ts';
+import type { Secret } from '../trust/secret.ts';
+import type { World } from '../world.ts';
+import { type FindActor, openActor, type OwnActor } from './actor.ts';
+import { checkAnswer } from './check-answer.ts';
+import { checkToken } from './check-token.ts';
+import { clientSecretAuth } from './client-auth/client-secret.ts';
+import { type JwtSvidSource, spiffeJwtAuth } from './client-auth/spiffe-jwt.ts';
+import { Deadline } from './deadline.ts';
+import { Discovery, type ServiceEndpoints } from './discovery.ts';
+import type { EndpointCall, EndpointReply } from './endpoint.ts';
+import { credentialOf, type ExchangeOutcome, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import type { IssuedToken } from './issued-token.ts';
+import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
+import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
+import { Rejection } from './rejection.ts';
+import { type AuthenticateClient, type RawAnswer, ServiceClient } from './service-client.ts';
+import { readFault, readOutcome, refuse } from './service-refusal.ts';
+import type { ServiceSettings } from './service-settings.ts';
+import { checkSubject, checkSubjectTime } from './subject-rules.ts';
+import type { TokenOrder } from './token-order.ts';
+import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
+import { issueToken, wantedToken } from './wanted-token.ts';
+
+/** Port: takes back a token that was issued and will not be used. Must not wait. */
+export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
+
+export interface TokenServiceOptions {
+  readonly name: string;
+  readonly settings: ServiceSettings;
+  readonly world: World;
+  readonly call: EndpointCall;
+  readonly jwtSvids: JwtSvidSource;
+  readonly keys: JwksCache;
+  readonly metadata: IssuerMetadata;
+  readonly trail: ExchangeTrail;
+  readonly takeBack: TakeBack;
+}
+
+/** One configured token service: exchange, every check of W5, and revocation. Keeps no issued token. */
+export class TokenService {
+  readonly name: string;
+  readonly issuer: string;
+  readonly #options: TokenServiceOptions;
+  readonly #client: ServiceClient;
+  readonly #discovery: Discovery;
+  readonly #findActor: FindActor;
+  readonly #verification: Verification;
+  /** End of a pause that the service asked for (429 or 503 with Retry-After). */
+  #pausedUntilMs = 0;
+
+  constructor(options: TokenServiceOptions) {
+    const { name, settings, world, jwtSvids, call } = options;
+    this.name = name;
+    this.issuer = settings.issuer;
+    this.#options = options;
+    this.#client = new ServiceClient({ name, settings, world, call, authenticate: chooseAuth(options) });
+    this.#discovery = new Discovery(settings, options.metadata);
+    this.#findActor = openActor({ settings, client: this.#client, jwtSvids, world });
+    this.#verification = chooseVerification(options, this.#client);
+  }
+
+  /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
+  async exchange(order: TokenOrder): Promise<IssuedToken> {
+    const { world, trail } = this.#options;
+    this.#checkPause();
+    const startedMs = world.monotonic();
+    let outcome: ExchangeOutcome = 'fault';
+    try {
+      const token = await this.#exchange(order);
+      outcome = 'issued';
+      return token;
+    } catch (error) {
+      const told = this.#tell(error, order, startedMs);
+      if (told instanceof Refusal) outcome = readOutcome(told);
+      throw told;
+    } finally {
+      trail.exchanged(this.name, outcome, (world.monotonic() - startedMs) / 1000);
+    }
+  }
+
+  /** Whether the service is known to take tokens back. */
+  isRevocable(): boolean {
+    return this.#discovery.known()?.revocation !== undefined;
+  }
+
+  /** RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer. */
+  async revoke(token: { reveal(): string }): Promise<EndpointReply | undefined> {
+    const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
+    const endpoints = await this.#discovery.find(deadline);
+    return endpoints.revocation === undefined ? undefined : this.#client.revoke(token, endpoints, deadline);
+  }
+
+  async #exchange(order: TokenOrder): Promise<IssuedToken> {
+    const { settings, world } = this.#options;
+    const deadline = new Deadline(world, settings.timeout);
+    checkSubjectTime(order.subject, world.now(), this.name);
+    const endpoints = await this.#discovery.find(deadline);
+    this.#verification.checkPossible(endpoints);
+    const askedAtMs = world.now();
+    const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
+    const raw = await this.#request(order, actor, endpoints, deadline);
+    try {
+      const answer = await checkAnswer(raw, order, settings.issuer, settings.max_lifetime);
+      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
+      const wanted = wantedToken(order, settings, actor.names);
+      const said = claims === undefined ? undefined : checkToken(claims, wanted, world.now());
+      return issueToken(answer, said, order, askedAtMs, world.now());
+    } catch (error) {
+      const failure = readFault(error, this.name);
+      this.#disown(raw, order, failure);
+      throw failure instanceof Rejection ? new Rejection(failure.rejected, raw.token?.id) : failure;
+    }
+  }
+
+  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
+    const { subject, proofKey } = order;
+    if (subject === undefined) {
+      const form = clientCredentialsParameters(order);
+      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, proofKey, deadline);
+    }
+    checkSubject(subject, actor.names, this.#options.settings, this.name);
+    const form = exchangeParameters(order, subject, actor.token);
+    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, proofKey, deadline);
+  }
+
+  /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
+  #disown(raw: RawAnswer, order: TokenOrder, failure: unknown): void {
+    if (raw.token === undefined || raw.echoed) return;
+    const cause = failure instanceof Rejection ? 'token_rejected' : 'unverified';
+    this.#options.takeBack(this, order, raw.token, cause);
+  }
+
+  /** What a caller is told. A rejection is recorded, since it means that the service widened or broke (W5). */
+  #tell(error: unknown, order: TokenOrder, startedMs: number): unknown {
+    const { world, trail } = this.#options;
+    const failure = readFault(error, this.name);
+    if (failure instanceof Rejection) {
+      const { txn, tool, audience, scopes = [] } = order;
+      const id = failure.tokenId;
+      const credential = id === undefined ? undefined : credentialOf({ service: this.name, id, audience, scopes });
+      const ms = world.monotonic() - startedMs;
+      trail.rejected({ txn, tool, service: this.name, ms, cause: failure.rejected, credential });
+      return refuse('token_rejected', this.name);
+    }
+    if (failure instanceof Refusal && failure.retryAfter !== undefined) {
+      this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
+    }
+    return failure;
+  }
+
+  #checkPause(): void {
+    const leftMs = this.#pausedUntilMs - this.#options.world.now();
+    if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
+  }
+}
+
+const nobody: OwnActor = { token: undefined, names: [] };
+
+function chooseAuth({ settings, jwtSvids }: TokenServiceOptions): AuthenticateClient {
+  const { client_auth: method, client_id: clientId, client_secret_file: file } = settings;
+  if (method === 'spiffe_jwt') return spiffeJwtAuth(jwtSvids, settings.issuer, clientId);
+  if (file === undefined) throw new Error('client_secret_file is missing');
+  return clientSecretAuth(method, file);
+}
+
+function chooseVerification({ settings, keys }: TokenServiceOptions, client: ServiceClient): Verification {
+  if (settings.verify === 'jwt') return jwtVerification(keys, settings.expect.typ);
+  return settings.verify === 'introspect' ? introspection(client) : responseOnly();
+}

@@ -1,0 +1,109 @@
+import type { IssuedToken } from './issued-token.ts';
+import type { RevokingService } from './revocation.ts';
+import type { TokenOrder } from './token-order.ts';
+
+/** A token with the order that it was issued for, and the service that it goes back to. */
+export interface CacheEntry {
+  readonly order: TokenOrder;
+  readonly token: IssuedToken;
+  readonly service: RevokingService;
+  /** From then on a call that finds it starts a new exchange in the background. */
+  readonly refreshAtMs: number;
+}
+
+/** Part of a token's usable life after which it is refreshed. */
+const refreshPart = 0.8;
+
+/**
+ * The tokens in our custody: one in use per order, and those that were replaced but are still good at their service. Nothing leaves
+ * without being returned to the caller, who has to revoke it.
+ */
+export class TokenCache {
+  readonly #maxEntries: number;
+  readonly #current = new Map<string, CacheEntry>();
+  readonly #keysOfTask = new Map<string, Set<string>>();
+  readonly #replaced = new Map<string, CacheEntry[]>();
+
+  constructor(maxEntries: number) {
+    this.#maxEntries = maxEntries;
+  }
+
+  /** The entry of an order, whatever its age: the caller compares the time, once. */
+  find(key: string): CacheEntry | undefined {
+    return this.#current.get(key);
+  }
+
+  /** Puts a token in use. Returns those that are out of use by now: replaced ones past their end, and the oldest when the cache is full. */
+  put(entry: CacheEntry, nowMs: number): { ended: CacheEntry[]; evicted: CacheEntry[] } {
+    const { order } = entry;
+    const before = this.remove(order.key);
+    const ended = this.#sweepReplaced(order.txn, before, nowMs);
+    this.#current.set(order.key, entry);
+    const keys = this.#keysOfTask.get(order.txn) ?? new Set();
+    this.#keysOfTask.set(order.txn, keys.add(order.key));
+    const evicted: CacheEntry[] = [];
+    while (this.#current.size > this.#maxEntries) {
+      const [oldest] = this.#current.keys();
+      const removed = oldest === undefined ? undefined : this.remove(oldest);
+      if (removed === undefined) break;
+      evicted.push(removed);
+    }
+    return { ended, evicted };
+  }
+
+  /** Takes the token of an order out of use. */
+  remove(key: string): CacheEntry | undefined {
+    const entry = this.#current.get(key);
+    if (entry === undefined) return undefined;
+    this.#current.delete(key);
+    const keys = this.#keysOfTask.get(entry.order.txn);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#keysOfTask.delete(entry.order.txn);
+    return entry;
+  }
+
+  /** Takes everything of a task out, in use or replaced; of one tool only, if named. */
+  takeTask(txn: string, tool?: string): CacheEntry[] {
+    const isMeant = ({ order }: CacheEntry): boolean => tool === undefined || order.tool === tool;
+    const current = [...(this.#keysOfTask.get(txn) ?? [])]
+      .map((key) => this.find(key))
+      .filter(isEntry)
+      .filter(isMeant);
+    for (const entry of current) this.remove(entry.order.key);
+    const replaced = this.#replaced.get(txn) ?? [];
+    const kept = replaced.filter((entry) => !isMeant(entry));
+    if (kept.length > 0) this.#replaced.set(txn, kept);
+    else this.#replaced.delete(txn);
+    return [...current, ...replaced.filter(isMeant)];
+  }
+
+  /** The tokens in use, for the inventory. */
+  entries(): IterableIterator<CacheEntry> {
+    return this.#current.values();
+  }
+
+  /** Transaction ids of all tasks that have a token here. */
+  tasks(): Set<string> {
+    return new Set([...this.#keysOfTask.keys(), ...this.#replaced.keys()]);
+  }
+
+  /** A call that took the old token a moment ago may still be on its way, so a replaced token is kept until its own end of use. */
+  #sweepReplaced(txn: string, before: CacheEntry | undefined, nowMs: number): CacheEntry[] {
+    const all = this.#replaced.get(txn) ?? [];
+    if (before !== undefined) all.push(before);
+    const kept = all.filter((entry) => entry.token.expiresAtMs > nowMs);
+    if (kept.length > 0) this.#replaced.set(txn, kept);
+    else this.#replaced.delete(txn);
+    return all.filter((entry) => entry.token.expiresAtMs <= nowMs);
+  }
+}
+
+function isEntry(entry: CacheEntry | undefined): entry is CacheEntry {
+  return entry !== undefined;
+}
+
+/** A new token could not live longer than the subject's, so there is no point in asking for one just before that ends. */
+export function refreshTime({ subject }: TokenOrder, { issuedAtMs, expiresAtMs }: IssuedToken): number {
+  if (subject !== undefined && subject.expiresAtMs <= expiresAtMs) return Infinity;
+  return issuedAtMs + refreshPart * (expiresAtMs - issuedAtMs);
+}

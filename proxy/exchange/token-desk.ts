@@ -1,0 +1,223 @@
+import { Refusal } from '../refusal.ts';
+import { IssuerMetadata } from '../trust/issuer-metadata.ts';
+import { JwksCache } from '../trust/jwks.ts';
+import type { World } from '../world.ts';
+import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
+import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
+import type { IssuedToken } from './issued-token.ts';
+import { RecentRefusals } from './recent-refusals.ts';
+import { TokenService } from './service.ts';
+import type { ServiceSettings } from './service-settings.ts';
+import type { TokenOrder } from './token-order.ts';
+
+export interface TokenDeskOptions {
+  /** `token_services` of the configuration, by name. */
+  readonly services: ReadonlyMap<string, ServiceSettings>;
+  readonly world: World;
+  readonly call: EndpointCall;
+  readonly jwtSvids: JwtSvidSource;
+  readonly trail: ExchangeTrail;
+}
+
+/** An exchange that is under way. */
+interface Flight {
+  readonly order: TokenOrder;
+  readonly promise: Promise<IssuedToken>;
+  /** Its task ended, or its tool was revoked, meanwhile. */
+  unwanted: boolean;
+}
+
+const renewOnceInMs = 30_000;
+
+/** Opens the desk over the configured services. Nothing is fetched before the first order. */
+export function openTokenDesk(options: TokenDeskOptions): TokenDesk {
+  return new TokenDesk(options);
+}
+
+/** The one place where calls get their tokens: from the cache, or by an exchange that all who wait for it share. */
+export class TokenDesk {
+  readonly #world: World;
+  readonly #trail: ExchangeTrail;
+  readonly #services: ReadonlyMap<string, TokenService>;
+  readonly #custody: TokenCustody;
+  readonly #flights = new Map<string, Flight>();
+  readonly #refusals = new RecentRefusals();
+  readonly #renewedAtMs = new Map<string, number>();
+
+  constructor(options: TokenDeskOptions) {
+    const { world, trail } = options;
+    this.#world = world;
+    this.#trail = trail;
+    this.#custody = new TokenCustody(world, trail);
+    this.#services = openServices(options, this.#custody);
+  }
+
+  /**
+   * The token of an order: at once from the cache, else by an exchange. Throws or rejects with a `Refusal` of the stage `exchange`.
+   */
+  take(order: TokenOrder): IssuedToken | Promise<IssuedToken> {
+    const now = this.#world.now();
+    const entry = this.#custody.find(order.key);
+    if (entry === undefined || now >= entry.token.expiresAtMs) return this.#obtain(order, now);
+    if (now < entry.refreshAtMs) this.#trail.cache('hit');
+    else this.#refresh(order, now);
+    return entry.token;
+  }
+
+  /**
+   * After the tool called `token` expired: another one, and the old one goes back. Undefined when this order was renewed less than
+   * 30 s ago: a tool that calls every token expired must not turn each call into an exchange.
+   */
+  renew(order: TokenOrder, token: IssuedToken): Promise<IssuedToken> | undefined {
+    const now = this.#world.now();
+    const entry = this.#custody.find(order.key);
+    // Another call has renewed it meanwhile, or is about to.
+    if (entry !== undefined && entry.token !== token && now < entry.token.expiresAtMs)
+      return Promise.resolve(entry.token);
+    const flight = this.#flights.get(order.key);
+    if (flight !== undefined) return flight.promise;
+    if (this.#custody.isTaskEnded(order.txn)) return Promise.reject(taskEnded());
+    const renewedAtMs = this.#renewedAtMs.get(order.key);
+    if (renewedAtMs !== undefined && now < renewedAtMs + renewOnceInMs) return undefined;
+    this.#noteRenewal(order.key, now);
+    this.#custody.discard(order.key);
+    return this.#fly(order, 'renewal');
+  }
+
+  /** Ends a task: its tokens leave the cache at once and go back to their issuers; exchanges under way will end in a refusal. */
+  dropTask(txn: string, cause: RevocationCause): Dropped {
+    for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = true;
+    return this.#custody.dropTask(txn, cause);
+  }
+
+  /** The same for all tokens of one tool; its tasks stay open. */
+  dropTool(tool: string, cause: RevocationCause): Dropped {
+    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = true;
+    return this.#custody.dropTool(tool, cause);
+  }
+
+  /** The tokens in use now. */
+  held(): readonly HeldToken[] {
+    return this.#custody.held();
+  }
+
+  /** Ends everything, and waits for exchanges under way and for revocations, at most `withinMs`. */
+  async close(withinMs: number): Promise<void> {
+    const endMs = this.#world.monotonic() + withinMs;
+    for (const flight of this.#flights.values()) flight.unwanted = true;
+    this.#custody.dropAll('shutdown');
+    const landed = Promise.allSettled([...this.#flights.values()].map((flight) => flight.promise));
+    await withinTime(landed, withinMs);
+    await this.#custody.drain(Math.max(1, endMs - this.#world.monotonic()));
+  }
+
+  #obtain(order: TokenOrder, now: number): Promise<IssuedToken> {
+    if (this.#custody.isTaskEnded(order.txn)) throw taskEnded();
+    const flight = this.#flights.get(order.key);
+    const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
+    this.#trail.cache(recent === undefined ? 'miss' : 'negative');
+    if (recent !== undefined) throw recent;
+    return flight?.promise ?? this.#fly(order, 'first');
+  }
+
+  /** In the background: the caller has a good token and does not wait. */
+  #refresh(order: TokenOrder, now: number): void {
+    if (this.#flights.has(order.key) || this.#refusals.find(order.key, now) !== undefined) {
+      this.#trail.cache('stale');
+      return;
+    }
+    this.#trail.cache('refresh');
+    // A failure is recorded by the service and remembered for a moment; the old token is served until its own end.
+    this.#fly(order, 'refresh').catch(() => undefined);
+  }
+
+  #fly(order: TokenOrder, cause: IssueCause): Promise<IssuedToken> {
+    const { promise, resolve, reject } = Promise.withResolvers<IssuedToken>();
+    const flight: Flight = { order, promise, unwanted: false };
+    this.#flights.set(order.key, flight);
+    // Out of the map before anybody is told: who comes then finds the cache, or may try anew.
+    const land = <T>(tell: (value: T) => void): ((value: T) => void) => {
+      return (value) => {
+        this.#flights.delete(order.key);
+        tell(value);
+      };
+    };
+    this.#exchange(flight, cause).then(land(resolve), land(reject));
+    return promise;
+  }
+
+  async #exchange(flight: Flight, cause: IssueCause): Promise<IssuedToken> {
+    const { order } = flight;
+    const startedMs = this.#world.monotonic();
+    const service = this.#serviceOf(order);
+    let token: IssuedToken;
+    try {
+      token = await service.exchange(order);
+    } catch (error) {
+      if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.now());
+      throw error;
+    }
+    // A token that arrives after the end of its task would be nobody's: used by no call, and taken back by no end.
+    if (flight.unwanted) {
+      this.#custody.giveBack({ order, token, service }, 'task_ended');
+      throw taskEnded();
+    }
+    this.#custody.keep(order, token, service);
+    const { txn, tool } = order;
+    const ms = this.#world.monotonic() - startedMs;
+    this.#trail.issued({ txn, tool, service: service.name, ms, cause, credential: credentialOf(token) });
+    return token;
+  }
+
+  #serviceOf(order: TokenOrder): TokenService {
+    const service = this.#services.get(order.service);
+    // After a reload, the same name may stand for another issuer; an order from before must not be taken there.
+    if (service?.issuer !== order.issuer) throw new Error('an order for a service of another configuration');
+    return service;
+  }
+
+  /** The map is in the order of time, so its front holds what no longer matters. */
+  #noteRenewal(key: string, now: number): void {
+    this.#renewedAtMs.delete(key);
+    this.#renewedAtMs.set(key, now);
+    for (const [oldKey, atMs] of this.#renewedAtMs) {
+      if (now < atMs + renewOnceInMs) break;
+      this.#renewedAtMs.delete(oldKey);
+    }
+  }
+}
+
+function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
+  const { world, jwtSvids, trail } = options;
+  const call = guardCall(options.call);
+  const keys = new JwksCache(world, call);
+  const metadata = new IssuerMetadata(world, call);
+  const shared = { world, jwtSvids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
+  return new Map(
+    [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
+  );
+}
+
+/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
+function guardCall(call: EndpointCall): EndpointCall {
+  return async (url, init) => {
+    try {
+      return await call(url, init);
+    } catch (error) {
+      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
+    }
+  };
+}
+
+function taskEnded(): Refusal {
+  return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
+}
+
+async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([work, promise]);
+  clearTimeout(timer);
+}

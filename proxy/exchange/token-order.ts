@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import type { ProofKey } from '../proofs/dpop.ts';
+import type { Secret } from '../trust/secret.ts';
+
+/** On whose behalf a token is asked for. */
+export interface OrderSubject {
+  readonly token: Secret;
+  /** RFC 8693 3, e.g. `urn:ietf:params:oauth:token-type:access_token`. */
+  readonly tokenType: string;
+  readonly iss: string;
+  readonly sub: string;
+  readonly expiresAtMs: number;
+  /** The verified `act` claim of the subject token: the chain before us. */
+  readonly act?: unknown;
+}
+
+/** Everything that one exchange is given. */
+export interface TokenOrderParts {
+  readonly txn: string;
+  readonly tool: string;
+  /** Scheme, host and port of the tool: the only place that the token will be sent to. */
+  readonly toolOrigin: string;
+  /** Name of the token service in the configuration, and its issuer. */
+  readonly service: string;
+  readonly issuer: string;
+  readonly grant: 'token_exchange' | 'client_credentials';
+  /** Required for `token_exchange`. */
+  readonly subject?: OrderSubject | undefined;
+  readonly audience: readonly string[];
+  readonly resource?: string | undefined;
+  readonly scopes?: readonly string[] | undefined;
+  /** Set where the token must be bound to this key (DPoP). */
+  readonly proofKey?: ProofKey | undefined;
+  /** How long a token may be used, whatever its own life. */
+  readonly useForMs: number;
+}
+
+/** One order for tokens, made once per task and tool. The key belongs to the content: only `makeTokenOrder` makes orders. */
+class TokenOrder {
+  readonly #made = true;
+  /** Digest of all that the exchange is given (W4); the cache key. */
+  readonly key: string;
+  readonly txn: string;
+  readonly tool: string;
+  readonly toolOrigin: string;
+  readonly service: string;
+  readonly issuer: string;
+  readonly grant: TokenOrderParts['grant'];
+  readonly subject: OrderSubject | undefined;
+  readonly audience: readonly string[];
+  readonly resource: string | undefined;
+  readonly scopes: readonly string[] | undefined;
+  readonly proofKey: ProofKey | undefined;
+  readonly useForMs: number;
+
+  constructor(parts: TokenOrderParts) {
+    this.txn = parts.txn;
+    this.tool = parts.tool;
+    this.toolOrigin = parts.toolOrigin;
+    this.service = parts.service;
+    this.issuer = parts.issuer;
+    this.grant = parts.grant;
+    this.subject = parts.subject;
+    this.audience = [...parts.audience];
+    this.resource = parts.resource;
+    this.scopes = parts.scopes === undefined ? undefined : [...new Set(parts.scopes)].toSorted();
+    this.proofKey = parts.proofKey;
+    this.useForMs = parts.useForMs;
+    this.key = digestOf([
+      this.txn,
+      this.toolOrigin,
+      this.service,
+      this.issuer,
+      this.grant,
+      this.subject?.iss,
+      this.subject?.sub,
+      this.subject === undefined ? undefined : sha256(this.subject.token.reveal()),
+      this.subject?.tokenType,
+      this.subject?.act === undefined ? undefined : JSON.stringify(this.subject.act),
+      this.audience,
+      this.resource,
+      this.scopes,
+      this.proofKey?.jkt,
+      String(this.useForMs),
+    ]);
+  }
+
+  static isOrder(value: TokenOrder): boolean {
+    return value.#made;
+  }
+}
+export type { TokenOrder };
+
+/** Makes an order and its key. A digest over all parts: made when a task first uses a tool, never per call. */
+export function makeTokenOrder(parts: TokenOrderParts): TokenOrder {
+  if (parts.grant === 'token_exchange' && parts.subject === undefined) throw new Error('an exchange needs a subject');
+  return new TokenOrder(parts);
+}
+
+type Part = string | undefined | readonly string[];
+
+/**
+ * SHA-256 over the parts, each with its length in front. Joined with a separator instead, two different lists could spell the same
+ * text (audience `a,b` against `a` and `b`), and one order would be served the token of the other.
+ */
+function digestOf(parts: readonly Part[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) {
+    if (part === undefined) hash.update('-');
+    else if (typeof part === 'string') hash.update(`${Buffer.byteLength(part)}:${part}`);
+    else hash.update(`[${part.length}]`).update(part.map((item) => `${Buffer.byteLength(item)}:${item}`).join(''));
+  }
+  return hash.digest('base64url');
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('base64url');
+}

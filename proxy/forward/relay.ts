@@ -1,0 +1,147 @@
+import type { ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
+import type { Call } from '../intercept/call.ts';
+import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
+
+/** How a send ended: the answer went to the agent, or it was a challenge that we answer ourselves. */
+export type RelayEnd =
+  | {
+      readonly kind: 'answered';
+      readonly status: number;
+      readonly outcome: 'ok' | 'upstream_error' | 'aborted' | 'cut';
+      readonly bytesOut: number;
+    }
+  | { readonly kind: 'challenged'; readonly by: 'nonce' | 'token'; readonly status: number }
+  /** Nothing reached the agent yet. */
+  | { readonly kind: 'failed'; readonly error: Error };
+
+/** A challenge's own body is read to its end, so that the connection stays usable, but not beyond this. */
+const maxChallengeBytes = 65_536;
+
+/** What the relay tells besides its end. */
+export interface RelayEvents {
+  onNonce(nonce: string): void;
+  onEnd(end: RelayEnd): void;
+}
+
+/**
+ * Relays one answer straight from the tool's connection to the agent's, with back-pressure and without holding back a byte. A
+ * departure on either side ends the other at once.
+ */
+export class Relay implements Dispatcher.DispatchHandler {
+  readonly #response: ServerResponse;
+  readonly #keepCookies: boolean;
+  readonly #credentialed: boolean;
+  readonly #events: RelayEvents;
+  #controller: Dispatcher.DispatchController | undefined;
+  #status = 0;
+  #bytesOut = 0;
+  #swallowed = 0;
+  #challenge: 'nonce' | 'token' | undefined;
+  #headSent = false;
+  #stopped: 'aborted' | 'cut' | undefined;
+  #ended = false;
+
+  constructor(call: Call, events: RelayEvents) {
+    this.#response = call.response;
+    this.#keepCookies = !call.tool.credentialed;
+    this.#credentialed = call.tool.credentialed;
+    this.#events = events;
+    call.response.once('close', this.#onAgentClosed);
+  }
+
+  /** Ends both sides: the agent left, or the task ended. */
+  stop(why: 'aborted' | 'cut'): void {
+    if (this.#ended || this.#stopped !== undefined) return;
+    this.#stopped = why;
+    if (this.#controller === undefined) return;
+    this.#controller.abort(new Error(why));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#stopped !== undefined) controller.abort(new Error(this.#stopped));
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    statusText?: string,
+  ): void {
+    // Interim answers other than 101 carry nothing that the agent waits for; 100 was said by us.
+    if (status < 200) return;
+    const headers = readReplyHeaders(controller.rawHeaders as readonly Buffer[], this.#keepCookies);
+    if (headers.nonce !== undefined) this.#events.onNonce(headers.nonce);
+    this.#status = status;
+    // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.
+    if (this.#credentialed && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
+    if (this.#challenge !== undefined) return;
+    const response = this.#response;
+    response.sendDate = false;
+    response.writeHead(status, statusText ?? '', headers.forward);
+    // Only what follows in the same read is sent with the head; an event stream's head must not wait for its first event.
+    queueMicrotask(() => {
+      if (!this.#headSent && !this.#ended) response.flushHeaders();
+    });
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#challenge !== undefined) {
+      this.#swallowed += chunk.length;
+      if (this.#swallowed > maxChallengeBytes) controller.abort(new Error('the challenge is too long'));
+      return;
+    }
+    this.#headSent = true;
+    this.#bytesOut += chunk.length;
+    if (this.#response.write(chunk) || this.#response.destroyed) return;
+    controller.pause();
+    this.#response.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(
+    _controller: Dispatcher.DispatchController,
+    trailers: Record<string, string | string[] | undefined>,
+  ): void {
+    if (this.#challenge !== undefined) {
+      this.#end({ kind: 'challenged', by: this.#challenge, status: this.#status });
+      return;
+    }
+    this.#headSent = true;
+    const kept = readTrailers(trailers ?? {});
+    if (kept.length > 0) this.#response.addTrailers(kept);
+    this.#response.end();
+    this.#end({ kind: 'answered', status: this.#status, outcome: 'ok', bytesOut: this.#bytesOut });
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#ended) return;
+    if (this.#challenge !== undefined && this.#stopped === undefined) {
+      this.#end({ kind: 'challenged', by: this.#challenge, status: this.#status });
+      return;
+    }
+    if (this.#stopped === undefined && this.#status === 0 && !this.#response.destroyed) {
+      this.#end({ kind: 'failed', error });
+      return;
+    }
+    // An answer that stops half-way must not look complete: the agent's connection is cut as well.
+    this.#response.destroy();
+    this.#end({
+      kind: 'answered',
+      status: this.#status,
+      outcome: this.#stopped ?? 'upstream_error',
+      bytesOut: this.#bytesOut,
+    });
+  }
+
+  readonly #onAgentClosed = (): void => {
+    if (!this.#response.writableFinished) this.stop('aborted');
+  };
+
+  #end(end: RelayEnd): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#response.off('close', this.#onAgentClosed);
+    this.#events.onEnd(end);
+  }
+}

@@ -1,0 +1,110 @@
+/** Headers of a tool's answer that end here. */
+const dropped = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  // Would lead the agent to the tool around the sidecar.
+  'alt-svc',
+  // Ours to answer; the agent holds no key that a nonce could be for.
+  'dpop-nonce',
+]);
+const droppedPrefixes = ['waybill-', 'workload-', 'txn-token', 'signature'];
+
+const known = new Map<string, boolean>();
+
+function isDropped(name: string): boolean {
+  const found = known.get(name);
+  if (found !== undefined) return found;
+  const lower = name.toLowerCase();
+  const decided = dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix));
+  // Names are the tool's choice: a bounded memory, started anew when full.
+  if (known.size >= 2048) known.clear();
+  known.set(name, decided);
+  return decided;
+}
+
+/** What an answer's headers say to us, and what goes on to the agent. */
+export interface ReplyHeaders {
+  /** Flat, as `writeHead` takes it. */
+  readonly forward: string[];
+  /** Value of `DPoP-Nonce`, if there is exactly one. */
+  readonly nonce: string | undefined;
+  /** Values of `WWW-Authenticate`, joined. */
+  readonly challenge: string | undefined;
+  readonly hasLength: boolean;
+}
+
+/**
+ * Reads the raw headers of an answer. Cookies of tools with a credential stay here: a session that was opened with one task's token
+ * would otherwise be carried by the agent into another task.
+ */
+export function readReplyHeaders(raw: readonly (Buffer | string)[], keepCookies: boolean): ReplyHeaders {
+  const forward: string[] = [];
+  let nonce: string | undefined;
+  let nonces = 0;
+  let challenge: string | undefined;
+  let nominated: string[] | undefined;
+  let hasLength = false;
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = textOf(raw[at]);
+    const value = textOf(raw[at + 1]);
+    if (!isDropped(name)) {
+      const lower = name.length === 10 || name.length === 14 || name.length === 16 ? name.toLowerCase() : '';
+      if (lower === 'set-cookie' && !keepCookies) continue;
+      if (lower === 'content-length') hasLength = true;
+      if (lower === 'www-authenticate') challenge = challenge === undefined ? value : `${challenge}, ${value}`;
+      forward.push(name, value);
+      continue;
+    }
+    const lower = name.toLowerCase();
+    if (lower === 'dpop-nonce') {
+      nonce = value;
+      nonces += 1;
+    } else if (lower === 'connection') nominated = nominations(nominated, value);
+  }
+  const kept = nominated === undefined ? forward : withoutNominated(forward, nominated);
+  return { forward: kept, nonce: nonces === 1 ? nonce : undefined, challenge, hasLength };
+}
+
+function textOf(part: Buffer | string | undefined): string {
+  return typeof part === 'string' ? part : (part?.toString('latin1') ?? '');
+}
+
+function nominations(before: string[] | undefined, value: string): string[] | undefined {
+  const lower = value.toLowerCase();
+  if (lower === 'keep-alive' || lower === 'close') return before;
+  return [...(before ?? []), ...lower.split(',').map((option) => option.trim())];
+}
+
+function withoutNominated(forward: readonly string[], nominated: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < forward.length; at += 2) {
+    const name = forward[at] ?? '';
+    // Framing and type are never hop-by-hop, whatever a tool nominates.
+    if (/^content-/i.test(name) || !nominated.includes(name.toLowerCase())) kept.push(name, forward[at + 1] ?? '');
+  }
+  return kept;
+}
+
+/** Trailers that may follow a chunked answer: end-to-end ones, by the same rules. */
+export function readTrailers(trailers: Readonly<Record<string, string | string[] | undefined>>): [string, string][] {
+  const kept: [string, string][] = [];
+  for (const [name, value] of Object.entries(trailers)) {
+    if (isDropped(name) || /^(?:content-length|set-cookie|authorization|host)$/i.test(name)) continue;
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) kept.push([name, one]);
+  }
+  return kept;
+}
+
+/** What a challenge in `WWW-Authenticate` asks of us: a nonce (RFC 9449 9), or another token (RFC 6750 3.1). */
+export function readChallenge(challenge: string | undefined, nonce: string | undefined): 'nonce' | 'token' | undefined {
+  if (challenge === undefined) return undefined;
+  if (nonce !== undefined && /\bdpop\b[^]*\berror\s*=\s*"?use_dpop_nonce"?/i.test(challenge)) return 'nonce';
+  return /\b(?:bearer|dpop)\b[^]*\berror\s*=\s*"?invalid_token"?/i.test(challenge) ? 'token' : undefined;
+}

@@ -1,0 +1,114 @@
+import { Refusal } from '../refusal.ts';
+import type { Call } from '../intercept/call.ts';
+import { findHandleText, type Handle, type HandleBook } from '../tasks/handle.ts';
+import type { Errand, Task } from '../tasks/task.ts';
+
+/** By which rung a task was found; it stands in every event as `task_by`. */
+export type TaskBy = 'handle' | 'proxy' | 'standing' | 'none';
+
+/** A call of which is known for which task it is made, or that it needs none. */
+class AttributedCall {
+  readonly #made = true;
+  readonly call: Call;
+  /** Undefined only for a tool without credential that was called without a handle. */
+  readonly errand: Errand | undefined;
+  readonly by: TaskBy;
+
+  constructor(call: Call, errand: Errand | undefined, by: TaskBy) {
+    this.call = call;
+    this.errand = errand;
+    this.by = by;
+  }
+
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type Attributed = AttributedCall;
+
+/** What the ladder looks tasks up in. */
+export interface Ladder {
+  readonly handles: HandleBook;
+  /** The task in which the agent acts for itself, where the configuration has one. */
+  readonly standing: Task | undefined;
+}
+
+/**
+ * Finds the task of a call by the ladder of DESIGN 4. The first rung that is present decides, and a wrong one refuses: a call is never
+ * given to a task by guess (W11). Nothing but a handle says "this task", whoever else is on the connection.
+ */
+export function identify(call: Call, ladder: Ladder): Attributed {
+  const inHeader = findInHeaders(call, ladder.handles);
+  const inProxy =
+    call.proxyAuthorization === undefined ? undefined : findHandle(call.proxyAuthorization, ladder.handles);
+  if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)
+    throw new Refusal('task_conflict');
+  const handle = inHeader ?? inProxy;
+  if (handle !== undefined) {
+    checkHandle(handle, call.tool.name);
+    if (inProxy !== undefined && inProxy !== handle) checkHandle(inProxy, call.tool.name);
+    return new AttributedCall(call, handle.task.errand(call.tool.name), inHeader === undefined ? 'proxy' : 'handle');
+  }
+  if (!call.tool.credentialed) return new AttributedCall(call, undefined, 'none');
+  if (ladder.standing === undefined) throw new Refusal('task_unknown', unknownDetail(call));
+  if (!standingMayUse(call.tool.settings.on_behalf_of)) throw new Refusal('subject_required');
+  return new AttributedCall(call, ladder.standing.errand(call.tool.name), 'standing');
+}
+
+/** The rung of a CONNECT: it holds for the whole tunnel. Refuses a wrong handle before the tunnel is opened. */
+export function checkProxyCredential(value: string, ladder: Ladder, tools: readonly string[]): 'handle' | 'none' {
+  const handle = findHandle(value, ladder.handles);
+  if (handle === undefined) return 'none';
+  checkHandle(handle, handle.tool !== undefined && tools.includes(handle.tool) ? handle.tool : (tools[0] ?? ''));
+  return 'handle';
+}
+
+/** Whether a call to this tool could be made in the standing task. */
+export function standingMayUse(onBehalfOf: 'user' | 'workload' | 'agent' | 'any'): boolean {
+  return onBehalfOf === 'agent' || onBehalfOf === 'any';
+}
+
+/** Whether a header value is a handle of any process: then it is never passed on. */
+export function carriesHandle(value: string, handles: HandleBook): boolean {
+  return handles.findSpelled(value) !== undefined || findHandleText(value) !== undefined;
+}
+
+function findInHeaders(call: Call, handles: HandleBook): Handle | undefined {
+  const { credentials } = call.headers;
+  const ownHeader = call.tool.settings.handle_header;
+  let found: Handle | undefined;
+  for (let at = 0; at < credentials.length; at += 2) {
+    const name = (credentials[at] ?? '').toLowerCase();
+    // A header that another tool names for its handle is the agent's own data here.
+    if (name !== 'authorization' && name !== 'x-api-key' && name !== ownHeader) continue;
+    const handle = findHandle(credentials[at + 1] ?? '', handles);
+    if (handle === undefined) continue;
+    if (found !== undefined && found.task !== handle.task) throw new Refusal('task_conflict');
+    if (found !== undefined) checkHandle(found, call.tool.name);
+    found = handle;
+  }
+  return found;
+}
+
+function findHandle(value: string, handles: HandleBook): Handle | undefined {
+  const spelled = handles.findSpelled(value);
+  if (spelled !== undefined) return spelled;
+  const text = findHandleText(value);
+  if (text === undefined) return undefined;
+  const found = handles.find(text);
+  if (found === 'unknown') throw new Refusal('handle_unknown');
+  if (found === 'previous_process') throw new Refusal('handle_previous_process');
+  return found;
+}
+
+function checkHandle(handle: Handle, tool: string): void {
+  if (handle.task.state !== 'open') throw new Refusal('handle_ended');
+  if (handle.tool !== undefined && handle.tool !== tool) {
+    throw new Refusal('handle_foreign_tool', `The handle was issued for ${handle.tool} and was used at ${tool}.`);
+  }
+}
+
+function unknownDetail(call: Call): string {
+  return `The tool ${call.tool.name} is used within a task, and the call names none.`;
+}

@@ -1,0 +1,104 @@
+import type { ServerResponse } from 'node:http';
+import { type Refusal, type RefusalCode, retryAfterSeconds } from '../refusal.ts';
+import { collectBytes } from './body.ts';
+import type { Arrival } from './call.ts';
+
+/** The answer to a refused call: problem+json (RFC 9457) and Proxy-Status (RFC 9209), flat header array as node:http takes it. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: string[];
+  readonly body: string;
+}
+
+const proxyStatusErrors: Partial<Record<RefusalCode, string>> = {
+  message_malformed: 'http_request_error',
+  body_too_large: 'http_request_error',
+  proxy_loop: 'proxy_loop_detected',
+  address_forbidden: 'destination_ip_prohibited',
+  upstream_unreachable: 'destination_unavailable',
+  upstream_tls: 'tls_certificate_error',
+  internal_fault: 'proxy_internal_error',
+};
+
+/**
+ * Renders a refusal. `throughProxy` decides which challenge an unknown task gets: clients such as git send credentials only when asked,
+ * and only by the right status (407 by the proxy, 401 on mounts and inside tunnels, where 407 is a network error to fetch).
+ */
+export function renderRefusal(refusal: Refusal, callId: string, throughProxy: boolean): Answer {
+  const { code, kind } = refusal;
+  const challenged = code === 'task_unknown';
+  const status = challenged && throughProxy ? 407 : kind.status;
+  const body = JSON.stringify({
+    type: `https://waybill.dev/refusals/${code}`,
+    title: kind.title,
+    status,
+    code,
+    detail: refusal.detail,
+    event: callId,
+    hint: kind.hint,
+    retryable: kind.retryable,
+  });
+  const headers = [
+    'Content-Type',
+    'application/problem+json',
+    'Cache-Control',
+    'no-store',
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+  ];
+  const error = proxyStatusErrors[code] ?? (status < 500 ? 'http_request_denied' : 'proxy_internal_response');
+  headers.push('Proxy-Status', `waybill; error=${error}; details="${code}"`);
+  if (challenged)
+    headers.push(throughProxy ? 'Proxy-Authenticate' : 'WWW-Authenticate', 'Basic realm="waybill", charset="UTF-8"');
+  if (kind.retryable && status === 503) headers.push('Retry-After', String(refusal.retryAfter ?? retryAfterSeconds));
+  return { status, headers, body };
+}
+
+/** Answers a refused request, or cuts the connection where an answer has already begun. */
+export function answerRefusal(arrival: Arrival, refusal: Refusal): void {
+  const { request, response } = arrival;
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const answer = renderRefusal(
+    refusal,
+    arrival.id,
+    arrival.door.kind === 'proxy' && !(request.url ?? '').startsWith('/'),
+  );
+  // A body that was not read stays in the connection and could be read as the next request: such a connection ends here.
+  if (refusal.code === 'message_malformed' || leavesBody(arrival)) answer.headers.push('Connection', 'close');
+  response.writeHead(answer.status, answer.headers);
+  response.end(request.method === 'HEAD' ? undefined : answer.body);
+}
+
+function leavesBody(arrival: Arrival): boolean {
+  const { headers, complete } = arrival.request;
+  if (complete) return false;
+  if (headers['expect'] !== undefined || headers['transfer-encoding'] !== undefined) return true;
+  return Number(headers['content-length'] ?? 0) > collectBytes;
+}
+
+/** The same answer as bytes, for connections that have no response object: broken requests and CONNECT. */
+export function refusalBytes(answer: Answer, close: boolean): string {
+  const lines = [`HTTP/1.1 ${answer.status} ${reasons[answer.status] ?? 'Refused'}`];
+  for (let at = 0; at < answer.headers.length; at += 2) lines.push(`${answer.headers[at]}: ${answer.headers[at + 1]}`);
+  lines.push(`Connection: ${close ? 'close' : 'keep-alive'}`);
+  return `${lines.join('\r\n')}\r\n\r\n${answer.body}`;
+}
+
+const reasons: Record<number, string> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  407: 'Proxy Authentication Required',
+  413: 'Content Too Large',
+  500: 'Internal Server Error',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+};
+
+/** Whether anything has been sent to the agent yet. */
+export function hasBegun(response: ServerResponse): boolean {
+  return response.headersSent || response.destroyed;
+}

@@ -1,0 +1,154 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Refusal } from '../refusal.ts';
+import { formatAuthority } from './authority.ts';
+import { readHeaders, type HeaderList } from './header-list.ts';
+import type { HeaderClass } from './header-names.ts';
+import { readLoosePath, readRuledPath } from './path.ts';
+import {
+  readProxyTarget,
+  readTunnelTarget,
+  type MountTarget,
+  type OwnName,
+  type Target,
+  type Tunnel,
+} from './target.ts';
+import { findTool, type Tool, type ToolCatalogue } from './tool-catalogue.ts';
+
+/** The connection that a request came on: the proxy's port itself, or a tunnel opened on it. */
+export type Door =
+  | { readonly kind: 'proxy'; readonly own: OwnName }
+  | { readonly kind: 'tunnel'; readonly tunnel: Tunnel; readonly proxyAuthorization: string | undefined };
+
+/** One intercepted request, read once into one normal form. The first evidence of the way out. */
+class InterceptedCall {
+  readonly #made = true;
+  /** Names the call in answers, events and logs. */
+  readonly id: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly door: Door['kind'] | 'mount';
+  readonly target: Target;
+  readonly tool: Tool;
+  readonly method: string;
+  /** The path that rules read: decoded once, without query. */
+  readonly path: string;
+  readonly headers: HeaderList;
+  /** `Host` as the tool gets it: the target's name, whatever spelling the agent used. */
+  readonly authority: string;
+  readonly proxyAuthorization: string | undefined;
+  /** Monotonic milliseconds at which the call was read. */
+  readonly startedAt: number;
+
+  constructor(read: Omit<InterceptedCall, 'made'>) {
+    this.id = read.id;
+    this.request = read.request;
+    this.response = read.response;
+    this.door = read.door;
+    this.target = read.target;
+    this.tool = read.tool;
+    this.method = read.method;
+    this.path = read.path;
+    this.headers = read.headers;
+    this.authority = read.authority;
+    this.proxyAuthorization = read.proxyAuthorization;
+    this.startedAt = read.startedAt;
+  }
+
+  /** Only this file makes calls: the private field keeps look-alikes out at compile time and here at run time. */
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type Call = InterceptedCall;
+
+/** What reading a request needs to know of the configuration. */
+export interface Reader {
+  readonly catalogue: ToolCatalogue;
+  readonly classOfName: (name: string) => HeaderClass;
+  /** Our name in `Via`: a request that carries it has been here before. */
+  readonly pseudonym: string;
+  /** Whether rules or patterns read the path of calls to any of these tools. */
+  readonly rulesPath: (tools: readonly Tool[]) => boolean;
+}
+
+/** What is known of a request before it became a call: for the record of a refusal. */
+export interface Arrival {
+  readonly id: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly door: Door;
+  readonly startedAt: number;
+}
+
+/**
+ * Reads a request into a call, or refuses it. Nothing has been asked of anybody before this returns: a request that two readers could
+ * understand differently never reaches a token service.
+ */
+export function intercept(arrival: Arrival, reader: Reader): Call {
+  const { request, door } = arrival;
+  const headers = readHeaders(request.rawHeaders, reader.classOfName);
+  if (headers.chunked && request.httpVersionMinor === 0)
+    throw new Refusal('message_malformed', 'HTTP/1.0 has no Transfer-Encoding.');
+  if (headers.via?.includes(reader.pseudonym) === true) throw new Refusal('proxy_loop');
+  const url = request.url ?? '';
+  const found =
+    door.kind === 'proxy' ? readProxyTarget(url, headers, door.own) : readTunnelTarget(url, headers, door.tunnel);
+  const onMount = 'mount' in found;
+  if (onMount) refuseForeignOrigin(headers);
+  const candidates = onMount ? mounted(found, reader.catalogue) : reader.catalogue.at(found.host, found.port);
+  const target = onMount ? mountTarget(found, candidates) : found;
+  const method = request.method ?? '';
+  const path = readPath(target.path, candidates, reader);
+  const tool = findTool(candidates, method, path);
+  if (tool === undefined) throw unlisted(target, candidates, method);
+  return new InterceptedCall({
+    id: arrival.id,
+    request,
+    response: arrival.response,
+    door: onMount ? 'mount' : door.kind,
+    target,
+    tool,
+    method,
+    path,
+    headers,
+    authority: formatAuthority(target.host, target.port, target.scheme),
+    proxyAuthorization: door.kind === 'tunnel' ? door.proxyAuthorization : headers.proxyAuthorization,
+    startedAt: arrival.startedAt,
+  });
+}
+
+function refuseVersionMisuse(minor: number, headers: HeaderList): void {
+  if (minor === 0 && headers.chunked) throw new Refusal('message_malformed', 'HTTP/1.0 has no Transfer-Encoding.');
+  if (minor > 0 && headers.host === undefined) throw new Refusal('message_malformed', 'HTTP/1.1 needs one Host.');
+}
+
+function readPath(path: string, candidates: readonly Tool[], reader: Reader): string {
+  const raw = candidates.length > 0 && candidates.every((tool) => tool.settings.unsafe_raw_paths === true);
+  return !raw && reader.rulesPath(candidates) ? readRuledPath(path) : readLoosePath(path);
+}
+
+function mounted(found: MountTarget, catalogue: ToolCatalogue): readonly Tool[] {
+  const tool = catalogue.named(found.mount);
+  return tool === undefined || tool.host === '' || tool.host.startsWith('.') ? [] : [tool];
+}
+
+function mountTarget(found: MountTarget, candidates: readonly Tool[]): Target {
+  const tool = candidates[0];
+  if (tool === undefined) throw new Refusal('destination_unlisted', 'No tool of that name can be mounted.');
+  return { scheme: tool.mount.scheme, host: tool.host, port: tool.mount.port, path: found.path };
+}
+
+/** A page in a browser on this machine can reach our port (DNS rebinding, plain forms): it cannot hide its Origin. */
+function refuseForeignOrigin(headers: HeaderList): void {
+  if (headers.origin !== undefined) throw new Refusal('header_forbidden', 'Origin is not accepted on mounts.');
+}
+
+function unlisted(target: Target, candidates: readonly Tool[], method: string): Refusal {
+  const name = formatAuthority(target.host, target.port, target.scheme);
+  const detail =
+    candidates.length === 0
+      ? `No tool is listed at ${name}.`
+      : `No tool at ${name} takes ${method} on this path (tools: ${candidates.map((tool) => tool.name).join(', ')}).`;
+  return new Refusal('destination_unlisted', detail);
+}

@@ -1,0 +1,146 @@
+/** What a request header is to us. `forward`: end to end, passed on as it came. */
+export type HeaderClass =
+  | 'forward'
+  | 'hop'
+  | 'identity'
+  | 'credential'
+  | 'host'
+  | 'content-length'
+  | 'transfer-encoding'
+  | 'connection'
+  | 'proxy-authorization'
+  | 'expect'
+  | 'cookie'
+  | 'via'
+  | 'origin';
+
+const named: Record<string, HeaderClass> = {
+  host: 'host',
+  'content-length': 'content-length',
+  'transfer-encoding': 'transfer-encoding',
+  connection: 'connection',
+  'proxy-authorization': 'proxy-authorization',
+  expect: 'expect',
+  cookie: 'cookie',
+  via: 'via',
+  origin: 'origin',
+  authorization: 'credential',
+  'x-api-key': 'credential',
+};
+
+/** Hop by hop (RFC 9110 7.6.1), and what only makes sense on the connection it came on. */
+const hop = [
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'upgrade',
+  'http2-settings',
+  'alt-used',
+  'proxy-authenticate',
+];
+
+/**
+ * Headers that state who calls, for whom, by which proof or along which path (W12). An agent that could send them could pose as
+ * somebody else before a tool that believes them; method and URL overrides would make the tool read another request than our rules.
+ */
+const identity = [
+  'dpop',
+  'txn-token',
+  'workload-identity-token',
+  'workload-proof-token',
+  'signature',
+  'signature-input',
+  'signature-key',
+  'signature-agent',
+  'oauth-client-attestation',
+  'oauth-client-attestation-pop',
+  'forwarded',
+  'client-cert',
+  'client-cert-chain',
+  'x-client-cert',
+  'x-ssl-cert',
+  'x-real-ip',
+  'true-client-ip',
+  'remote-user',
+  'x-remote-user',
+  'x-remote-group',
+  'x-user',
+  'x-user-id',
+  'x-authenticated-user',
+  'x-authenticated-userid',
+  'x-goog-iap-jwt-assertion',
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-original-uri',
+  'x-original-host',
+  'x-original-method',
+  'x-rewrite-url',
+  'x-host',
+  'x-http-host-override',
+];
+const identityPrefixes = [
+  'waybill-',
+  'x-waybill-',
+  'x-forwarded-',
+  'x-auth-request-',
+  'x-amzn-oidc-',
+  'x-ms-client-principal',
+  'x-ssl-client-',
+  'x-remote-',
+  'x-spiffe-',
+  'x-delegation-',
+];
+
+/**
+ * The class of a header name in any case and spelling. `_` and `.` count as `-` for every name that means something to us, because
+ * CGI-like tools fold them into one; such a spelling is dropped and never read.
+ * @param extraCredentials lower-case names that carry a handle at some tool (`handle_header`).
+ */
+export function headerClassifier(extraCredentials: ReadonlySet<string>): (name: string) => HeaderClass {
+  const known = new Map<string, HeaderClass>();
+  return (name) => {
+    const found = known.get(name);
+    if (found !== undefined) return found;
+    const decided = classify(name, extraCredentials);
+    // The names are the agent's choice: a bounded memory, started anew when full.
+    if (known.size >= 2048) known.clear();
+    known.set(name, decided);
+    return decided;
+  };
+}
+
+function classify(name: string, extraCredentials: ReadonlySet<string>): HeaderClass {
+  const lower = name.toLowerCase();
+  const folded = lower.replaceAll(/[_.]/g, '-');
+  const decided = classOf(folded, extraCredentials);
+  return decided !== 'forward' && folded !== lower && !extraCredentials.has(lower) ? 'hop' : decided;
+}
+
+function classOf(name: string, extraCredentials: ReadonlySet<string>): HeaderClass {
+  const own = named[name];
+  if (own !== undefined) return own;
+  if (extraCredentials.has(name)) return 'credential';
+  if (hop.includes(name) || name.startsWith('proxy-')) return 'hop';
+  if (identity.includes(name) || identityPrefixes.some((prefix) => name.startsWith(prefix))) return 'identity';
+  return 'forward';
+}
+
+const passWithConnection = new Set([
+  'close',
+  'keep-alive',
+  'te',
+  'trailer',
+  'upgrade',
+  'http2-settings',
+  'proxy-connection',
+]);
+
+/** Whether `Connection` may nominate this name. Nominating a header that we read or inject would let the agent delete it (W12). */
+export function mayBeNominated(option: string, classOfName: (name: string) => HeaderClass): boolean {
+  if (passWithConnection.has(option)) return true;
+  const decided = classOfName(option.replaceAll('_', '-'));
+  return decided === 'forward' || decided === 'hop';
+}

@@ -1,0 +1,158 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { Refusal, type RefusalCode } from '../refusal.ts';
+import { normalHost } from './authority.ts';
+import { refusalBytes, renderRefusal } from './answer.ts';
+import type { Arrival, Door, Reader } from './call.ts';
+import type { PodCa } from './pod-ca.ts';
+import { openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
+
+/** Who takes what the listener hears. */
+export interface Hearers {
+  /** A request, not yet judged. Never rejects. */
+  onRequest(arrival: Arrival): void;
+  /** Whether a tunnel may be opened by what its CONNECT carries; throws a Refusal otherwise. */
+  checkTunnel(connect: ConnectRequest): void;
+  /** A connection or CONNECT that was refused before there was a request. */
+  onRefused(callId: string, refusal: Refusal, about: { method: string; host: string; port: number } | undefined): void;
+  nextCallId(): string;
+  monotonic(): number;
+}
+
+export interface Listener {
+  readonly address: string;
+  readonly port: number;
+  /** Stops listening, lets running answers end for at most `graceMs`, then cuts. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Opens the way out's port: forward proxy (absolute-form and CONNECT) and mounts. The first bytes tell which. */
+export async function openListener(
+  at: { host: string; port: number },
+  reader: () => Reader,
+  ca: PodCa,
+  hearers: Hearers,
+): Promise<Listener> {
+  // Host is checked by us (requireHostHeader would answer without an event); bodies and streams may take their time (requestTimeout).
+  const server = createServer({
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    maxHeaderSize: 32_768,
+    headersTimeout: 20_000,
+    requestTimeout: 0,
+    keepAliveTimeout: 75_000,
+    noDelay: true,
+  });
+  server.timeout = 0;
+  const doors = new WeakMap<Socket, Door>();
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  hearRequests(server, doors, hearers);
+  hearConnects(server, doors, reader, ca, hearers);
+  hearBrokenRequests(server, hearers);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(at.port, at.host, resolve);
+  });
+  const bound = server.address() as AddressInfo;
+  return { address: bound.address, port: bound.port, close: (graceMs) => closeServer(server, sockets, graceMs) };
+}
+
+function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    let door = doors.get(socket);
+    if (door === undefined) {
+      door = {
+        kind: 'proxy',
+        own: { address: normalHost(socket.localAddress ?? '') ?? '', port: socket.localPort ?? 0 },
+      };
+      doors.set(socket, door);
+    }
+    hearers.onRequest({ id: hearers.nextCallId(), request, response, door, startedAt: hearers.monotonic() });
+  };
+  // An Expect header is answered by us: 100 is said only to a permitted call (body.ts).
+  server.on('request', onRequest).on('checkContinue', onRequest).on('checkExpectation', onRequest);
+}
+
+function hearConnects(
+  server: Server,
+  doors: WeakMap<Socket, Door>,
+  reader: () => Reader,
+  ca: PodCa,
+  hearers: Hearers,
+): void {
+  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on('error', () => socket.destroy());
+    const id = hearers.nextCallId();
+    let connect: ConnectRequest | undefined;
+    try {
+      if (doors.get(socket)?.kind === 'tunnel')
+        throw new Refusal('message_malformed', 'CONNECT inside a tunnel is not served.');
+      const { catalogue, classOfName } = reader();
+      connect = readConnect(request, catalogue, classOfName);
+      hearers.checkTunnel(connect);
+    } catch (error) {
+      const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
+      hearers.onRefused(
+        id,
+        refusal,
+        connect === undefined ? undefined : { method: 'CONNECT', host: connect.host, port: connect.port },
+      );
+      refuseConnect(server, socket, head, id, refusal);
+      return;
+    }
+    const { proxyAuthorization } = connect;
+    socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+    openTunnel(socket, head, connect, ca, (inner, tunnel) => {
+      doors.set(inner, { kind: 'tunnel', tunnel, proxyAuthorization });
+      server.emit('connection', inner);
+    });
+  });
+}
+
+/** A challenged client asks again on the same connection (NTLM-shy clients such as git do); any other refusal ends it. */
+function refuseConnect(server: Server, socket: Socket, head: Buffer, id: string, refusal: Refusal): void {
+  const keep = refusal.code === 'task_unknown' && head.length === 0;
+  const bytes = refusalBytes(renderRefusal(refusal, id, true), !keep);
+  if (!keep) {
+    socket.end(bytes);
+    return;
+  }
+  socket.write(bytes);
+  server.emit('connection', socket);
+}
+
+const ignoredErrors = new Set(['ECONNRESET', 'EPIPE', 'ERR_HTTP_REQUEST_TIMEOUT']);
+
+/** What the parser refused: answered with 400 and closed, because nobody can tell where the next request would begin. */
+function hearBrokenRequests(server: Server, hearers: Hearers): void {
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (socket.destroyed || !socket.writable || ignoredErrors.has(error.code ?? '')) {
+      socket.destroy();
+      return;
+    }
+    const id = hearers.nextCallId();
+    const code: RefusalCode = error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
+    const refusal = new Refusal(code);
+    hearers.onRefused(id, refusal, undefined);
+    const answering = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
+    // An answer that has begun cannot be followed by another: the agent would read ours as part of it.
+    if (answering?.headersSent === true) socket.destroy();
+    else socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
+  });
+}
+
+async function closeServer(server: Server, sockets: ReadonlySet<Socket>, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const cut = setTimeout(() => {
+    for (const socket of sockets) socket.destroy();
+  }, graceMs);
+  await closed;
+  clearTimeout(cut);
+  for (const socket of sockets) socket.destroy();
+}

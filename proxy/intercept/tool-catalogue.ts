@@ -1,0 +1,98 @@
+import type { ToolSettings } from '../../config/tools.ts';
+import { defaultPort, normalHost } from './authority.ts';
+import { compilePathPattern, type PathPattern } from './path-pattern.ts';
+
+/** A destination of the configuration, compiled for matching. */
+export interface Tool {
+  readonly name: string;
+  readonly settings: ToolSettings;
+  /** Exact host in normal form, or a suffix beginning with a dot (`*.example.org`), or empty for `*`. */
+  readonly host: string;
+  readonly credentialed: boolean;
+  readonly paths: readonly PathPattern[];
+  /** Where a mount leads: the scheme and port that the configuration implies. */
+  readonly mount: { readonly scheme: 'http' | 'https'; readonly port: number };
+}
+
+/** The tools of the configuration, found by destination. */
+export interface ToolCatalogue {
+  /**
+   * Tools whose host and port fit, the most specific first: the more exact host, then a named port, then the longer path pattern,
+   * then the earlier line. Empty for an unlisted destination.
+   */
+  at(host: string, port: number): readonly Tool[];
+  named(name: string): Tool | undefined;
+  readonly tools: readonly Tool[];
+}
+
+export function buildToolCatalogue(settings: ReadonlyMap<string, ToolSettings>): ToolCatalogue {
+  const tools = [...settings].map(([name, tool]) => compileTool(name, tool));
+  const ordered = tools.toSorted(bySpecificity);
+  const byName = new Map(tools.map((tool) => [tool.name, tool]));
+  const byDestination = new Map<string, readonly Tool[]>();
+  return {
+    tools,
+    named: (name) => byName.get(name),
+    at(host, port) {
+      const key = `${host} ${port}`;
+      const known = byDestination.get(key);
+      if (known !== undefined) return known;
+      const found = ordered.filter((tool) => hostFits(tool.host, host) && (tool.settings.match.port ?? port) === port);
+      // Hosts are the agent's choice: a bounded memory, started anew when full.
+      if (byDestination.size >= 4096) byDestination.clear();
+      byDestination.set(key, found);
+      return found;
+    },
+  };
+}
+
+/** The first of the tools at a destination that takes this method and path. */
+export function findTool(tools: readonly Tool[], method: string, path: string): Tool | undefined {
+  return tools.find((tool) => {
+    const { methods } = tool.settings.match;
+    if (methods !== undefined && !methods.includes(method)) return false;
+    return tool.paths.length === 0 || tool.paths.some((pattern) => pattern.matches(path));
+  });
+}
+
+function compileTool(name: string, settings: ToolSettings): Tool {
+  const { host } = settings.match;
+  const scheme = impliedScheme(settings);
+  return {
+    name,
+    settings,
+    host: host === '*' ? '' : host.startsWith('*.') ? host.slice(1).toLowerCase() : (normalHost(host) ?? host),
+    credentialed: settings.token !== undefined,
+    paths: (settings.match.paths ?? []).map(compilePathPattern),
+    mount: { scheme, port: settings.match.port ?? defaultPort(scheme) },
+  };
+}
+
+/** The scheme of a mount, where no URL names one: https unless the configuration says that the tool speaks plain HTTP. */
+function impliedScheme(settings: ToolSettings): 'http' | 'https' {
+  const { match } = settings;
+  if (match.scheme !== undefined) return match.scheme;
+  if (match.port === 443 || settings.tls.ca !== undefined) return 'https';
+  if (match.port === 80 || settings.plaintext === 'unsafe') return 'http';
+  const loopback =
+    settings.dial === undefined
+      ? settings.addresses.every((kind) => kind === 'loopback')
+      : /^(?:127\.|::1$)/.test(settings.dial.address);
+  return loopback ? 'http' : 'https';
+}
+
+function hostFits(pattern: string, host: string): boolean {
+  if (pattern === '') return true;
+  return pattern.startsWith('.') ? host.endsWith(pattern) && host.length > pattern.length : pattern === host;
+}
+
+function bySpecificity(a: Tool, b: Tool): number {
+  const exactness = (tool: Tool): number =>
+    tool.host.startsWith('.') ? tool.host.length : tool.host === '' ? 0 : 1000;
+  const longestPath = (tool: Tool): number => Math.max(0, ...tool.paths.map((pattern) => pattern.text.length));
+  return (
+    exactness(b) - exactness(a) ||
+    Number(b.settings.match.port !== undefined) - Number(a.settings.match.port !== undefined) ||
+    longestPath(b) - longestPath(a)
+  );
+}

@@ -1,0 +1,117 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { Refusal } from '../refusal.ts';
+import { parseAuthority, normalHost } from './authority.ts';
+import { readHeaders } from './header-list.ts';
+import type { HeaderClass } from './header-names.ts';
+import type { PodCa } from './pod-ca.ts';
+import type { Tool, ToolCatalogue } from './tool-catalogue.ts';
+import type { Tunnel } from './target.ts';
+
+/** A CONNECT request, read and found acceptable: where the tunnel leads. */
+export interface ConnectRequest {
+  readonly host: string;
+  readonly port: number;
+  readonly tools: readonly Tool[];
+  readonly proxyAuthorization: string | undefined;
+  readonly userAgent: string;
+}
+
+/** Reads a CONNECT request (RFC 9110 9.3.6). Refuses bodies, disagreeing hosts and unlisted destinations before anything is opened. */
+export function readConnect(
+  request: IncomingMessage,
+  catalogue: ToolCatalogue,
+  classOfName: (name: string) => HeaderClass,
+): ConnectRequest {
+  const headers = readHeaders(request.rawHeaders, classOfName);
+  if (headers.chunked || headers.contentLength !== undefined)
+    throw new Refusal('message_malformed', 'CONNECT has no body.');
+  const target = parseAuthority(request.url ?? '');
+  if (target?.port === undefined)
+    throw new Refusal('message_malformed', 'CONNECT needs a target of the form host:port.');
+  if (headers.host !== undefined) {
+    const host = parseAuthority(headers.host);
+    if (host === undefined) throw new Refusal('message_malformed', 'Host is not a host name with an optional port.');
+    if (host.host !== target.host || (host.port ?? target.port) !== target.port) {
+      throw new Refusal('authority_mismatch', 'Host and the CONNECT target disagree.');
+    }
+  }
+  const tools = catalogue.at(target.host, target.port);
+  if (tools.length === 0)
+    throw new Refusal('destination_unlisted', `No tool is listed at ${target.host}:${target.port}.`);
+  return {
+    host: target.host,
+    port: target.port,
+    tools,
+    proxyAuthorization: headers.proxyAuthorization,
+    userAgent: request.headers['user-agent'] ?? '',
+  };
+}
+
+/** How long a client may take from "200" to its first byte and through its TLS handshake, milliseconds. */
+const openingMs = 60_000;
+
+/**
+ * Looks at the first byte inside a tunnel: a TLS record is terminated with a leaf of the pod's CA, anything else is plain HTTP (Node 24's
+ * fetch sends that for http:// URLs). `accept` gets the connection that HTTP/1.1 is read from; HTTP/2 would be told apart here by ALPN.
+ */
+export function openTunnel(
+  socket: Socket,
+  head: Buffer,
+  connect: ConnectRequest,
+  ca: PodCa,
+  accept: (inner: Socket, tunnel: Tunnel) => void,
+): void {
+  const opening = setTimeout(() => socket.destroy(), openingMs);
+  socket.once('close', () => clearTimeout(opening));
+  const begin = (first: Buffer): void => {
+    socket.pause();
+    socket.unshift(first);
+    if (first[0] !== 0x16) {
+      clearTimeout(opening);
+      accept(socket, { scheme: 'http', host: connect.host, port: connect.port, serverName: undefined });
+      socket.resume();
+      return;
+    }
+    terminateTls(socket, connect, ca, (inner, serverName) => {
+      clearTimeout(opening);
+      accept(inner, { scheme: 'https', host: connect.host, port: connect.port, serverName });
+    });
+  };
+  if (head.length > 0) begin(head);
+  else socket.once('data', begin);
+}
+
+function terminateTls(
+  socket: Socket,
+  connect: ConnectRequest,
+  ca: PodCa,
+  accept: (inner: TLSSocket, serverName: string | undefined) => void,
+): void {
+  // The leaf names what the client asked for, so that a client whose names disagree gets our refusal and not a TLS failure.
+  void ca.contextFor(connect.host).then(
+    (secureContext) => {
+      const inner = new TLSSocket(socket, {
+        isServer: true,
+        secureContext,
+        ALPNProtocols: ['http/1.1'],
+        SNICallback: (name, done) => {
+          ca.contextFor(normalHost(name) ?? connect.host).then(
+            (context) => done(null, context),
+            (error: unknown) => done(error instanceof Error ? error : new Error('no certificate')),
+          );
+        },
+      });
+      inner.once('secure', () => accept(inner, serverNameOf(inner)));
+      inner.on('error', () => socket.destroy());
+    },
+    () => socket.destroy(),
+  );
+}
+
+/** The server name in normal form. A name that has none stays as it came: it will agree with nothing. */
+function serverNameOf(inner: TLSSocket): string | undefined {
+  const { servername } = inner as TLSSocket & { servername?: unknown };
+  return typeof servername === 'string' && servername !== '' ? (normalHost(servername) ?? servername) : undefined;
+}

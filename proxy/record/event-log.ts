@@ -1,0 +1,157 @@
+import { hash } from 'node:crypto';
+import { Refusal } from '../refusal.ts';
+import type { World } from '../world.ts';
+import { timestampOf } from './event.ts';
+import type { EventSink } from './event-sink.ts';
+
+/** What a write of the log came to; for metrics. */
+export interface EventLogCounts {
+  readonly written: number;
+  readonly lost: number;
+  /** Sequence number of the newest line on record. */
+  readonly sequence: number;
+}
+
+const genesis = '0'.repeat(64);
+/** Lines that wait for a record that cannot be written. Beyond that they are counted as lost: memory is bounded too. */
+const maxWaiting = 50_000;
+const retryMs = 200;
+
+interface Batch {
+  readonly promise: Promise<void>;
+  resolve(): void;
+  reject(refusal: Refusal): void;
+}
+
+/**
+ * The record: JSON lines with a sequence number and the hash of the line before. The lines of one turn of the event loop are written
+ * with one synchronous write, so that they are with the operating system before any of their calls is forwarded (W7). A failed or
+ * short write refuses every call of the batch; lines that refuse nothing (ends, refusals) wait and are written later.
+ */
+export class EventLog {
+  readonly boot: string;
+  readonly #sink: EventSink;
+  readonly #world: World;
+  readonly #timestamp = timestampOf();
+  #admissions: string[] = [];
+  #others: string[] = [];
+  #batch: Batch | undefined;
+  #scheduled = false;
+  #retry: NodeJS.Timeout | undefined;
+  #sequence = 0;
+  #previous = genesis;
+  #lost = 0;
+  #closed = false;
+
+  constructor(sink: EventSink, world: World) {
+    this.#sink = sink;
+    this.#world = world;
+    this.boot = world.random(12).toString('base64url');
+  }
+
+  get counts(): EventLogCounts {
+    return { written: this.#sequence, lost: this.#lost, sequence: this.#sequence };
+  }
+
+  /** Appends an event that allows nothing. It is written with the next batch, and again later if that fails. */
+  append(fields: string): void {
+    if (this.#others.length >= maxWaiting) this.#lost += 1;
+    else this.#others.push(this.#stamped(fields));
+    this.#schedule();
+  }
+
+  /** Appends an admission. Resolves when it is written; rejects `record_unavailable`, and then it is not in the record. */
+  appendOrRefuse(fields: string): Promise<void> {
+    if (this.#closed) return Promise.reject(new Refusal('record_unavailable'));
+    this.#admissions.push(this.#stamped(fields));
+    this.#schedule();
+    this.#batch ??= newBatch();
+    return this.#batch.promise;
+  }
+
+  /** Writes what waits. False when the record still cannot be written. */
+  flush(): boolean {
+    this.#scheduled = false;
+    const batch = this.#batch;
+    const admissions = this.#admissions;
+    const others = this.#others;
+    this.#batch = undefined;
+    this.#admissions = [];
+    if (admissions.length === 0 && others.length === 0) return true;
+    // Ends and refusals first: they are older than the admissions of this turn.
+    const written = this.#write([...others, ...admissions]);
+    this.#others = others.slice(written);
+    if (written === others.length + admissions.length) {
+      batch?.resolve();
+      return true;
+    }
+    batch?.reject(new Refusal('record_unavailable'));
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.flush();
+    }, retryMs);
+    return false;
+  }
+
+  /** Whether the record takes lines: for readiness. */
+  get isWritable(): boolean {
+    return !this.#closed && this.#retry === undefined;
+  }
+
+  close(): void {
+    this.flush();
+    clearTimeout(this.#retry);
+    this.#lost += this.#others.length;
+    this.#closed = true;
+    this.#sink.close();
+  }
+
+  #stamped(fields: string): string {
+    return `"at":"${this.#timestamp(this.#world.now())}",${fields}}`;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return;
+    this.#scheduled = true;
+    setImmediate(() => this.flush());
+  }
+
+  /** Returns how many of the entries stand in the record as whole lines. Sequence and chain stand at the last of them. */
+  #write(entries: readonly string[]): number {
+    const lines: Line[] = [];
+    let sequence = this.#sequence;
+    let previous = this.#previous;
+    let text = '';
+    for (const entry of entries) {
+      sequence += 1;
+      const line = `{"seq":${sequence},"boot":"${this.boot}","prev":"${previous}",${entry}`;
+      previous = hash('sha256', line, 'hex');
+      text += `${line}\n`;
+      lines.push({ line, digest: previous });
+    }
+    const bytes = Buffer.from(text);
+    const taken = this.#sink.write(bytes);
+    const whole = taken === bytes.length ? lines.length : countWhole(lines, taken);
+    this.#sequence += whole;
+    this.#previous = lines[whole - 1]?.digest ?? this.#previous;
+    return whole;
+  }
+}
+
+interface Line {
+  readonly line: string;
+  readonly digest: string;
+}
+
+/** How many lines end within the first `bytes` bytes. */
+function countWhole(lines: readonly Line[], bytes: number): number {
+  let end = 0;
+  return lines.findIndex(({ line }) => (end += Buffer.byteLength(line) + 1) > bytes);
+}
+
+function newBatch(): Batch {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // Whoever waits handles the rejection; a batch whose callers all left must not end the process.
+  promise.catch(() => undefined);
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,205 @@
+import { Registry } from 'prom-client';
+import { refusalKinds, type Refusal, type RefusalCode } from '../refusal.ts';
+import type { CallEnd } from './call-events.ts';
+import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
+
+/** Names of all metrics of this version; ARCHITECTURE lists them, and a test compares the two. */
+export const metricNames = [
+  'waybill_requests_total',
+  'waybill_request_duration_seconds',
+  'waybill_exchanges_total',
+  'waybill_exchange_duration_seconds',
+  'waybill_token_cache_total',
+  'waybill_replays_blocked_total',
+  'waybill_refusals_total',
+  'waybill_decisions_total',
+  'waybill_tasks_open',
+  'waybill_tasks_total',
+  'waybill_revocations_total',
+  'waybill_svid_expiry_timestamp_seconds',
+  'waybill_svid_rotations_total',
+  'waybill_credential_expiry_timestamp_seconds',
+  'waybill_tool_binding',
+  'waybill_events_total',
+  'waybill_event_sequence',
+  'waybill_events_lost_total',
+  'waybill_faults_total',
+  'waybill_unsafe_settings',
+  'waybill_build_info',
+] as const;
+
+/** What the series are made of: only names of the configuration, never anything that an agent sends (label flood). */
+export interface MetricSources {
+  readonly version: string;
+  readonly tools: readonly { readonly name: string; readonly binding: string }[];
+  readonly services: readonly string[];
+  readonly rules: readonly { readonly name: string; readonly effect: string; readonly mode: string }[];
+  readonly unsafe: readonly string[];
+  tasksOpen(): number;
+  svidExpiryMs(): number | undefined;
+  /** End of the credential that ends first, by tool. */
+  credentialExpiries(): readonly { readonly tool: string; readonly expiresAtMs: number }[];
+  events(): { readonly written: number; readonly sequence: number; readonly lost: number };
+}
+
+const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
+const outcomes = ['ok', 'upstream_error', 'aborted', 'cut', 'refused'] as const;
+
+/** The metrics of one sidecar. Every label set of a counter exists at 0 from the start: `increase()` never sees one born at 1. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #requests: Tallies<'way' | 'tool' | 'outcome'>;
+  readonly #refusals = new Map<RefusalCode, Tally>();
+  readonly #replays = new Map<RefusalCode, Tally>();
+  readonly #decisions: Tallies<'decision' | 'rule' | 'mode'>;
+  readonly exchanges: Tallies<'service' | 'outcome'>;
+  readonly cache: Tallies<'result'>;
+  readonly tasks: Tallies<'outcome'>;
+  readonly revocations: Tallies<'cause' | 'outcome'>;
+  readonly exchangeSeconds = new Map<string, Lane>();
+  readonly totalSeconds: Lane;
+  readonly upstreamSeconds: Lane;
+  readonly faults: Tally;
+  readonly svidRotations: Tally;
+
+  constructor(sources: MetricSources) {
+    const { registry } = this;
+    this.#requests = new Tallies(registry, 'waybill_requests_total', 'Calls by tool and how they ended.', [
+      'way',
+      'tool',
+      'outcome',
+    ]);
+    for (const tool of [...sources.tools.map(({ name }) => name), 'none'])
+      for (const outcome of outcomes) this.#requests.of('out', tool, outcome);
+    const refusals = new Tallies(registry, 'waybill_refusals_total', 'Refused calls by stage and code.', [
+      'way',
+      'stage',
+      'code',
+    ]);
+    const replays = new Tallies(
+      registry,
+      'waybill_replays_blocked_total',
+      'Uses outside their path that were blocked.',
+      ['way', 'reason', 'grade'],
+    );
+    for (const [code, kind] of Object.entries(refusalKinds) as [RefusalCode, Refusal['kind']][]) {
+      this.#refusals.set(code, refusals.of('out', kind.stage, code));
+      if (kind.replay !== undefined) this.#replays.set(code, replays.of('out', code, kind.replay));
+    }
+    this.#decisions = new Tallies(registry, 'waybill_decisions_total', 'Decisions by the rule that made them.', [
+      'decision',
+      'rule',
+      'mode',
+    ]);
+    for (const rule of sources.rules) this.#decisions.of(rule.effect, rule.name, rule.mode);
+    this.#decisions.of('deny', 'default', 'enforce');
+    this.exchanges = new Tallies(registry, 'waybill_exchanges_total', 'Exchanges at token services.', [
+      'service',
+      'outcome',
+    ]);
+    this.cache = new Tallies(registry, 'waybill_token_cache_total', 'Look-ups in the token cache.', ['result']);
+    for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
+    this.tasks = new Tallies(registry, 'waybill_tasks_total', 'Tasks by how they ended.', ['outcome']);
+    for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
+    this.revocations = new Tallies(registry, 'waybill_revocations_total', 'Revocations at token services.', [
+      'cause',
+      'outcome',
+    ]);
+    const request = new LaneHistogram(
+      registry,
+      'waybill_request_duration_seconds',
+      'Time of calls by stage.',
+      ['way', 'stage'],
+      seconds,
+    );
+    this.totalSeconds = request.lane({ way: 'out', stage: 'total' });
+    this.upstreamSeconds = request.lane({ way: 'out', stage: 'forward' });
+    const exchange = new LaneHistogram(
+      registry,
+      'waybill_exchange_duration_seconds',
+      'Time of exchanges.',
+      ['service'],
+      seconds,
+    );
+    for (const service of sources.services) {
+      this.exchangeSeconds.set(service, exchange.lane({ service }));
+      for (const outcome of [
+        'issued',
+        'token_service_unavailable',
+        'grant_dead',
+        'exchange_refused',
+        'token_rejected',
+        'identity_unavailable',
+        'fault',
+      ]) {
+        this.exchanges.of(service, outcome);
+      }
+    }
+    this.faults = new Tallies(registry, 'waybill_faults_total', 'Unexpected failures; each refused its call.', []).of();
+    this.svidRotations = new Tallies(registry, 'waybill_svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
+    declareGauges(registry, sources);
+  }
+
+  requests(tool: string, outcome: CallEnd['outcome'] | 'refused'): Tally {
+    return this.#requests.of('out', tool, outcome);
+  }
+
+  decision(effect: string, rule: string, mode: string): Tally {
+    return this.#decisions.of(effect, rule, mode);
+  }
+
+  /** A refusal is counted once: by its code, and where it is a replay also by its grade. */
+  refused(code: RefusalCode): void {
+    const refusal = this.#refusals.get(code);
+    if (refusal !== undefined) refusal.value += 1;
+    const replay = this.#replays.get(code);
+    if (replay !== undefined) replay.value += 1;
+  }
+}
+
+function declareGauges(registry: Registry, sources: MetricSources): void {
+  gaugeOf(registry, 'waybill_tasks_open', 'Tasks that are open.', sources.tasksOpen);
+  gaugesOf(
+    registry,
+    'waybill_svid_expiry_timestamp_seconds',
+    'End of the X.509-SVID, seconds since the epoch.',
+    [],
+    () => {
+      const end = sources.svidExpiryMs();
+      return end === undefined ? [] : [{ labels: {}, value: end / 1000 }];
+    },
+  );
+  gaugesOf(
+    registry,
+    'waybill_credential_expiry_timestamp_seconds',
+    'End of the credential that ends first, by tool.',
+    ['tool'],
+    () =>
+      sources.credentialExpiries().map(({ tool, expiresAtMs }) => ({ labels: { tool }, value: expiresAtMs / 1000 })),
+  );
+  gaugesOf(registry, 'waybill_tool_binding', 'Binding level of each tool.', ['tool', 'level'], () =>
+    sources.tools.map(({ name, binding }) => ({ labels: { tool: name, level: binding }, value: 1 })),
+  );
+  const events = (name: string, help: string, read: () => number): void => {
+    const tally = new Tallies(registry, name, help, []).of();
+    Object.defineProperty(tally, 'value', { get: read });
+  };
+  events('waybill_events_total', 'Events written.', () => sources.events().written);
+  events(
+    'waybill_events_lost_total',
+    'Events that could not be kept until the record took them; stays 0.',
+    () => sources.events().lost,
+  );
+  gaugeOf(
+    registry,
+    'waybill_event_sequence',
+    'Sequence number of the newest event: a witness against truncation.',
+    () => sources.events().sequence,
+  );
+  gaugesOf(registry, 'waybill_unsafe_settings', 'Settings that lower safety and are on.', ['setting'], () =>
+    sources.unsafe.map((setting) => ({ labels: { setting }, value: 1 })),
+  );
+  gaugesOf(registry, 'waybill_build_info', 'Version of the sidecar and of Node.js.', ['version', 'node'], () => [
+    { labels: { version: sources.version, node: process.version }, value: 1 },
+  ]);
+}

@@ -1,0 +1,134 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+/** A number that the way of a call raises without a look-up: prom-client hashes labels at every `inc`. */
+export interface Tally {
+  value: number;
+}
+
+/** Counters of one metric, one for each label set of a closed list; each exists at 0 from its declaration on. */
+export class Tallies<Label extends string> {
+  readonly #children = new Map<string, { labels: Record<Label, string>; tally: Tally }>();
+  readonly #labelNames: readonly Label[];
+
+  constructor(registry: Registry, name: string, help: string, labelNames: readonly Label[]) {
+    this.#labelNames = labelNames;
+    const children = this.#children;
+    const counter = new Counter<Label>({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        counter.reset();
+        for (const { labels, tally } of children.values()) counter.inc(labels, tally.value);
+      },
+    });
+  }
+
+  /** The tally of a label set, declared at 0 if it is new. Values come from closed sets or the configuration only. */
+  of(...values: readonly string[]): Tally {
+    const key = values.join('\u0000');
+    let child = this.#children.get(key);
+    if (child === undefined) {
+      const labels = Object.fromEntries(this.#labelNames.map((name, at) => [name, values[at] ?? ''])) as Record<
+        Label,
+        string
+      >;
+      child = { labels, tally: { value: 0 } };
+      this.#children.set(key, child);
+    }
+    return child.tally;
+  }
+}
+
+/** A gauge whose value is asked for when it is scraped. */
+export function gaugeOf(registry: Registry, name: string, help: string, read: () => number): void {
+  const gauge = new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      gauge.set(read());
+    },
+  });
+}
+
+/** Gauges of one metric by label, set when they are scraped; what is not in the list is not there. */
+export function gaugesOf<Label extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly Label[],
+  read: () => readonly { readonly labels: Record<Label, string>; readonly value: number }[],
+): void {
+  const gauge = new Gauge<Label>({
+    name,
+    help,
+    labelNames,
+    registers: [registry],
+    collect() {
+      gauge.reset();
+      for (const { labels, value } of read()) gauge.set(labels, value);
+    },
+  });
+}
+
+/** One series of a histogram, observed without a look-up. */
+export class Lane {
+  readonly bounds: readonly number[];
+  readonly counts: number[];
+  sum = 0;
+
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds;
+    this.counts = Array<number>(bounds.length + 1).fill(0);
+  }
+
+  observe(value: number): void {
+    let at = 0;
+    while (at < this.bounds.length && value > (this.bounds[at] ?? 0)) at++;
+    this.counts[at] = (this.counts[at] ?? 0) + 1;
+    this.sum += value;
+  }
+}
+
+/** A histogram over lanes, rendered by prom-client when scraped. */
+export class LaneHistogram<Label extends string> extends Histogram<Label> {
+  readonly #lanes: { readonly labels: Record<Label, string>; readonly lane: Lane }[] = [];
+  readonly #name: string;
+  readonly #help: string;
+  readonly #bounds: readonly number[];
+
+  constructor(registry: Registry, name: string, help: string, labelNames: readonly Label[], bounds: readonly number[]) {
+    super({ name, help, labelNames, buckets: [...bounds], registers: [registry] });
+    this.#name = name;
+    this.#help = help;
+    this.#bounds = bounds;
+  }
+
+  lane(labels: Record<Label, string>): Lane {
+    const lane = new Lane(this.#bounds);
+    this.#lanes.push({ labels, lane });
+    return lane;
+  }
+
+  override async get(): ReturnType<Histogram<Label>['get']> {
+    const values = this.#lanes.flatMap(({ labels, lane }) => this.#series(labels, lane));
+    return { ...(await super.get()), name: this.#name, help: this.#help, values } as Awaited<
+      ReturnType<Histogram<Label>['get']>
+    >;
+  }
+
+  #series(labels: Record<Label, string>, lane: Lane): object[] {
+    let total = 0;
+    const buckets = lane.counts.map((count, at) => {
+      total += count;
+      return { metricName: `${this.#name}_bucket`, labels: { ...labels, le: lane.bounds[at] ?? '+Inf' }, value: total };
+    });
+    return [
+      ...buckets,
+      { metricName: `${this.#name}_sum`, labels, value: lane.sum },
+      { metricName: `${this.#name}_count`, labels, value: total },
+    ];
+  }
+}

@@ -1,0 +1,80 @@
+import { isIP } from 'node:net';
+import { Refusal } from '../refusal.ts';
+import type { World } from '../world.ts';
+import { classifyAddress, type AddressClass } from './address-class.ts';
+
+/** A checked address and the port to dial there. */
+export interface Way {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface Destination {
+  readonly host: string;
+  readonly port: number;
+  /** Kinds of address that the host may have. */
+  readonly addresses: readonly ('public' | 'private' | 'loopback')[];
+  /** Connect here instead of asking DNS (`dial`). */
+  readonly dial: Way | undefined;
+}
+
+/** How long a checked answer is dialled again without asking, milliseconds. */
+const keptMs = 5000;
+const maxKept = 4096;
+
+/**
+ * Resolves a destination once, checks every address and hands out the one that is dialled: nobody asks DNS a second time, so an answer
+ * that changes between check and dial changes nothing (DNS rebinding). One forbidden address among many refuses the name.
+ */
+export class EgressGuard {
+  readonly #world: World;
+  /** Whether an address and port is one of our own listeners: the agent must not reach the operator's side through us (W10). */
+  readonly #isOwn: (address: string, port: number) => boolean;
+  readonly #kept = new Map<string, { way: Way; until: number }>();
+
+  constructor(world: World, isOwn: (address: string, port: number) => boolean) {
+    this.#world = world;
+    this.#isOwn = isOwn;
+  }
+
+  /** At once where nothing has to be asked. Throws or rejects with `address_forbidden` or `upstream_unreachable`. */
+  find(destination: Destination): Way | Promise<Way> {
+    const { dial, host, port } = destination;
+    if (dial !== undefined) return this.#checkOwn(dial);
+    if (isIP(host) !== 0) return this.#check([host], destination);
+    const key = `${host} ${port} ${destination.addresses.join()}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined && kept.until > this.#world.monotonic()) return kept.way;
+    return this.#ask(destination, key);
+  }
+
+  async #ask(destination: Destination, key: string): Promise<Way> {
+    let found: readonly string[];
+    try {
+      found = await this.#world.resolve(destination.host);
+    } catch {
+      throw new Refusal('upstream_unreachable', 'The name of the tool has no address.');
+    }
+    const way = this.#check(found, destination);
+    if (this.#kept.size >= maxKept) this.#kept.clear();
+    this.#kept.set(key, { way, until: this.#world.monotonic() + keptMs });
+    return way;
+  }
+
+  #check(found: readonly string[], destination: Destination): Way {
+    for (const address of found) {
+      const kind: AddressClass = classifyAddress(address);
+      if (kind === 'forbidden' || !destination.addresses.includes(kind)) throw new Refusal('address_forbidden');
+    }
+    // IPv4 first: where a name has both, IPv6 routes are missing more often.
+    const address = found.find((candidate) => isIP(candidate) === 4) ?? found[0];
+    if (address === undefined) throw new Refusal('upstream_unreachable', 'The name of the tool has no address.');
+    return this.#checkOwn({ address, port: destination.port });
+  }
+
+  #checkOwn(way: Way): Way {
+    if (this.#isOwn(way.address, way.port))
+      throw new Refusal('address_forbidden', 'The destination is the sidecar itself.');
+    return way;
+  }
+}

@@ -1,0 +1,82 @@
+import { MalformedAnswer } from './identity-unavailable.ts';
+import type { X509SvidResponse } from './service-definition.ts';
+import { joinSvids, parseX509Context, type X509Context } from './x509-svid.ts';
+
+/** News about our own X.509 identity. `cause`: the agent denies it, sent a state without it, or nobody renewed it in time. */
+export type SvidEvent =
+  | {
+      readonly kind: 'svid.rotated';
+      readonly spiffeId: string;
+      readonly serial: string;
+      readonly expiresAtMs: number;
+      readonly isFirst: boolean;
+    }
+  | { readonly kind: 'svid.lost'; readonly spiffeId: string; readonly cause: SvidLoss };
+
+export type SvidLoss = 'denied' | 'redacted' | 'expired';
+
+/** setTimeout takes at most this; longer waits are made of several. */
+const longestTimerMs = 2 ** 31 - 1;
+
+/** The X509-SVIDs in force: replaced as a whole by each answer, gone when taken back, gone when expired. */
+export class HeldSvids {
+  readonly #now: () => number;
+  readonly #onEvent: (event: SvidEvent) => void;
+  #context: X509Context | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(now: () => number, onEvent: (event: SvidEvent) => void) {
+    this.#now = now;
+    this.#onEvent = onEvent;
+  }
+
+  /** The SVIDs to use now. The clock is asked too: a timer may be late, an expired SVID is never handed out. */
+  current(): X509Context | undefined {
+    return this.#context !== undefined && this.#context.default.expiresAtMs > this.#now() ? this.#context : undefined;
+  }
+
+  /** Takes the full state of an answer; throws MalformedAnswer and keeps what is held when the answer cannot be used. */
+  take(response: X509SvidResponse): void {
+    const next = parseX509Context(response);
+    if (next === undefined) {
+      this.drop('redacted');
+      throw new MalformedAnswer('the answer holds no X509-SVID');
+    }
+    if (next.default.expiresAtMs <= this.#now()) throw new MalformedAnswer('the X509-SVID has expired');
+    // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.
+    if (next.digest === this.#context?.digest) return;
+    const isFirst = this.#context === undefined;
+    this.#context = next;
+    this.#watchExpiry();
+    const { spiffeId, serial, expiresAtMs } = next.default;
+    this.#onEvent({ kind: 'svid.rotated', spiffeId: spiffeId.toString(), serial, expiresAtMs, isFirst });
+  }
+
+  /** Forgets all SVIDs and their keys. */
+  drop(cause: SvidLoss): void {
+    clearTimeout(this.#timer);
+    const lost = this.#context;
+    this.#context = undefined;
+    if (lost !== undefined) this.#onEvent({ kind: 'svid.lost', spiffeId: lost.default.spiffeId.toString(), cause });
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#context = undefined;
+  }
+
+  #watchExpiry(): void {
+    clearTimeout(this.#timer);
+    const ends = this.#context?.svids.map((svid) => svid.expiresAtMs) ?? [];
+    const waitMs = Math.min(Math.max(Math.min(...ends) - this.#now(), 0), longestTimerMs);
+    this.#timer = setTimeout(() => this.#dropExpired(), waitMs);
+  }
+
+  #dropExpired(): void {
+    if (this.#context === undefined) return;
+    // Without its default the rest is not used either: changing to another identity by the passing of time would surprise everybody.
+    if (this.current() === undefined) return this.drop('expired');
+    this.#context = joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > this.#now()));
+    this.#watchExpiry();
+  }
+}

@@ -1,0 +1,117 @@
+import { IdentityUnavailable, type UnavailableReason } from './identity-unavailable.ts';
+import type { JwtSvid } from './jwt-svid.ts';
+import type { SpiffeId } from './spiffe-id.ts';
+
+/** Where new JWT-SVIDs come from. */
+export interface JwtSvidSource {
+  /** The ID that SVIDs must have now; undefined: whichever the agent names first. */
+  wanted(): SpiffeId | undefined;
+  /** Asks the agent; rejects with IdentityUnavailable. */
+  fetch(audience: string, spiffeId: SpiffeId | undefined, timeoutMs: number): Promise<JwtSvid>;
+}
+
+interface Entry {
+  readonly svid: JwtSvid;
+  refreshAtMs: number;
+}
+
+/** How long the agent is left alone after a failure, by audience: a busy sidecar must not turn an outage into a storm of calls. */
+const restMs = 1000;
+/** A request that the agent calls wrong stays wrong. */
+const longRestMs = 30_000;
+
+/** JWT-SVIDs by audience: one call for any number of askers, renewed from half of their life, gone when the identity is. */
+export class JwtSvidCache {
+  readonly #source: JwtSvidSource;
+  readonly #now: () => number;
+  readonly #entries = new Map<string, Entry>();
+  readonly #failures = new Map<string, { readonly reason: UnavailableReason; readonly untilMs: number }>();
+  readonly #flights = new Map<string, Promise<JwtSvid>>();
+  #generation = 0;
+
+  constructor(source: JwtSvidSource, now: () => number) {
+    this.#source = source;
+    this.#now = now;
+  }
+
+  /** An SVID for this audience. Askers that join a call under way wait as long as the first of them wanted to. */
+  get(audience: string, timeoutMs: number): Promise<JwtSvid> {
+    const held = this.#find(audience);
+    if (held !== undefined && this.#now() < held.refreshAtMs) return Promise.resolve(held.svid);
+    const failure = this.#failures.get(audience);
+    if (failure !== undefined && this.#now() < failure.untilMs) {
+      return Promise.reject(new IdentityUnavailable(failure.reason));
+    }
+    const underWay = this.#flights.get(audience);
+    if (underWay !== undefined) return underWay;
+    const flight = this.#renew(audience, timeoutMs).finally(() => {
+      // After `drop` a newer flight may be registered here; it is not ours to remove.
+      if (this.#flights.get(audience) === flight) this.#flights.delete(audience);
+    });
+    this.#flights.set(audience, flight);
+    return flight;
+  }
+
+  /** The SPIFFE ID of any SVID that is held and valid. */
+  identity(): SpiffeId | undefined {
+    return this.#entries
+      .keys()
+      .map((audience) => this.#find(audience)?.svid.spiffeId)
+      .find(Boolean);
+  }
+
+  /** An identity has come: earlier failures say nothing any more. */
+  forgive(): void {
+    this.#failures.clear();
+  }
+
+  /** Forgets everything, and what is on its way too: an answer given before the loss of the identity must not outlive it. */
+  drop(): void {
+    this.#generation += 1;
+    this.#entries.clear();
+    this.#failures.clear();
+    this.#flights.clear();
+  }
+
+  async #renew(audience: string, timeoutMs: number): Promise<JwtSvid> {
+    const generation = this.#generation;
+    try {
+      const svid = await this.#source.fetch(audience, this.#source.wanted(), timeoutMs);
+      if (generation !== this.#generation) throw new IdentityUnavailable('denied');
+      if (!this.#isWanted(svid)) throw new IdentityUnavailable('unavailable');
+      this.#entries.set(audience, { svid, refreshAtMs: svid.halfLifeMs });
+      return svid;
+    } catch (error) {
+      if (!(error instanceof IdentityUnavailable) || generation !== this.#generation) throw error;
+      return this.#fallBack(audience, error);
+    }
+  }
+
+  /** An agent that is away does not take back what it gave: a held SVID is good until it expires. Only a denial ends it. */
+  #fallBack(audience: string, error: IdentityUnavailable): JwtSvid {
+    const { reason } = error;
+    if (reason === 'denied') this.drop();
+    const now = this.#now();
+    const held = this.#find(audience);
+    if (held !== undefined) {
+      held.refreshAtMs = now + restMs;
+      return held.svid;
+    }
+    const waitMs = reason === 'rejected' || reason === 'unsupported' ? longRestMs : restMs;
+    this.#failures.set(audience, { reason, untilMs: now + waitMs });
+    throw error;
+  }
+
+  /** What is held for an audience, valid, and of the ID that is wanted now. */
+  #find(audience: string): Entry | undefined {
+    const entry = this.#entries.get(audience);
+    if (entry === undefined) return undefined;
+    if (entry.svid.expiresAtMs > this.#now() && this.#isWanted(entry.svid)) return entry;
+    this.#entries.delete(audience);
+    return undefined;
+  }
+
+  #isWanted(svid: JwtSvid): boolean {
+    return this.#source.wanted()?.equals(svid.spiffeId) ?? true;
+  }
+}

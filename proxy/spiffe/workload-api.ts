@@ -1,0 +1,173 @@
+import type { MethodDefinition } from '@grpc/grpc-js';
+import { parseJwtBundles, parseX509Bundles, type JwtAuthority } from './bundles.ts';
+import { Connection, type CallFailure } from './connection.ts';
+import { parseEndpointSocket } from './endpoint-socket.ts';
+import { HeldBundles, type BundleEvent } from './held-bundles.ts';
+import { HeldStream } from './held-stream.ts';
+import { HeldSvids, type SvidEvent } from './held-svids.ts';
+import { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
+import { JwtSvidCache } from './jwt-svid-cache.ts';
+import { JwtSvid } from './jwt-svid.ts';
+import { workloadApiService, type EmptyRequest, type WorkloadApiService } from './service-definition.ts';
+import type { SpiffeId } from './spiffe-id.ts';
+import type { X509Context } from './x509-svid.ts';
+
+/** A call failed or an answer was ignored. `detail` may hold the agent's words, bounded: for the operator's log, never for callers. */
+export interface FailureEvent {
+  readonly kind: 'error';
+  readonly method: keyof WorkloadApiService;
+  readonly reason: UnavailableReason;
+  readonly detail: string;
+  /** When the stream is opened again; absent for a single call and for an ignored message of a stream that stands. */
+  readonly retryInMs?: number;
+}
+
+/** What happens to the identity; no event holds a key or a token. */
+export type WorkloadApiEvent = SvidEvent | BundleEvent | FailureEvent;
+
+export interface WorkloadApiOptions {
+  /** A SPIFFE_ENDPOINT_SOCKET value: `unix:///run/spire/agent.sock` or `tcp://127.0.0.1:8000`. */
+  readonly address: string;
+  /** Wall clock, milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Hears of every change, after it is in force. Must not throw. */
+  readonly onEvent: (event: WorkloadApiEvent) => void;
+}
+
+const defaultTimeoutMs = 2000;
+
+/** Opens the client and its streams; throws InvalidEndpointSocket. An agent that is not there yet is waited for, not an error. */
+export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
+  return new WorkloadApi(options);
+}
+
+/**
+ * The identity of this workload, kept fresh from the SPIFFE Workload API. Every getter gives the state of this moment: what was
+ * denied, taken back or has expired is not there. While the agent is away, what it gave is used until it expires.
+ */
+export class WorkloadApi {
+  readonly #connection: Connection;
+  readonly #now: () => number;
+  readonly #onEvent: WorkloadApiOptions['onEvent'];
+  readonly #svids: HeldSvids;
+  readonly #x509Bundles: HeldBundles<readonly Buffer[]>;
+  readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
+  readonly #jwtSvids: JwtSvidCache;
+  readonly #streams: readonly { close(): void }[];
+  #closed = false;
+
+  constructor({ address, now, onEvent }: WorkloadApiOptions) {
+    this.#connection = new Connection(parseEndpointSocket(address));
+    this.#now = now;
+    this.#onEvent = onEvent;
+    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event));
+    this.#x509Bundles = new HeldBundles('x509', onEvent);
+    this.#jwtBundles = new HeldBundles('jwt', onEvent);
+    this.#jwtSvids = new JwtSvidCache(
+      {
+        wanted: () => this.#svids.current()?.default.spiffeId,
+        fetch: (audience, spiffeId, timeoutMs) => this.#callForJwtSvid(audience, spiffeId, timeoutMs),
+      },
+      now,
+    );
+    this.#streams = this.#openStreams();
+  }
+
+  /** The X.509 identities of this workload and their keys, if it has any. */
+  x509(): X509Context | undefined {
+    return this.#svids.current();
+  }
+
+  /** DER certificates of the authorities of each trust domain, by its name (`example.org`). */
+  x509Bundles(): ReadonlyMap<string, readonly Buffer[]> {
+    return this.#x509Bundles.current();
+  }
+
+  /** Public JWKs of the keys that sign the JWT-SVIDs of each trust domain, by its name. */
+  jwtBundles(): ReadonlyMap<string, readonly JwtAuthority[]> {
+    return this.#jwtBundles.current();
+  }
+
+  /** Who this workload is: the ID of its default X509-SVID or else of a JWT-SVID that is held. */
+  identity(): SpiffeId | undefined {
+    return this.#svids.current()?.default.spiffeId ?? this.#jwtSvids.identity();
+  }
+
+  /**
+   * A JWT-SVID for exactly this audience, from the cache until half of its life. Rejects with IdentityUnavailable.
+   * @param timeoutMs how long a call to the agent may take.
+   */
+  fetchJwtSvid(audience: string, timeoutMs: number = defaultTimeoutMs): Promise<JwtSvid> {
+    if (this.#closed) return Promise.reject(new IdentityUnavailable('closed'));
+    return this.#jwtSvids.get(audience, timeoutMs);
+  }
+
+  /** Ends streams, calls and timers, and forgets all keys and tokens. */
+  close(): void {
+    this.#closed = true;
+    for (const stream of this.#streams) stream.close();
+    this.#connection.close();
+    this.#svids.close();
+    this.#jwtSvids.drop();
+  }
+
+  #openStreams(): readonly { close(): void }[] {
+    const { FetchX509SVID, FetchX509Bundles, FetchJWTBundles } = workloadApiService;
+    return [
+      this.#hold('FetchX509SVID', FetchX509SVID, {
+        take: (response) => this.#svids.take(response),
+        denied: () => this.#svids.drop('denied'),
+      }),
+      this.#hold('FetchX509Bundles', FetchX509Bundles, {
+        take: ({ bundles }) => this.#x509Bundles.take(parseX509Bundles(bundles)),
+        denied: () => this.#x509Bundles.drop(),
+      }),
+      this.#hold('FetchJWTBundles', FetchJWTBundles, {
+        take: ({ bundles }) => this.#jwtBundles.take(parseJwtBundles(bundles)),
+        denied: () => this.#jwtBundles.drop(),
+      }),
+    ];
+  }
+
+  #hold<Response>(
+    method: keyof WorkloadApiService,
+    definition: MethodDefinition<EmptyRequest, Response>,
+    state: { take(response: Response): void; denied(): void },
+  ): HeldStream<Response> {
+    return new HeldStream<Response>({
+      open: () => this.#connection.openStream(definition),
+      take: (response) => state.take(response),
+      failed: (failure, retryInMs) => {
+        this.#connection.dropIfDead();
+        // "No identity" ends the use of what is held at once; any other failure is the agent's, and what it gave stays good.
+        if (failure.reason === 'denied') state.denied();
+        this.#report(method, failure, retryInMs);
+      },
+    });
+  }
+
+  #svidsChanged(event: SvidEvent): void {
+    // A JWT-SVID that nobody renews ends by itself; one whose identity was taken away ends now.
+    if (event.kind === 'svid.lost' && event.cause !== 'expired') this.#jwtSvids.drop();
+    if (event.kind === 'svid.rotated') this.#jwtSvids.forgive();
+    this.#onEvent(event);
+  }
+
+  async #callForJwtSvid(audience: string, spiffeId: SpiffeId | undefined, timeoutMs: number): Promise<JwtSvid> {
+    const request = { audience: [audience], spiffe_id: spiffeId?.toString() ?? '' };
+    const report = (failure: CallFailure) => this.#report('FetchJWTSVID', failure, undefined);
+    const response = await this.#connection.call(workloadApiService.FetchJWTSVID, request, timeoutMs, report);
+    try {
+      return JwtSvid.fromResponse(response, audience, this.#now());
+    } catch (error) {
+      if (!(error instanceof MalformedAnswer)) throw error;
+      report({ reason: 'malformed', detail: error.message });
+      throw new IdentityUnavailable('malformed');
+    }
+  }
+
+  #report(method: keyof WorkloadApiService, { reason, detail }: CallFailure, retryInMs: number | undefined): void {
+    const event: FailureEvent = { kind: 'error', method, reason, detail };
+    this.#onEvent(retryInMs === undefined ? event : { ...event, retryInMs });
+  }
+}

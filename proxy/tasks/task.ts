@@ -1,0 +1,129 @@
+import { makeProofKey, type ProofKey } from '../proofs/dpop.ts';
+import type { Secret } from '../trust/secret.ts';
+
+export type TaskState = 'open' | 'completed' | 'failed' | 'expired' | 'revoked';
+
+/** For whom a task works. `iss` is empty where the agent itself is the subject. */
+export interface TaskSubject {
+  readonly iss: string;
+  readonly sub: string;
+  readonly kind: 'user' | 'agent';
+}
+
+/** The token that the task was opened with, verified: what its exchanges hand in. Never leaves the process but to a token service. */
+export interface TaskGrant {
+  readonly token: Secret;
+  /** Token type URI of RFC 8693 3. */
+  readonly tokenType: string;
+  readonly iss: string;
+  readonly sub: string;
+  readonly expiresAtMs: number;
+  readonly act?: unknown;
+}
+
+export interface TaskParts {
+  readonly txn: string;
+  readonly subject: TaskSubject;
+  readonly grant: TaskGrant | undefined;
+  readonly purpose: string;
+  /** Names of the tools it may use. */
+  readonly tools: ReadonlySet<string>;
+  readonly openedAtMs: number;
+  /** Infinity for the standing task. */
+  readonly expiresAtMs: number;
+  readonly parent: Task | undefined;
+  readonly standing: boolean;
+}
+
+/** One piece of delegated work. Everything that is held for it (credentials, streams, handles) ends with it. */
+export class Task {
+  readonly txn: string;
+  readonly subject: TaskSubject;
+  readonly purpose: string;
+  readonly tools: ReadonlySet<string>;
+  readonly openedAtMs: number;
+  readonly expiresAtMs: number;
+  readonly parent: Task | undefined;
+  readonly standing: boolean;
+  #grant: TaskGrant | undefined;
+  #proofKey: ProofKey | undefined;
+  #state: TaskState = 'open';
+  #endedAtMs: number | undefined;
+  #cause: string | undefined;
+  readonly #errands = new Map<string, Errand>();
+  readonly #inFlight = new Set<() => void>();
+
+  constructor(parts: TaskParts) {
+    this.txn = parts.txn;
+    this.subject = parts.subject;
+    this.purpose = parts.purpose;
+    this.tools = parts.tools;
+    this.openedAtMs = parts.openedAtMs;
+    this.expiresAtMs = parts.expiresAtMs;
+    this.parent = parts.parent;
+    this.standing = parts.standing;
+    this.#grant = parts.grant;
+  }
+
+  get state(): TaskState {
+    return this.#state;
+  }
+
+  get endedAtMs(): number | undefined {
+    return this.#endedAtMs;
+  }
+
+  get cause(): string | undefined {
+    return this.#cause;
+  }
+
+  get grant(): TaskGrant | undefined {
+    return this.#grant;
+  }
+
+  /** The key that this task's tokens are bound to: made when first needed, never stored, never shared with another task. */
+  proofKey(): ProofKey {
+    this.#proofKey ??= makeProofKey();
+    return this.#proofKey;
+  }
+
+  /** This task at one tool: what rooms prepare once per (task, tool) hangs on it. */
+  errand(tool: string): Errand {
+    let errand = this.#errands.get(tool);
+    if (errand === undefined) {
+      errand = new Errand(this, tool);
+      this.#errands.set(tool, errand);
+    }
+    return errand;
+  }
+
+  /** Registers a call under way, to be cut when the task ends. Returns what takes it off again. */
+  holdOpen(cut: () => void): () => void {
+    this.#inFlight.add(cut);
+    return () => this.#inFlight.delete(cut);
+  }
+
+  /** Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing. */
+  end(state: Exclude<TaskState, 'open'>, cause: string, nowMs: number): void {
+    if (this.#state !== 'open') return;
+    this.#state = state;
+    this.#cause = cause;
+    this.#endedAtMs = nowMs;
+    this.#grant = undefined;
+    this.#proofKey = undefined;
+    this.#errands.clear();
+    for (const cut of this.#inFlight) cut();
+    this.#inFlight.clear();
+  }
+}
+
+/** One task at one tool. Its identity is the key of what the rooms remember for the pair. */
+export class Errand {
+  readonly task: Task;
+  readonly tool: string;
+
+  constructor(task: Task, tool: string) {
+    this.task = task;
+    this.tool = tool;
+  }
+}

@@ -1,0 +1,119 @@
+import type { World } from '../world.ts';
+import type { FetchDocument } from './jwks.ts';
+import { KeptDocument } from './kept-document.ts';
+import { parseStrictJson } from './strict-json.ts';
+
+/** An issuer's metadata cannot be had, or is not that issuer's. Names no address. */
+export class MetadataUnavailable extends Error {
+  constructor() {
+    super('issuer metadata unavailable');
+  }
+}
+
+export type Metadata = Readonly<Record<string, unknown>>;
+
+const maxMetadataBytes = 256 * 1024;
+const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 600_000 };
+
+/** Metadata documents of configured issuers (RFC 8414, OpenID Connect Discovery), cached by issuer. */
+export class IssuerMetadata {
+  readonly #world: World;
+  readonly #fetch: FetchDocument;
+  readonly #documents = new Map<string, KeptDocument<Metadata>>();
+
+  constructor(world: World, fetch: FetchDocument) {
+    this.#world = world;
+    this.#fetch = fetch;
+  }
+
+  /** The metadata of an issuer. Rejects with `MetadataUnavailable`. */
+  read(issuer: string, timeoutMs: number): Promise<Metadata> {
+    let document = this.#documents.get(issuer);
+    if (document === undefined) {
+      document = new KeptDocument(this.#world, keeping, (budgetMs) => this.#load(issuer, budgetMs));
+      this.#documents.set(issuer, document);
+    }
+    return document.read(timeoutMs);
+  }
+
+  /** What is known without asking, or undefined. */
+  peek(issuer: string): Metadata | undefined {
+    return this.#documents.get(issuer)?.peek();
+  }
+
+  async #load(issuer: string, timeoutMs: number): Promise<Metadata> {
+    const endMs = this.#world.monotonic() + timeoutMs;
+    for (const url of metadataUrls(issuer)) {
+      const leftMs = endMs - this.#world.monotonic();
+      if (leftMs <= 0) break;
+      const reply = await this.#ask(url, leftMs);
+      if (reply.status !== 200) continue;
+      const metadata = readMetadata(reply.body);
+      // Byte for byte (RFC 8414 3.3): a document that names another issuer would steer our credentials to it (mix-up).
+      if (metadata?.['issuer'] === issuer) return metadata;
+    }
+    throw new MetadataUnavailable();
+  }
+
+  async #ask(url: URL, timeoutMs: number): Promise<{ status: number; body: string }> {
+    try {
+      const headers = { accept: 'application/json' };
+      return await this.#fetch(url, { method: 'GET', headers, timeoutMs, maxBytes: maxMetadataBytes });
+    } catch {
+      throw new MetadataUnavailable();
+    }
+  }
+}
+
+/** Where an issuer's metadata may stand, in the order of asking: RFC 8414 3.1, its OpenID variant, OpenID Discovery 4. */
+export function metadataUrls(issuer: string): readonly URL[] {
+  const { origin, pathname } = checkIssuer(issuer);
+  const path = pathname.replace(/\/$/, '');
+  const places = [
+    `${origin}/.well-known/oauth-authorization-server${path}`,
+    `${origin}/.well-known/openid-configuration${path}`,
+    `${origin}${path}/.well-known/openid-configuration`,
+  ];
+  return [...new Set(places)].map((place) => new URL(place));
+}
+
+/**
+ * The URL of an endpoint that the issuer's own metadata names. Throws unless it is https (loopback apart) and on the issuer's
+ * origin: else whoever can change one member of a document receives our assertions and the user's token (W5). An endpoint on
+ * another origin has to be named in the configuration.
+ */
+export function readOwnEndpoint(value: unknown, issuer: string): URL {
+  const url = typeof value === 'string' ? checkEndpoint(value) : undefined;
+  if (url === undefined || url.origin !== checkIssuer(issuer).origin) throw new MetadataUnavailable();
+  return url;
+}
+
+/** An endpoint's URL: https, or http on loopback; no fragment and no user. Throws `MetadataUnavailable` otherwise. */
+export function checkEndpoint(text: string): URL {
+  const url = URL.parse(text);
+  if (url === null || !isSafeScheme(url) || url.username !== '' || url.password !== '' || url.hash !== '') {
+    throw new MetadataUnavailable();
+  }
+  return url;
+}
+
+function checkIssuer(issuer: string): URL {
+  const url = checkEndpoint(issuer);
+  if (url.search !== '') throw new MetadataUnavailable();
+  return url;
+}
+
+function isSafeScheme(url: URL): boolean {
+  if (url.protocol === 'https:') return true;
+  const loopback =
+    url.hostname === 'localhost' || url.hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(url.hostname);
+  return url.protocol === 'http:' && loopback;
+}
+
+function readMetadata(body: string): Metadata | undefined {
+  try {
+    return parseStrictJson(body);
+  } catch {
+    return undefined;
+  }
+}

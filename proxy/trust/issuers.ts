@@ -1,0 +1,110 @@
+import type { World } from '../world.ts';
+import { readActors } from './act-claim.ts';
+import { checkEndpoint, type IssuerMetadata, MetadataUnavailable, readOwnEndpoint } from './issuer-metadata.ts';
+import { type JwksCache, KeysUnavailable } from './jwks.ts';
+import { isObject } from './strict-json.ts';
+import { InvalidToken, isSeconds, normalTyp, readAudience, readStrictJws } from './strict-jws.ts';
+
+/** Who a task is opened for: the claims of a subject token whose issuer, signature, audience and times were verified. */
+export interface VerifiedSubject {
+  readonly iss: string;
+  readonly sub: string;
+  readonly jti?: string;
+  readonly expiresAtMs: number;
+  /** The inbound chain (RFC 8693 4.1), at most 10 well-formed actors. */
+  readonly act?: unknown;
+  readonly cnf?: Readonly<Record<string, unknown>>;
+  readonly scope?: string;
+}
+
+/** One entry of `trust.issuers` (WIRE 2). */
+export interface TrustedIssuer {
+  /** Compared byte for byte with `iss`. */
+  readonly issuer: string;
+  /** Audiences of which a subject token must name at least one; without any, no subject token of this issuer is accepted. */
+  readonly audience?: string | readonly string[] | undefined;
+  readonly typ: readonly string[];
+  /** In place of the one in the issuer's metadata, which must lie on the issuer's own origin. */
+  readonly jwks_uri?: string | undefined;
+}
+
+export interface IssuersOptions {
+  readonly issuers: readonly TrustedIssuer[];
+  readonly keys: JwksCache;
+  readonly metadata: IssuerMetadata;
+  readonly world: World;
+}
+
+/** Clocks differ by up to this much; applied to `iat` and `nbf`. An `exp` that is over is over. */
+export const clockSkewSeconds = 30;
+/** Time for an issuer's metadata and keys together. */
+const keysTimeoutMs = 2000;
+
+/** Verifies subject tokens against `trust.issuers`. */
+export class Issuers {
+  readonly #byIssuer: ReadonlyMap<string, TrustedIssuer>;
+  readonly #keys: JwksCache;
+  readonly #metadata: IssuerMetadata;
+  readonly #world: World;
+
+  constructor(options: IssuersOptions) {
+    this.#byIssuer = new Map(options.issuers.map((issuer) => [issuer.issuer, issuer]));
+    this.#keys = options.keys;
+    this.#metadata = options.metadata;
+    this.#world = options.world;
+  }
+
+  /** Throws `InvalidToken` for a token that is not good, `KeysUnavailable` when its issuer's keys cannot be had. */
+  async verifySubject(text: string): Promise<VerifiedSubject> {
+    const jws = readStrictJws(text);
+    const issuer = typeof jws.payload['iss'] === 'string' ? this.#byIssuer.get(jws.payload['iss']) : undefined;
+    if (issuer === undefined) throw new InvalidToken('issuer');
+    // All that costs nothing comes before the keys: a stranger's token must not cause a fetch.
+    if (!issuer.typ.some((typ) => normalTyp(typ) === jws.header.typ)) throw new InvalidToken('typ');
+    checkAudience(jws.payload['aud'], issuer);
+    const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
+    const endMs = this.#world.monotonic() + keysTimeoutMs;
+    const url = await this.#jwksOf(issuer);
+    await this.#keys.verify(jws, url, 'sig', Math.max(1, endMs - this.#world.monotonic()));
+    return subject;
+  }
+
+  async #jwksOf(issuer: TrustedIssuer): Promise<URL> {
+    try {
+      if (issuer.jwks_uri !== undefined) return checkEndpoint(issuer.jwks_uri);
+      const metadata = await this.#metadata.read(issuer.issuer, keysTimeoutMs);
+      return readOwnEndpoint(metadata['jwks_uri'], issuer.issuer);
+    } catch (error) {
+      if (error instanceof MetadataUnavailable) throw new KeysUnavailable();
+      throw error;
+    }
+  }
+}
+
+function checkAudience(aud: unknown, issuer: TrustedIssuer): void {
+  const ours = typeof issuer.audience === 'string' ? [issuer.audience] : (issuer.audience ?? []);
+  if (!readAudience(aud).some((member) => ours.includes(member))) throw new InvalidToken('audience');
+}
+
+function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, nowMs: number): VerifiedSubject {
+  const { sub, jti, exp, nbf, iat, act, cnf, scope } = payload;
+  if (typeof sub !== 'string' || sub === '') throw new InvalidToken('subject');
+  if (!isSeconds(exp) || exp * 1000 <= nowMs) throw new InvalidToken('expired');
+  for (const start of [nbf, iat]) {
+    if (start === undefined) continue;
+    if (!isSeconds(start) || (start - clockSkewSeconds) * 1000 > nowMs) throw new InvalidToken('not_yet_valid');
+  }
+  if (jti !== undefined && typeof jti !== 'string') throw new InvalidToken('malformed');
+  if (cnf !== undefined && !isObject(cnf)) throw new InvalidToken('malformed');
+  if (scope !== undefined && typeof scope !== 'string') throw new InvalidToken('malformed');
+  readActors(act);
+  return {
+    iss,
+    sub,
+    expiresAtMs: exp * 1000,
+    ...(jti === undefined ? {} : { jti }),
+    ...(act === undefined ? {} : { act }),
+    ...(cnf === undefined ? {} : { cnf }),
+    ...(scope === undefined ? {} : { scope }),
+  };
+}

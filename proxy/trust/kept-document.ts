@@ -1,0 +1,76 @@
+import type { World } from '../world.ts';
+
+/** How long a fetched document is good, and what happens when it cannot be fetched again. Milliseconds. */
+export interface Keeping {
+  /** Fetched again when older. */
+  readonly ttlMs: number;
+  /** While fetching fails, the last good one is used until this age. */
+  readonly keepMs: number;
+  /** After a failed fetch nothing is asked for this long. */
+  readonly retryMs: number;
+  /** Out of turn (an unknown key), at most one fetch in this time: else anybody's bad token is a request to the issuer. */
+  readonly renewMs: number;
+}
+
+/** One remote document: fetched once for all who wait, kept for its time, and never replaced by nothing. */
+export class KeptDocument<T> {
+  readonly #world: World;
+  readonly #keeping: Keeping;
+  readonly #load: (timeoutMs: number) => Promise<T>;
+  #good: { readonly value: T; readonly loadedAtMs: number } | undefined;
+  #failure: { readonly cause: unknown; readonly untilMs: number } | undefined;
+  #flight: Promise<T> | undefined;
+
+  constructor(world: World, keeping: Keeping, load: (timeoutMs: number) => Promise<T>) {
+    this.#world = world;
+    this.#keeping = keeping;
+    this.#load = load;
+  }
+
+  /** The last good document, of any age. */
+  peek(): T | undefined {
+    return this.#good?.value;
+  }
+
+  /** The document. Rejects with what `load` rejected with when there is no usable one. */
+  async read(timeoutMs: number): Promise<T> {
+    const now = this.#world.now();
+    if (this.#good !== undefined && now < this.#good.loadedAtMs + this.#keeping.ttlMs) return this.#good.value;
+    if (this.#failure !== undefined && now < this.#failure.untilMs) return this.#lastGoodOr(this.#failure.cause);
+    return this.#fetch(timeoutMs);
+  }
+
+  /** A newer document than the one held, if it is time to ask for one; else the one held. */
+  async renew(timeoutMs: number): Promise<T> {
+    const due = (this.#good?.loadedAtMs ?? 0) + this.#keeping.renewMs;
+    const now = this.#world.now();
+    if (now < due || (this.#failure !== undefined && now < this.#failure.untilMs)) return this.read(timeoutMs);
+    return this.#fetch(timeoutMs);
+  }
+
+  #fetch(timeoutMs: number): Promise<T> {
+    this.#flight ??= this.#run(timeoutMs).finally(() => {
+      this.#flight = undefined;
+    });
+    return this.#flight;
+  }
+
+  async #run(timeoutMs: number): Promise<T> {
+    try {
+      const value = await this.#load(timeoutMs);
+      this.#good = { value, loadedAtMs: this.#world.now() };
+      this.#failure = undefined;
+      return value;
+    } catch (cause) {
+      this.#failure = { cause, untilMs: this.#world.now() + this.#keeping.retryMs };
+      return this.#lastGoodOr(cause);
+    }
+  }
+
+  #lastGoodOr(cause: unknown): T {
+    if (this.#good !== undefined && this.#world.now() < this.#good.loadedAtMs + this.#keeping.keepMs) {
+      return this.#good.value;
+    }
+    throw cause;
+  }
+}

@@ -1,0 +1,77 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { findBreach, findRoom, knowledge, stages } from './import-law.ts';
+import { listFiles, readImports, readSource, root, type Import } from './sources.ts';
+
+const files = ['proxy', 'config', 'loadtest', 'test'].flatMap(listFiles).filter((path) => /\.[tj]s$/.test(path));
+
+/** An evidence class: it has a private field, its own file alone can make it, others see its type only. */
+function isEvidence(file: string, name: string): boolean {
+  const text = readSource(file);
+  const alias = new RegExp(`export type \\{[^}]*?\\b(\\w+) as ${name}\\b`).exec(text)?.[1];
+  const renamed = new RegExp(`export type ${name} = (\\w+);`).exec(text)?.[1];
+  const listed = new RegExp(`export type \\{[^}]*\\b${name}\\b`).test(text) ? name : undefined;
+  const made = alias ?? renamed ?? listed;
+  if (made === undefined) return false;
+  return new RegExp(`^class ${made}\\b[^{]*\\{[\\s\\S]*?^\\}`, 'm').exec(text)?.[0].includes('  readonly #') ?? false;
+}
+
+test('every import of the program follows the import law', () => {
+  const breaches = files
+    .flatMap((path) => readImports(path))
+    .flatMap((found) => {
+      const breach = findBreach(found, isEvidence);
+      return breach === undefined ? [] : [`${found.from} -> ${found.to}: ${breach}`];
+    });
+  expect(breaches).toEqual([]);
+});
+
+test('every folder of proxy/ is a room that the law knows', () => {
+  const rooms = readdirSync(join(root, 'proxy'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const known = [...stages, ...knowledge, 'cli', 'steward', 'embedded'];
+  expect(rooms.map((entry) => entry.name).filter((name) => !known.includes(name))).toEqual([]);
+});
+
+test('relative imports name files that are there, with their ending', () => {
+  const missing = files
+    .flatMap((path) => readImports(path))
+    .filter(({ to }) => findRoom(to) !== undefined || to.startsWith('config/'))
+    .filter(({ to }) => !files.includes(to) && !files.includes(to.replace(/\.ts$/, '.d.ts')));
+  expect(missing.map(({ from, to }) => `${from} -> ${to}`)).toEqual([]);
+});
+
+const cases: readonly (readonly [string, string, string, string | undefined])[] = [
+  ['proxy/bind/proof.ts', "import { a } from '../tasks/task.ts'", 'knowledge', undefined],
+  ['proxy/bind/proof.ts', "import type {\n  Evidence,\n} from '../exchange/credential.ts'", 'evidence', undefined],
+  ['proxy/bind/proof.ts', "import type { Other } from '../exchange/credential.ts'", 'a type', 'no evidence'],
+  ['proxy/bind/proof.ts', "import { Evidence } from '../exchange/credential.ts'", 'a value', 'import type'],
+  ['proxy/bind/proof.ts', "import { type Evidence } from '../exchange/credential.ts'", 'inline type', 'import type'],
+  ['proxy/bind/proof.ts', "import type { Evidence } from '../forward/upstream.ts'", 'a later stage', 'comes after'],
+  ['proxy/bind/proof.ts', "export { a } from '../egress.ts'", 'upwards', 'stands above'],
+  ['proxy/bind/proof.ts', "const a = await import('../sidecar.ts')", 'upwards, late', 'stands above'],
+  ['proxy/bind/proof.ts', "import '../embedded/token-service.ts'", 'the embedded parts', 'cli/ and tests'],
+  ['proxy/bind/proof.ts', "import type { A } from '../../config/tools.ts'", 'a config type', undefined],
+  ['proxy/bind/proof.ts', "import { A } from '../../config/tools.ts'", 'a config value', 'types of the config only'],
+  ['proxy/decide/engines/cel.ts', "import { A } from '../permit.ts'", 'its own room', undefined],
+  ['proxy/tasks/task.ts', "import { A } from '../proofs/dpop.ts'", 'knowledge of knowledge', undefined],
+  ['proxy/tasks/task.ts', "import type { Evidence } from '../bind/proof.ts'", 'a stage', 'stands above'],
+  ['proxy/spiffe/api.ts', "import { Refusal } from '../refusal.ts'", 'the project', 'nothing of the project'],
+  ['proxy/embedded/service.ts', "import { a } from '../trust/jwks.ts'", 'knowledge', undefined],
+  ['proxy/embedded/service.ts', "import { a } from '../exchange/a.ts'", 'a stage', 'knowledge, world and refusal'],
+  ['proxy/egress.ts', "import { a } from './bind/proof.ts'", 'a room', undefined],
+  ['proxy/cli/demo.ts', "import { a } from '../embedded/service.ts'", 'the embedded parts', undefined],
+  ['config/tools.ts', "import type { A } from '../proxy/world.ts'", 'the program', 'nothing but config'],
+  ['proxy/bind/proof.ts', "import { a } from '../../test/fakes/tool.ts'", 'a test', 'imports test/'],
+  ['loadtest/run.ts', "import { a } from '../proxy/embedded/service.ts'", 'a test of its own kind', undefined],
+  ['proxy/bind/proof.ts', "// import { a } from '../egress.ts'\n/*\nimport '../egress.ts'\n*/", 'nothing', undefined],
+];
+
+test.each(cases)('the law on %s, %s (%s): %s', (from, statement, _what, expected) => {
+  const found: Import[] = readImports(from, statement);
+  const breach = found
+    .map((one) => findBreach(one, (_file, name) => name === 'Evidence'))
+    .find((one) => one !== undefined);
+  if (expected === undefined) expect(breach).toBeUndefined();
+  else expect(breach).toContain(expected);
+});

@@ -1,0 +1,149 @@
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { readCpuNs } from '../../../loadtest/cpu.ts';
+import type { Measure, Order } from '../../../loadtest/generator.ts';
+import { Histogram, median } from '../../../loadtest/histogram.ts';
+import { PinnedProcess, stopAll } from '../../../loadtest/processes.ts';
+import { renderMarkdown, summarize } from '../../../loadtest/report.ts';
+import { scenarios } from '../../../loadtest/scenarios.ts';
+
+const folder = join(import.meta.dirname, '..', '..', '..', 'loadtest');
+const [scenario] = scenarios;
+if (scenario === undefined) throw new Error('no scenario');
+const request = scenario.request('a-token');
+
+afterAll(stopAll);
+
+function order(port: number, pid: number): Order {
+  return { port, request, connections: 4, warmMs: 50, measureMs: 250, pid };
+}
+
+/** Loads a server that answers every request with `answer`. */
+async function loadServer(answer: (socket: Socket) => void): Promise<Measure> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('data', () => answer(socket)).on('error', () => socket.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const generator = new PinnedProcess([join(folder, 'generator.ts')], undefined);
+  const measure = await generator.ask<Measure>(order((server.address() as AddressInfo).port, process.pid));
+  for (const socket of sockets) socket.destroy();
+  server.close();
+  return measure;
+}
+
+test('the scenario has 7 request headers, 8 response headers and 1 KB of body', () => {
+  const [head = '', body = ''] = scenario.response.split('\r\n\r\n');
+  expect(request.trimEnd().split('\r\n').length - 1).toBe(7);
+  expect(head.split('\r\n').length - 1).toBe(8);
+  expect(body.length).toBe(1024);
+  expect(head).toContain('Content-Length: 1024');
+});
+
+test('the upstream saw exactly the requests that the generator counted', async () => {
+  const upstream = new PinnedProcess([join(folder, 'upstream.ts'), scenario.name], undefined);
+  const generator = new PinnedProcess([join(folder, 'generator.ts')], undefined);
+  const { port } = await upstream.ask<{ port: number }>();
+  const measure = await generator.ask<Measure>(order(port, upstream.pid));
+  const seen = await upstream.ask<{ requests: number; lastRequest: string }>({});
+  expect(measure.errors).toBe(0);
+  expect(measure.requests).toBeGreaterThan(100);
+  expect(measure.answers).toBeGreaterThan(measure.requests);
+  expect(seen.requests).toBe(measure.answers);
+  expect(`${seen.lastRequest}\r\n\r\n`).toBe(request);
+  // One process cannot use more CPU than there was time, and answering thousands of requests is not free.
+  expect(measure.cpuNs).toBeGreaterThan(1_000_000);
+  expect(measure.cpuNs).toBeLessThan(measure.wallMs * 1_000_000 * 1.5);
+  expect(measure.p50Ms).toBeGreaterThan(0);
+  expect(measure.p99Ms).toBeGreaterThanOrEqual(measure.p50Ms);
+});
+
+test.each([
+  ['another status', 'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n', 'HTTP/1.1 502 Bad Gateway'],
+  ['an answer of unknown length', 'HTTP/1.1 200 OK\r\n\r\n', 'an answer without Content-Length'],
+  ['bytes after the answer', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab', 'bytes after the answer'],
+])('%s is an error', async (_what, answer, error) => {
+  const measure = await loadServer((socket) => socket.write(answer));
+  expect(measure.errors).toBeGreaterThan(0);
+  expect(measure.firstError).toBe(error);
+});
+
+test('a closed connection is an error', async () => {
+  const measure = await loadServer((socket) => socket.end());
+  expect(measure.firstError).toBe('connection closed');
+});
+
+test('an answer in pieces is one answer', async () => {
+  const measure = await loadServer((socket) => {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Le');
+    setTimeout(() => socket.write('ngth: 4\r\n\r\nab'), 5);
+    setTimeout(() => socket.write('cd'), 10);
+  });
+  expect(measure.errors).toBe(0);
+  expect(measure.requests).toBeGreaterThan(10);
+  expect(measure.p50Ms).toBeGreaterThanOrEqual(9);
+});
+
+test('the CPU of a process grows with its work and not with time', async () => {
+  const before = readCpuNs(process.pid);
+  const until = performance.now() + 100;
+  while (performance.now() < until);
+  const worked = readCpuNs(process.pid) - before;
+  expect(worked).toBeGreaterThan(20_000_000);
+  const child = new PinnedProcess(['--input-type=module', '--eval', 'setInterval(() => {}, 1e6)'], undefined);
+  await new Promise((wake) => {
+    setTimeout(wake, 400);
+  });
+  const idle = readCpuNs(child.pid);
+  await new Promise((wake) => {
+    setTimeout(wake, 200);
+  });
+  expect(readCpuNs(child.pid) - idle).toBeLessThan(20_000_000);
+});
+
+test('percentiles and medians', () => {
+  const histogram = new Histogram();
+  expect(histogram.percentile(0.5)).toBe(0);
+  for (let ms = 1; ms <= 100; ms += 1) histogram.add(ms);
+  expect(histogram.percentile(0.5)).toBeCloseTo(50, 1);
+  expect(histogram.percentile(0.99)).toBeCloseTo(99, 1);
+  expect(median([3, 1, 2])).toBe(2);
+  expect(median([4, 1, 2, 3])).toBe(2.5);
+});
+
+test('figures are medians of rounds, ratios are taken round by round', () => {
+  const measure = (cpuUs: number): Measure => ({
+    requests: 1000,
+    answers: 1100,
+    errors: 0,
+    firstError: undefined,
+    cpuNs: cpuUs * 1_000_000,
+    wallMs: 500,
+    p50Ms: 2,
+    p99Ms: 4,
+  });
+  const variants = [
+    { name: 'undici', rounds: [40, 80, 50].map(measure) },
+    { name: 'waybill', rounds: [50, 96, 65].map(measure) },
+  ];
+  const method = { rounds: 3, seconds: 0.5, connections: 64, pinned: true, versions: { undici: '8.0.0' } };
+  const report = summarize('a machine', method, [{ scenario, variants }]);
+  expect(report).toMatchObject({
+    machine: 'a machine',
+    scenarios: [
+      {
+        name: 'get-1k',
+        variants: {
+          undici: { cpu_us: 50, rps: 2000, p50_ms: 2, p99_ms: 4, vs_undici: 1 },
+          // 1.25, 1.2 and 1.3: the median is 1.25, while 65 / 50 would say 1.3.
+          waybill: { cpu_us: 65, rps: 2000, p50_ms: 2, p99_ms: 4, vs_undici: 1.25 },
+        },
+      },
+    ],
+  });
+  expect(renderMarkdown(report, new Map())).toContain('| waybill | 65.0 | 1.25 | 2000 | 2.00 | 4.00 |');
+});
