@@ -8,6 +8,8 @@ import { explainIssues, type Finding } from './shape-errors.ts';
 
 /** A good configuration, and what is needed to report later findings about it. */
 export interface LoadedSettings {
+  /** Where it came from; for messages. */
+  readonly fileName: string;
   readonly settings: Settings;
   /** See `configDigest`. */
   readonly digest: string;
@@ -50,7 +52,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
     (error) => error.path,
   );
   if (!parsed.success || errors.length > 0) throw new ConfigErrors(fileName, errors);
-  return Object.freeze({ settings: parsed.data, digest: configDigest(text), locate: document.locate });
+  return Object.freeze({ fileName, settings: parsed.data, digest: configDigest(text), locate: document.locate });
 }
 
 /** The same for a file. A file that cannot be read is a `ConfigErrors` too. */

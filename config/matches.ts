@@ -83,6 +83,15 @@ export const match = z
         examples: [8443],
         'x-default': 'any',
       }),
+    scheme: z
+      .enum(['http', 'https'])
+      .optional()
+      .meta({
+        description:
+          'Scheme that a mount (`/tools/NAME/…`) calls the tool by; where the agent writes the URL itself, that says it.',
+        examples: ['https'],
+        'x-default': '`https`; `http` for port 80, `plaintext: unsafe`, and loopback without `tls.ca`',
+      }),
     protocol: z
       .literal('http')
       .prefault('http')

@@ -9,6 +9,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkTrust,
   checkTools,
+  checkRules,
   checkPurposes,
   checkStanding,
   checkListeners,

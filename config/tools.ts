@@ -37,8 +37,12 @@ const token = z
       .array(scope)
       .max(64)
       .readonly()
-      .prefault([])
-      .meta({ description: 'Scopes that are asked for; a token with more is refused.', examples: [['crm.read']] }),
+      .optional()
+      .meta({
+        description: 'Scopes that are asked for; a token with more is refused.',
+        examples: [['crm.read']],
+        'x-default': 'none are asked for, and the service decides',
+      }),
     use_for: duration({ min: '1s', max: '1h' })
       .prefault('5m')
       .meta({

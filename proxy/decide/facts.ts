@@ -27,8 +27,8 @@ export interface TaskFacts {
   readonly tools: readonly string[];
   readonly subject: { readonly iss: string; readonly sub: string };
   readonly caller: { readonly spiffe_id: string };
-  /** SPIFFE IDs of the hops before us, oldest first. */
-  readonly chain: readonly string[];
+  /** SPIFFE IDs of the hops before us, oldest first, and how many. */
+  readonly chain: { readonly path: readonly string[]; readonly length: number };
 }
 
 /** One call, as the rules see it. The tool is not here: `call.tool` is the name of the tool that the rules were prepared for. */
@@ -39,27 +39,9 @@ export interface CallFacts {
   readonly port: number;
   /** As it will be forwarded, without the query. */
   readonly path: string;
-  readonly mcp: McpFacts;
+  /** Absent for calls that are not MCP; rules then read "". */
+  readonly mcp?: { readonly tool: string; readonly args_digest: string } | undefined;
 }
-
-export interface McpFacts {
-  readonly tool: string;
-  readonly args_digest: string;
-}
-
-/** For calls that are not MCP. */
-export const noMcp: McpFacts = Object.freeze({ tool: '', args_digest: '' });
-
-/** For tools without `token`, which need a rule but no task. */
-export const noTask: TaskFacts = Object.freeze({
-  txn: '',
-  purpose: '',
-  mode: '',
-  tools: Object.freeze([]),
-  subject: Object.freeze({ iss: '', sub: '' }),
-  caller: Object.freeze({ spiffe_id: '' }),
-  chain: Object.freeze([]),
-});
 
 /** When a fact is known: at load for each tool, when a task first meets a tool, or only with the call. */
 export type Moment = 'tool' | 'task' | 'call';
@@ -67,9 +49,12 @@ export type Moment = 'tool' | 'task' | 'call';
 interface Fact {
   readonly type: 'string' | 'int' | 'strings' | 'timestamp';
   readonly known: Moment;
+  /** Set where the values are a closed list: a rule that compares with anything else is a mistake. */
+  readonly values?: readonly string[];
 }
 
-const text = (known: Moment): Fact => ({ type: 'string', known });
+const text = (known: Moment, values?: readonly string[]): Fact =>
+  values === undefined ? { type: 'string', known } : { type: 'string', known, values };
 
 /** The one list of variables: the checker, the split of DESIGN 12 and the bindings read it. */
 export const facts = {
@@ -80,9 +65,9 @@ export const facts = {
   'agent.environment': text('tool'),
   'agent.spiffe_id': text('tool'),
   'tool.name': text('tool'),
-  'tool.risk': text('tool'),
+  'tool.risk': text('tool', ['read', 'write', 'deploy', 'payment', 'export']),
   'tool.sensitivity': text('tool'),
-  'tool.binding': text('tool'),
+  'tool.binding': text('tool', ['request', 'key', 'audience', 'static', 'none']),
   'call.tool': text('tool'),
   'caller.spiffe_id': text('task'),
   'subject.iss': text('task'),
@@ -94,7 +79,7 @@ export const facts = {
   'chain.path': { type: 'strings', known: 'task' },
   'chain.length': { type: 'int', known: 'task' },
   'call.method': text('call'),
-  'call.scheme': text('call'),
+  'call.scheme': text('call', ['http', 'https']),
   'call.host': text('call'),
   'call.port': { type: 'int', known: 'call' },
   'call.path': text('call'),

@@ -39,10 +39,8 @@ export async function checkJwtSvid(
   const spiffeId = checkSpiffeId(claims.sub, domain.trustDomain);
   const key = domain.jwks().find((jwk) => jwk.kid !== undefined && jwk.kid === header.kid && isSvidKey(jwk));
   if (key === undefined) throw new Error('the trust domain has no key of this kid');
-  // jose would take `use: jwt-svid` for a key that is not for signatures.
-  const { use: _use, ...material } = key;
   try {
-    const verifying = await importJWK(material, header.alg ?? '');
+    const verifying = await importJWK(key, header.alg ?? '');
     await jwtVerify(text, verifying, { algorithms, currentDate: new Date(now), requiredClaims: ['exp', 'aud', 'sub'] });
   } catch {
     throw new Error('the SVID is expired or not signed by the trust domain');

@@ -21,7 +21,8 @@ export interface WantedToken {
 
 /** `self`: we are the current actor, under one of these names, and the chain before us is unchanged. */
 export type WantedActor =
-  | { readonly expect: 'any' | 'none' }
+  | { readonly expect: 'any' }
+  | { readonly expect: 'none' }
   | { readonly expect: 'self'; readonly names: readonly string[]; readonly inbound: unknown };
 
 /** Claims of a token: of its signed payload, or of the introspection answer, where more members are optional. */

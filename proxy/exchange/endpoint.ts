@@ -10,7 +10,7 @@ export interface EndpointReply {
 
 /**
  * Port: one HTTP exchange with an endpoint of a token service. The adapter dials through the egress guard, verifies TLS, follows no
- * redirect, and throws `EndpointFault` when the whole exchange takes longer than `timeoutMs` (`timeout`), the body is larger than
+ * redirect, and throws `EndpointFault` when the whole exchange takes longer than `timeoutMs` (`timeout`; whole milliseconds), the body is larger than
  * `maxBytes` (`oversize`), or there is no answer for another reason (`unreachable`; any other error counts as that).
  */
 export type EndpointCall = (

@@ -43,10 +43,8 @@ export function introspection(client: ServiceClient): Verification {
       const claims = await client.introspect(token, endpoints, deadline);
       // Only the literal `true`: "true" and 1 are how a broken service says something else.
       if (claims['active'] !== true) throw new Rejection('inactive');
-      const said = claims['token_type'];
-      if (said !== undefined && String(said).toLowerCase() !== tokenType.toLowerCase()) {
-        throw new Rejection('token_type');
-      }
+      const { token_type: said = tokenType } = claims;
+      if (typeof said !== 'string' || said.toLowerCase() !== tokenType.toLowerCase()) throw new Rejection('token_type');
       return { from: 'introspection', claims };
     },
   };

@@ -57,3 +57,8 @@ export function formatAuthority(host: string, port: number, scheme: 'http' | 'ht
 export function defaultPort(scheme: 'http' | 'https'): number {
   return scheme === 'https' ? 443 : 80;
 }
+
+/** `address:port` of a listener, IPv6 in brackets. */
+export function formatAddress(address: string, port: number): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
+}

@@ -36,8 +36,9 @@ export interface TaskRequest {
 
 export interface OpenedTask {
   readonly task: Task;
-  /** Handle of the task; with `per_tool` only the handles by tool exist. The one time that they are told. */
+  /** Handle of the whole task, undefined for the standing one. This is the one time that handles are told. */
   readonly handle: string | undefined;
+  /** With `per_tool` also a handle for each tool: the orchestrator gives the agent these and keeps the other. */
   readonly handles: Readonly<Record<string, string>> | undefined;
 }
 
@@ -145,7 +146,7 @@ export class TaskBook {
     if (task.standing) return { task, handle: undefined, handles: undefined };
     if (!perTool) return { task, handle: this.handles.mint(task, undefined), handles: undefined };
     const handles = Object.fromEntries([...task.tools].map((tool) => [tool, this.handles.mint(task, tool)]));
-    return { task, handle: undefined, handles };
+    return { task, handle: this.handles.mint(task, undefined), handles };
   }
 
   #armDeadline(task: Task, inMs: number): void {

@@ -44,7 +44,7 @@ export class IssuerMetadata {
   async #load(issuer: string, timeoutMs: number): Promise<Metadata> {
     const endMs = this.#world.monotonic() + timeoutMs;
     for (const url of metadataUrls(issuer)) {
-      const leftMs = endMs - this.#world.monotonic();
+      const leftMs = Math.ceil(endMs - this.#world.monotonic());
       if (leftMs <= 0) break;
       const reply = await this.#ask(url, leftMs);
       if (reply.status !== 200) continue;

@@ -65,7 +65,7 @@ export class Issuers {
     const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
     const endMs = this.#world.monotonic() + keysTimeoutMs;
     const url = await this.#jwksOf(issuer);
-    await this.#keys.verify(jws, url, 'sig', Math.max(1, endMs - this.#world.monotonic()));
+    await this.#keys.verify(jws, url, 'sig', Math.max(1, Math.ceil(endMs - this.#world.monotonic())));
     return subject;
   }
 

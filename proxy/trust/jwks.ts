@@ -5,7 +5,7 @@ import { KeptDocument } from './kept-document.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 import { InvalidToken, type StrictCompact } from './strict-jws.ts';
 
-/** Port: fetches a public document. Follows no redirect, bounds time and size, and rejects when there is no answer. */
+/** Port: fetches a public document. Follows no redirect, bounds time (whole milliseconds) and size, and rejects when there is no answer. */
 export type FetchDocument = (
   url: URL,
   init: { method: 'GET'; headers: Record<string, string>; timeoutMs: number; maxBytes: number },

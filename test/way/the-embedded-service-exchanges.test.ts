@@ -114,6 +114,9 @@ test('over two hops the older actor is inside the newer one, and the token is bo
   const dpop = oauth.DPoP(agent.client, second);
   // The key of the first hop stays there: without an actor token its token is not taken.
   expect(await refusalOf(agent.exchange(hop1.access_token, toCrm, dpop))).toBe('invalid_request');
+  // Who holds that key may go on without one, and the chain stays as it was.
+  const same = await agent.exchange(hop1.access_token, toCrm, oauth.DPoP(agent.client, first));
+  expect(same.claims['act']).toEqual({ sub: plannerId });
   const hop2 = await agent.exchange(hop1.access_token, [...toCrm, ...(await actor(agentId))], dpop);
   const jkt = await calculateJwkThumbprint(await exportJWK(second.publicKey));
   expect(hop2.claims).toMatchObject({
@@ -137,7 +140,9 @@ test('scopes only narrow', async () => {
   const asked = async (scope: string): Promise<string> => refusalOf(desk.exchange(token, [...toCrm, ['scope', scope]]));
   expect(await asked('crm.read')).toBe('granted');
   expect(await asked('crm.write')).toBe('invalid_scope'); // wider than the subject
-  expect(await asked('mail.send')).toBe('invalid_scope'); // wider than client and resource
+  const forAgent = await subjectToken('invoice-bot', ['crm.read', 'crm.write', 'mail.send']);
+  expect(await asked('crm.write', agent, forAgent)).toBe('invalid_scope'); // wider than the client
+  expect(await asked('mail.send', agent, forAgent)).toBe('invalid_scope'); // not a scope of the resource
   expect(await refusalOf(desk.exchange(await subjectToken('desk', ['mail.send']), toCrm))).toBe('invalid_scope');
 });
 
@@ -164,12 +169,19 @@ test('client credentials give a token of the client itself', async () => {
     scope: 'mail.send',
   });
   expect(await agent.introspect(granted.access_token)).toMatchObject({ active: true, sub: 'invoice-bot' });
-  const own = [
-    ['actor_token', granted.access_token],
-    ['actor_token_type', tokenType('access_token')],
-  ] satisfies Parameters;
+  const type: [string, string] = ['actor_token_type', tokenType('access_token')];
+  const own: Parameters = [['actor_token', granted.access_token], type];
   const acted = await agent.exchange(await subjectToken('invoice-bot'), [...toCrm, ...own]);
   expect(acted.claims['act']).toEqual({ iss: service.issuer, sub: 'invoice-bot' });
+  const dpop = oauth.DPoP(agent.client, await oauth.generateKeyPair('ES256'));
+  const bound = await agent.grant('client_credentials', [['audience', 'mail']], dpop);
+  const unproved: Parameters = [['actor_token', bound.access_token], type];
+  expect(await refusalOf(agent.exchange(await subjectToken('invoice-bot'), [...toCrm, ...unproved]))).toBe(
+    'invalid_request',
+  );
+  expect(
+    (await agent.exchange(await subjectToken('invoice-bot'), [...toCrm, ...unproved], dpop)).claims['act'],
+  ).toBeDefined();
 });
 
 test('a revoked token is inactive, a revoked subject cannot be exchanged, and only the owner revokes', async () => {
@@ -181,6 +193,9 @@ test('a revoked token is inactive, a revoked subject cannot be exchanged, and on
   expect(await desk.introspect(access_token)).toEqual({ active: false });
   await desk.revoke(access_token);
   await desk.revoke('unknown');
+  const foreign = await domain.mint(agentId, service.issuer);
+  await desk.revoke(foreign);
+  expect(await desk.introspect(foreign)).toEqual({ active: false });
   expect(await service.revokeToken(subject)).toBe(true);
   expect((await desk.introspect(subject)).active).toBe(false);
   expect(await refusalOf(desk.exchange(subject, toCrm))).toBe('invalid_request');

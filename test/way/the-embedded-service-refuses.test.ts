@@ -20,7 +20,6 @@ const toCrm: Parameters = [['audience', 'crm']];
 
 let domain: MintingDomain;
 let service: TokenService;
-let as: oauth.AuthorizationServer;
 let agent: OAuthClient;
 let desk: OAuthClient;
 
@@ -29,27 +28,27 @@ beforeAll(async () => {
   service = await openTokenService({
     clients: [
       { clientId: 'invoice-bot', auth: 'spiffe_jwt', spiffeId: agentId, scopes: ['crm.read'] },
-      { clientId: 'fleet', auth: 'spiffe_jwt', spiffeId: 'spiffe://example.org/fleet/*', scopes: ['crm.read'] },
       { clientId: 'desk', auth: 'client_secret_post', clientSecret: 'secret', scopes: ['crm.read'] },
-      {
-        clientId: 'only-exchange',
-        auth: 'client_secret_basic',
-        clientSecret: 'x',
-        scopes: ['crm.read'],
-        grants: [exchangeGrant],
-      },
     ],
     resources: [
       { resource: 'https://crm.example.org', audience: 'crm', scopes: ['crm.read'] },
       { resource: 'https://desk.example.org', scopes: ['crm.read'], client: 'desk' },
     ],
-    subjects: [{ sub: 'alice' }, { sub: 'bob', mayAct: { sub: agentId } }],
+    subjects: [
+      { sub: 'alice' },
+      { sub: 'bob', mayAct: { sub: agentId } },
+      { sub: 'carol', mayAct: { sub: agentId, iss: 'https://else.example' } },
+    ],
     spiffe: domain,
     accessTokenTtlSeconds: 300,
     demandNonce: true,
   });
-  as = await discover(service.issuer, 'oauth2');
-  agent = clientBy(() => domain.mint(agentId, service.issuer));
+  const as = await discover(service.issuer, 'oauth2');
+  agent = new OAuthClient(
+    as,
+    'invoice-bot',
+    spiffeJwt(() => domain.mint(agentId, service.issuer)),
+  );
   desk = new OAuthClient(as, 'desk', oauth.ClientSecretPost('secret'));
 });
 afterAll(async () => {
@@ -57,8 +56,6 @@ afterAll(async () => {
   await service.close();
 });
 
-const clientBy = (svid: () => Promise<string>, clientId?: string): OAuthClient =>
-  new OAuthClient(as, 'invoice-bot', spiffeJwt(svid, clientId));
 const subjectToken = async (audience: string, sub = 'alice'): Promise<string> =>
   service.mintSubjectToken({ sub, audience, scopes: ['crm.read'], ttlSeconds: 600 });
 const withActor = (token: string, type = 'jwt'): Parameters => [
@@ -66,59 +63,6 @@ const withActor = (token: string, type = 'jwt'): Parameters => [
   ['actor_token', token],
   ['actor_token_type', tokenType(type)],
 ];
-
-test('a client is who its SVID says, for this service alone', async () => {
-  const asked = async (svid: Promise<string>, clientId?: string): Promise<string> =>
-    refusalOf(clientBy(() => svid, clientId).grant('client_credentials', toCrm));
-  const { issuer } = service;
-  expect(await asked(domain.mint(agentId, issuer))).toBe('granted');
-  expect(await asked(domain.mint(agentId, [issuer]))).toBe('granted');
-  expect(await asked(domain.mint('spiffe://example.org/fleet/7', issuer), 'fleet')).toBe('granted');
-  const past = Math.floor(Date.now() / 1000) - 1;
-  const other = await openMintingDomain('example.org');
-  const foreign = await openMintingDomain('example.com');
-  const refused: Record<string, Promise<string>> = {
-    'another client_id': asked(domain.mint(agentId, issuer), 'fleet'),
-    'unregistered workload': asked(domain.mint('spiffe://example.org/stranger', issuer)),
-    'longer path': asked(domain.mint(`${agentId}/child`, issuer)),
-    'prefix without segment': asked(domain.mint('spiffe://example.org/fleet2', issuer)),
-    'token endpoint as audience': asked(domain.mint(agentId, `${issuer}/token`)),
-    'slash after the issuer': asked(domain.mint(agentId, `${issuer}/`)),
-    'second audience': asked(domain.mint(agentId, [issuer, 'https://else.example'])),
-    expired: asked(domain.mint(agentId, issuer, { exp: past })),
-    'no expiry': asked(domain.mint(agentId, issuer, { exp: undefined })),
-    'wrong key': asked(other.mint(agentId, issuer)),
-    'foreign domain': asked(foreign.mint('spiffe://example.com/invoice-bot', issuer)),
-    'other kid': asked(domain.mint(agentId, issuer, {}, { kid: 'else' })),
-    'no kid': asked(domain.mint(agentId, issuer, {}, { kid: undefined })),
-    'other typ': asked(domain.mint(agentId, issuer, {}, { typ: 'wit+jwt' })),
-    'unknown header': asked(domain.mint(agentId, issuer, {}, { jku: 'https://evil.example' })),
-    padded: asked(domain.mint(agentId, issuer).then((text) => `${text}=`)),
-  };
-  for (const [name, result] of Object.entries(refused)) expect([name, await result]).toEqual([name, 'invalid_client']);
-});
-
-test('other ways to authenticate are refused, and two at once too', async () => {
-  const asked = async (auth: oauth.ClientAuth, clientId = 'invoice-bot'): Promise<string> =>
-    refusalOf(new OAuthClient(as, clientId, auth).grant('client_credentials', toCrm));
-  const svid = await domain.mint(agentId, service.issuer);
-  expect(await asked(oauth.ClientSecretPost('guess'))).toBe('invalid_client');
-  expect(await asked(oauth.None())).toBe('invalid_client');
-  expect(await asked(oauth.ClientSecretPost('wrong'), 'desk')).toBe('invalid_client');
-  expect(await asked(oauth.ClientSecretPost('x'), 'only-exchange')).toBe('unauthorized_client');
-  const bearer = spiffeJwt(async () => svid);
-  const type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
-  const jwtBearer: oauth.ClientAuth = async (...all) => {
-    await bearer(...all);
-    all[2].set('client_assertion_type', type);
-  };
-  const both: oauth.ClientAuth = async (...all) => {
-    await bearer(...all);
-    all[2].set('client_secret', 'secret');
-  };
-  expect(await asked(jwtBearer)).toBe('invalid_client');
-  expect(await asked(both)).toBe('invalid_request');
-});
 
 test('a subject token is ours, live, and for this client', async () => {
   const good = await subjectToken('desk');
@@ -152,6 +96,8 @@ test('an actor token is valid, not delegated, and of the client that shows it', 
   expect(await asked(await domain.mint('spiffe://example.org/stranger', issuer))).toBe('invalid_request');
   expect(await asked(await domain.mint(agentId, issuer), 'access_token')).toBe('invalid_request');
   expect(await asked(await domain.mint(agentId, issuer), 'id_token')).toBe('invalid_request');
+  const elsewhere = await domain.mint('spiffe://example.com/desk', issuer);
+  expect(await refusalOf(desk.exchange(await subjectToken('desk'), withActor(elsewhere)))).toBe('invalid_request');
   const foreign = await desk.grant('client_credentials', toCrm);
   expect(await asked(foreign.access_token, 'access_token')).toBe('invalid_request');
   const delegated = await agent.exchange(token, withActor(await domain.mint(agentId, issuer)));
@@ -169,6 +115,10 @@ test('may_act holds, and leaving the actor out is no way around it', async () =>
   const forDesk = await subjectToken('desk', 'bob');
   const stranger = await domain.mint('spiffe://example.org/stranger', service.issuer);
   expect(await refusalOf(desk.exchange(forDesk, withActor(stranger)))).toBe('invalid_request');
+  // The SVID has no issuer, so it is not the actor of that issuer whom carol allows.
+  expect(await refusalOf(agent.exchange(await subjectToken('invoice-bot', 'carol'), withActor(actor)))).toBe(
+    'invalid_request',
+  );
   await expect(subjectToken('desk', 'nobody')).rejects.toThrow('no subject');
 });
 

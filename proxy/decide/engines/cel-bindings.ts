@@ -40,7 +40,7 @@ export function bindTask(ofTool: CelBindings, task: TaskFacts): CelBindings {
     'task.purpose': task.purpose,
     'task.mode': task.mode,
     'task.tools': celList([...task.tools]),
-    'chain.path': celList([...task.chain]),
+    'chain.path': celList([...task.chain.path]),
     'chain.length': BigInt(task.chain.length),
   });
 }
@@ -52,8 +52,8 @@ export function bindCall(ofTask: CelBindings, call: CallFacts, nowMs: number): v
   ofTask['call.host'] = call.host;
   ofTask['call.port'] = BigInt(call.port);
   ofTask['call.path'] = call.path;
-  ofTask['call.mcp.tool'] = call.mcp.tool;
-  ofTask['call.mcp.args_digest'] = call.mcp.args_digest;
+  ofTask['call.mcp.tool'] = call.mcp?.tool ?? '';
+  ofTask['call.mcp.args_digest'] = call.mcp?.args_digest ?? '';
   ofTask['now'] = timestamp(nowMs);
 }
 

@@ -31,8 +31,7 @@ export function settle<B>(condition: Condition<B>, moment: Moment, bindings: B):
       const part = settle(condition.part, moment, bindings);
       return part.kind === 'known' ? known(negate(part.verdict)) : { kind: 'not', part };
     }
-    case 'all':
-    case 'any':
+    default:
       return settleParts(condition.kind, condition.parts, moment, bindings);
   }
 }
@@ -68,8 +67,7 @@ export function evaluate<B>(condition: Condition<B>, bindings: B): Verdict {
       return condition.test(bindings);
     case 'not':
       return negate(evaluate(condition.part, bindings));
-    case 'all':
-    case 'any': {
+    default: {
       const absorbing = condition.kind === 'any';
       let failed = false;
       for (const part of condition.parts) {
@@ -91,8 +89,7 @@ export function readsOf<B>(condition: Condition<B>): ReadonlySet<FactName> {
       return condition.reads;
     case 'not':
       return readsOf(condition.part);
-    case 'all':
-    case 'any':
+    default:
       return new Set(condition.parts.flatMap((part) => [...readsOf(part)]));
   }
 }

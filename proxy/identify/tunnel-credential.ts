@@ -1,0 +1,26 @@
+import type { ConnectRequest } from '../intercept/tunnel.ts';
+import { Refusal } from '../refusal.ts';
+import { checkProxyCredential, standingMayUse, type Ladder } from './ladder.ts';
+
+/** Clients that send proxy credentials only after a 407; all others that have any send them at once. */
+const waitsForChallenge = /^(?:git|jgit|java|apache-httpclient|mozilla|libsoup|microsoft)\b/i;
+
+/**
+ * Judges a CONNECT by its proxy credential, which holds for the whole tunnel. A wrong one refuses here. None at all is challenged only
+ * where the client is known to wait for it (git): the calls inside may bring their own handle (rung 1), and a client whose CONNECT
+ * is refused cannot even read why. Inside the tunnel, a call without a task gets its 401.
+ */
+export function checkTunnelCredential(connect: ConnectRequest, ladder: Ladder): void {
+  const names = connect.tools.map((tool) => tool.name);
+  const { proxyAuthorization } = connect;
+  if (proxyAuthorization !== undefined && checkProxyCredential(proxyAuthorization, ladder, names) === 'handle') return;
+  const needsTask = connect.tools.every(
+    (tool) => tool.credentialed && !(ladder.standing !== undefined && standingMayUse(tool.settings.on_behalf_of)),
+  );
+  if (needsTask && (proxyAuthorization !== undefined || waitsForChallenge.test(connect.userAgent))) {
+    throw new Refusal(
+      'task_unknown',
+      'The tools at this destination are used within a task, and the CONNECT names none.',
+    );
+  }
+}

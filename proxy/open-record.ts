@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import type { LoadedSettings } from '../config/load.ts';
+import type { Paths } from '../config/paths.ts';
+import { bindingOf } from './decide/permit.ts';
+import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
+import { EventLog } from './record/event-log.ts';
+import { openFileSink, openStreamSink, withCopy, type EventSink } from './record/event-sink.ts';
+import { Metrics } from './record/metrics.ts';
+import { Trail } from './record/trail.ts';
+import type { World } from './world.ts';
+
+/** Version of the package. */
+export const version = readVersion();
+
+/** What the record cannot know when it is opened, filled in by the way out. */
+export interface LateSources {
+  tasksOpen: () => number;
+  svidExpiryMs: () => number | undefined;
+  credentialExpiries: () => readonly { readonly tool: string; readonly expiresAtMs: number }[];
+}
+
+/** The record of a sidecar: events, metrics and the trail that writes both. */
+export interface OpenRecord {
+  readonly log: EventLog;
+  readonly metrics: Metrics;
+  readonly trail: Trail;
+  readonly late: LateSources;
+  close(): void;
+}
+
+/** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
+export function openRecord(config: LoadedSettings, paths: Paths, world: World, unsafe: readonly string[]): OpenRecord {
+  const { settings } = config;
+  const late: LateSources = { tasksOpen: () => 0, svidExpiryMs: () => undefined, credentialExpiries: () => [] };
+  const log = new EventLog(openSink(paths.recordFile, settings.record.stdout), world);
+  const { tools } = buildToolCatalogue(settings.tools);
+  const metrics = new Metrics({
+    version,
+    tools: tools.map((tool) => ({ name: tool.name, binding: bindingOf(tool) })),
+    services: [...settings.token_services.keys()],
+    rules: settings.rules,
+    unsafe,
+    tasksOpen: () => late.tasksOpen(),
+    svidExpiryMs: () => late.svidExpiryMs(),
+    credentialExpiries: () => late.credentialExpiries(),
+    events: () => log.counts,
+  });
+  const trail = new Trail(log, metrics, settings.agent.name);
+  trail.booted(version, config.digest);
+  return { log, metrics, trail, late, close: () => log.close() };
+}
+
+function openSink(file: string | undefined, stdout: boolean): EventSink {
+  if (file === undefined) return openStdout();
+  const record = openFileSink(file);
+  return stdout ? withCopy(record, openStdout(), () => undefined) : record;
+}
+
+/** Touching process.stdout makes a pipe non-blocking: a reader that stalls must refuse calls, not stop the process. */
+function openStdout(): EventSink {
+  return openStreamSink(process.stdout.fd);
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  const parsed: unknown = JSON.parse(text);
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
+}

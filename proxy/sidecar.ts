@@ -1,0 +1,78 @@
+import type { LoadedSettings } from '../config/load.ts';
+import { resolvePaths } from '../config/paths.ts';
+import { listUnsafe } from '../config/unsafe.ts';
+import { openWayOut, type WayOut } from './way-out.ts';
+import { openProcessLog, type ProcessLog } from './process-log.ts';
+import { openRecord } from './open-record.ts';
+import { openSteward } from './steward/open-steward.ts';
+import type { TaskBook } from './tasks/task-book.ts';
+import { realWorld, type World } from './world.ts';
+
+/** A running sidecar. Addresses are `host:port`, and the path of the operator's socket. */
+export interface Sidecar {
+  readonly addresses: {
+    readonly outbound: string;
+    readonly metrics: string;
+    readonly health: string;
+    readonly socket: string;
+    /** Undefined where no operator's token is configured. */
+    readonly operator: string | undefined;
+  };
+  readonly tasks: TaskBook;
+  /** Stops listening, lets calls end for a moment, ends all tasks, takes their tokens back, closes the record. */
+  close(): Promise<void>;
+}
+
+/** How long calls may go on, and revocations may take, when the sidecar stops; milliseconds each. */
+const graceMs = 2000;
+
+/**
+ * Opens a sidecar: everything is made from the configuration first, then it listens. Throws `ConfigErrors` for rules that do not
+ * compile, and the system's error where a file or a port cannot be had.
+ */
+export async function openSidecar(
+  config: LoadedSettings,
+  world: World = realWorld(config.settings.dns.servers),
+  log: ProcessLog = openProcessLog(),
+): Promise<Sidecar> {
+  const { settings } = config;
+  const paths = resolvePaths(settings, { uid: process.getuid?.() ?? 0, env: process.env });
+  const unsafe = listUnsafe(settings);
+  const record = openRecord(config, paths, world, unsafe);
+  let wayOut: WayOut | undefined;
+  try {
+    wayOut = await openWayOut(config, paths, world, record, log);
+    for (const setting of unsafe) {
+      record.trail.unsafe(setting);
+      log.warn({ setting }, 'unsafe setting');
+    }
+    const steward = await openSteward(settings, paths, record, wayOut, log);
+    const outbound = await wayOut.listen(settings.listen.outbound, steward.ports);
+    const addresses = { outbound, ...steward.addresses };
+    log.info({ addresses, pid: process.pid, config: config.digest.slice(0, 16) }, 'ready');
+    return { addresses, tasks: wayOut.tasks, close: closing(wayOut, steward, record, log) };
+  } catch (error) {
+    await wayOut?.close(0);
+    record.close();
+    throw error;
+  }
+}
+
+function closing(
+  wayOut: WayOut,
+  steward: { close(): Promise<void> },
+  record: { close(): void },
+  log: ProcessLog,
+): () => Promise<void> {
+  let closed: Promise<void> | undefined;
+  return () => {
+    closed ??= (async () => {
+      log.info('stopping');
+      await wayOut.close(graceMs);
+      await steward.close();
+      record.close();
+      log.info('stopped');
+    })();
+    return closed;
+  };
+}

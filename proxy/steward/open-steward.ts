@@ -1,0 +1,98 @@
+import type { Paths } from '../../config/paths.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { OpenRecord } from '../open-record.ts';
+import { formatAddress } from '../intercept/authority.ts';
+import { faultFacts, type ProcessLog } from '../process-log.ts';
+import { Issuers } from '../trust/issuers.ts';
+import { IssuerMetadata } from '../trust/issuer-metadata.ts';
+import { JwksCache } from '../trust/jwks.ts';
+import type { WayOut } from '../way-out.ts';
+import { TaskOpener } from './open-task.ts';
+import type { OperatorRooms } from './operator-api.ts';
+import { openOperatorPort, openOperatorSocket, type StewardListener } from './operator-listener.ts';
+import { RoleTokens } from './roles.ts';
+import { openHealth, openMetrics } from './witness.ts';
+
+/** The operator's side, listening. */
+export interface Steward {
+  readonly addresses: {
+    readonly metrics: string;
+    readonly health: string;
+    readonly socket: string;
+    readonly operator: string | undefined;
+  };
+  readonly ports: readonly number[];
+  close(): Promise<void>;
+}
+
+/** Opens the operator's API (socket, and port where tokens are configured), metrics and health. */
+export async function openSteward(
+  settings: Settings,
+  paths: Paths,
+  record: OpenRecord,
+  wayOut: WayOut,
+  log: ProcessLog,
+): Promise<Steward> {
+  const { call } = wayOut.endpoints;
+  const issuers = new Issuers({
+    issuers: settings.trust.issuers,
+    keys: new JwksCache(wayOut.world, call),
+    metadata: new IssuerMetadata(wayOut.world, call),
+    world: wayOut.world,
+  });
+  const rooms: OperatorRooms = {
+    book: wayOut.tasks,
+    opener: new TaskOpener(settings, issuers, wayOut.tasks),
+    outbound: () => wayOut.agentAddress(),
+    onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
+  };
+  const tokens = new RoleTokens(settings.operator.tokens);
+  const opened: StewardListener[] = [];
+  try {
+    const socket = await keep(opened, openOperatorSocket(paths.operatorSocket, rooms));
+    const operator = tokens.isEmpty
+      ? undefined
+      : await keep(opened, openOperatorPort(settings.operator.listen, tokens, rooms));
+    const metrics = await keep(opened, openMetrics(settings.listen.metrics, record.metrics.registry));
+    const health = await keep(
+      opened,
+      openHealth(settings.listen.health, () => missing(record, wayOut)),
+    );
+    return {
+      addresses: {
+        metrics: named(metrics),
+        health: named(health),
+        socket: socket.address,
+        operator: operator === undefined ? undefined : named(operator),
+      },
+      ports: opened.flatMap(({ port }) => port ?? []),
+      close: () => closeAll(opened),
+    };
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
+  }
+}
+
+async function keep(opened: StewardListener[], opening: Promise<StewardListener>): Promise<StewardListener> {
+  const listener = await opening;
+  opened.push(listener);
+  return listener;
+}
+
+async function closeAll(opened: readonly StewardListener[]): Promise<void> {
+  await Promise.allSettled(opened.map((listener) => listener.close()));
+}
+
+function missing(record: OpenRecord, wayOut: WayOut): readonly string[] {
+  const identity = wayOut.workload.missing();
+  return [
+    ...(record.log.isWritable ? [] : ['the record cannot be written']),
+    ...(identity === undefined ? [] : [identity]),
+    ...(wayOut.isListening() ? [] : ['the way out does not listen yet']),
+  ];
+}
+
+function named({ address, port }: StewardListener): string {
+  return formatAddress(address, port ?? 0);
+}

@@ -1,0 +1,105 @@
+import type { Settings } from '../../config/settings.ts';
+import { Secret } from '../trust/secret.ts';
+import type { Issuers } from '../trust/issuers.ts';
+import { KeysUnavailable } from '../trust/jwks.ts';
+import { InvalidToken } from '../trust/strict-jws.ts';
+import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import { Problem } from './problem.ts';
+import type { OpenTaskRequest } from './task-request.ts';
+
+const risks = ['read', 'write', 'deploy', 'payment', 'export'];
+
+/** Opens tasks for orchestrators: verifies the subject token, and narrows the tools to what the purpose allows. */
+export class TaskOpener {
+  readonly #settings: Settings;
+  readonly #issuers: Issuers;
+  readonly #book: TaskBook;
+
+  constructor(settings: Settings, issuers: Issuers, book: TaskBook) {
+    this.#settings = settings;
+    this.#issuers = issuers;
+    this.#book = book;
+  }
+
+  /** Throws a `Problem`; nothing is opened then. */
+  async open(request: OpenTaskRequest, by: string): Promise<OpenedTask> {
+    const purpose = request.purpose ?? this.#settings.agent.purpose;
+    const tools = allowedTools(this.#settings, purpose, request.tools);
+    const subject = await this.#verify(request.subject_token);
+    const { deadline } = this.#settings.tasks;
+    try {
+      return this.#book.open({
+        subject: { iss: subject.iss, sub: subject.sub, kind: 'user' },
+        grant: {
+          token: new Secret(request.subject_token),
+          tokenType: request.subject_token_type,
+          iss: subject.iss,
+          sub: subject.sub,
+          expiresAtMs: subject.expiresAtMs,
+          act: subject.act,
+        },
+        purpose,
+        tools,
+        perToolHandles: request.handles === 'per_tool',
+        lifeMs: Math.min(request.deadline ?? deadline, deadline),
+        parent: request.parent,
+        by,
+      });
+    } catch (error) {
+      throw error instanceof TaskRejected ? problemOf(error) : error;
+    }
+  }
+
+  async #verify(token: string) {
+    try {
+      return await this.#issuers.verifySubject(token);
+    } catch (error) {
+      if (error instanceof KeysUnavailable) throw new Problem('issuer_unavailable');
+      if (error instanceof InvalidToken)
+        throw new Problem('subject_token_invalid', `The subject token is not accepted (${error.reason}).`);
+      throw error;
+    }
+  }
+}
+
+/** The tools of a task: those asked for (all, where none are named) within what the purpose allows at most. */
+export function allowedTools(
+  settings: Settings,
+  purpose: string,
+  asked: readonly string[] | undefined,
+): readonly string[] {
+  const unknown = asked?.find((name) => !settings.tools.has(name));
+  if (unknown !== undefined)
+    throw new Problem(
+      'tool_unknown',
+      `The configuration has no tool of the name ${JSON.stringify(unknown.slice(0, 64))}.`,
+    );
+  if (settings.purposes.size === 0) return asked ?? [...settings.tools.keys()];
+  const limits = settings.purposes.get(purpose);
+  if (limits === undefined)
+    throw new Problem('purpose_not_allowed', 'The configuration lists purposes, and this is none of them.');
+  const allowed = limits.tools.filter((name) => !isRiskier(settings.tools.get(name)?.risk, limits.risk));
+  const outside = asked?.find((name) => !allowed.includes(name));
+  if (outside !== undefined)
+    throw new Problem('purpose_not_allowed', `The purpose does not allow the tool ${outside}.`);
+  return asked ?? allowed;
+}
+
+function isRiskier(risk: string | undefined, limit: string | undefined): boolean {
+  return limit !== undefined && risks.indexOf(risk ?? 'export') > risks.indexOf(limit);
+}
+
+export function problemOf(error: TaskRejected): Problem {
+  switch (error.reason) {
+    case 'too_many':
+      return new Problem('too_many_tasks', error.message);
+    case 'parent_not_open':
+      return new Problem('parent_not_open');
+    case 'not_open':
+      return new Problem('task_not_open');
+    case 'deadline':
+      return new Problem('request_invalid', error.message);
+    default:
+      return new Problem('not_found');
+  }
+}

@@ -1,0 +1,136 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Task } from '../tasks/task.ts';
+import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import { problemOf, type TaskOpener } from './open-task.ts';
+import { Problem, sendJson, sendProblem } from './problem.ts';
+import { checkRole, type Role } from './roles.ts';
+import { parseEndRequest, parseOpenRequest } from './task-request.ts';
+
+/** What the operator's API works on. */
+export interface OperatorRooms {
+  readonly book: TaskBook;
+  readonly opener: TaskOpener;
+  /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
+  readonly outbound: () => string;
+  onFault(error: unknown): void;
+}
+
+const maxBodyBytes = 65_536;
+
+/** Serves one request of the operator's API (WIRE 1) for a caller whose role is known. Never rejects. */
+export async function serveOperator(
+  request: IncomingMessage,
+  response: ServerResponse,
+  role: Role,
+  rooms: OperatorRooms,
+): Promise<void> {
+  try {
+    await dispatch(request, response, role, rooms);
+  } catch (error) {
+    if (error instanceof Problem) sendProblem(response, error);
+    else if (error instanceof TaskRejected) sendProblem(response, problemOf(error));
+    else {
+      rooms.onFault(error);
+      sendProblem(response, new Problem('internal_fault'));
+    }
+  }
+}
+
+async function dispatch(
+  request: IncomingMessage,
+  response: ServerResponse,
+  role: Role,
+  rooms: OperatorRooms,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://operator');
+  const [version, collection, txn, action, ...more] = url.pathname.split('/').slice(1);
+  if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');
+  if (action !== undefined) {
+    if (action !== 'complete' && action !== 'fail') throw new Problem('not_found');
+    checkMethod(request, 'POST');
+    checkRole(role, 'orchestrator');
+    await endTask(request, response, txn ?? '', action, rooms);
+  } else if (txn !== undefined) {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    const task = rooms.book.find(txn);
+    if (task === undefined) throw new Problem('not_found', 'There is no such task.');
+    sendJson(response, 200, describe(task));
+  } else if (request.method === 'POST') {
+    checkRole(role, 'orchestrator');
+    const opened = await rooms.opener.open(parseOpenRequest(await readJson(request)), 'operator_api');
+    sendJson(response, 201, describeOpened(opened, rooms.outbound()));
+  } else {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    const state = url.searchParams.get('state');
+    const tasks = rooms.book.list().filter((task) => state === null || task.state === state);
+    sendJson(response, 200, { tasks: tasks.map(describe) });
+  }
+}
+
+async function endTask(
+  request: IncomingMessage,
+  response: ServerResponse,
+  txn: string,
+  action: 'complete' | 'fail',
+  rooms: OperatorRooms,
+): Promise<void> {
+  const { reason } = parseEndRequest(await readJson(request));
+  const state = action === 'complete' ? 'completed' : 'failed';
+  const ended = rooms.book.end(txn, state, reason ?? state, 'operator_api');
+  sendJson(response, 200, {
+    txn,
+    state,
+    credentials_dropped: ended.credentialsDropped,
+    revocations_queued: ended.revocationsQueued,
+  });
+}
+
+function checkMethod(request: IncomingMessage, method: string): void {
+  if (request.method !== method) throw new Problem('method_not_allowed');
+}
+
+/** Undefined for an empty body. */
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBodyBytes) throw new Problem('request_invalid', 'The body is too large.');
+    chunks.push(chunk);
+  }
+  if (size === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
+  } catch {
+    throw new Problem('request_invalid', 'The body is not JSON.');
+  }
+}
+
+/** A task for listings: never a handle. */
+function describe(task: Task): Record<string, unknown> {
+  return {
+    txn: task.txn,
+    state: task.state,
+    subject: { iss: task.subject.iss, sub: task.subject.sub },
+    purpose: task.purpose,
+    tools: [...task.tools],
+    opened_at: new Date(task.openedAtMs).toISOString(),
+    expires_at: Number.isFinite(task.expiresAtMs) ? new Date(task.expiresAtMs).toISOString() : undefined,
+    ended_at: task.endedAtMs === undefined ? undefined : new Date(task.endedAtMs).toISOString(),
+    cause: task.cause,
+    parent: task.parent?.txn,
+    standing: task.standing ? true : undefined,
+  };
+}
+
+/** The answer that hands the handles to their owner: the one place where they are told. */
+function describeOpened(opened: OpenedTask, outbound: string): Record<string, unknown> {
+  return {
+    ...describe(opened.task),
+    handle: opened.handle,
+    handles: opened.handles,
+    proxy: opened.handle === undefined ? undefined : `http://task:${opened.handle}@${outbound}`,
+  };
+}

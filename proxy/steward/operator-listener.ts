@@ -1,0 +1,104 @@
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect, type AddressInfo } from 'node:net';
+import { dirname } from 'node:path';
+import { Problem, sendProblem } from './problem.ts';
+import { serveOperator, type OperatorRooms } from './operator-api.ts';
+import type { Role, RoleTokens } from './roles.ts';
+
+/** A listener of the operator's side. */
+export interface StewardListener {
+  /** `address:port`, or the path of a socket. */
+  readonly address: string;
+  readonly port: number | undefined;
+  close(): Promise<void>;
+}
+
+const limits = { maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 30_000 } as const;
+
+/** The operator's API on a unix socket (0600): whoever can open it is the operator. A stale socket is replaced, a live one is not. */
+export async function openOperatorSocket(path: string, rooms: OperatorRooms): Promise<StewardListener> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  await removeStaleSocket(path);
+  const server = createServer(limits, (request, response) => {
+    // A page in a browser cannot reach a unix socket, so the name in Host means nothing here.
+    void serveOperator(request, response, 'operator', rooms);
+  });
+  const umask = process.umask(0o177);
+  try {
+    await listening(server, () => server.listen(path));
+  } finally {
+    process.umask(umask);
+  }
+  chmodSync(path, 0o600);
+  return { address: path, port: undefined, close: () => closed(server) };
+}
+
+/** The same API over HTTP, for callers with a token. */
+export async function openOperatorPort(
+  at: { readonly address: string; readonly port: number },
+  tokens: RoleTokens,
+  rooms: OperatorRooms,
+): Promise<StewardListener> {
+  const server = createServer(limits, (request, response) => {
+    const role = authorize(request, response, tokens);
+    if (role !== undefined) void serveOperator(request, response, role, rooms);
+  });
+  await listening(server, () => server.listen(at.port, at.address));
+  return bound(server);
+}
+
+function authorize(request: IncomingMessage, response: ServerResponse, tokens: RoleTokens): Role | undefined {
+  try {
+    checkHost(request);
+    return tokens.roleOf(request);
+  } catch (error) {
+    sendProblem(response, error instanceof Problem ? error : new Problem('internal_fault'));
+    return undefined;
+  }
+}
+
+/**
+ * A page in a browser can be made to call a port of this machine, by its address or by a name that it rebinds: it cannot choose Host
+ * freely and cannot hide its Origin.
+ */
+export function checkHost(request: IncomingMessage): void {
+  if (request.headers.origin !== undefined) throw new Problem('host_forbidden', 'Origin is not accepted here.');
+  const local = request.socket.localAddress ?? '';
+  const match = /^(?:\[(?<v6>[^\]]+)\]|(?<name>[^:]+))(?::(?<port>\d+))?$/.exec(request.headers.host ?? '');
+  const host = match?.groups?.['v6'] ?? match?.groups?.['name']?.toLowerCase();
+  const named = host === 'localhost' || host === local || `::ffff:${host}` === local;
+  if (!named || Number(match?.groups?.['port'] ?? 80) !== request.socket.localPort) throw new Problem('host_forbidden');
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error(`${path} is there and is not a socket`);
+  const alive = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => resolve(true)).on('error', () => resolve(false));
+    probe.once('connect', () => probe.destroy());
+  });
+  if (alive) throw new Error(`another process listens on ${path}`);
+  unlinkSync(path);
+}
+
+export async function listening(server: Server, listen: () => void): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', resolve);
+    listen();
+  });
+}
+
+export function bound(server: Server): StewardListener {
+  const { address, port } = server.address() as AddressInfo;
+  return { address, port, close: () => closed(server) };
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

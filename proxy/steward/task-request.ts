@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { parseDuration } from '../../config/durations.ts';
+import { Problem } from './problem.ts';
+
+const duration = z.string().transform((text, context) => {
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms > 0) return ms;
+  context.addIssue({ code: 'custom', message: 'must be a duration such as 10m' });
+  return z.NEVER;
+});
+
+const tokenTypes = [
+  'urn:ietf:params:oauth:token-type:access_token',
+  'urn:ietf:params:oauth:token-type:jwt',
+  'urn:ietf:params:oauth:token-type:id_token',
+] as const;
+
+const openRequest = z.strictObject({
+  subject_token: z.string().min(1).max(16_384),
+  subject_token_type: z.enum(tokenTypes).default(tokenTypes[0]),
+  purpose: z.string().min(1).max(200).optional(),
+  tools: z.array(z.string().max(100)).max(1000).optional(),
+  handles: z.enum(['task', 'per_tool']).default('task'),
+  deadline: duration.optional(),
+  parent: z.string().max(100).optional(),
+});
+
+const endRequest = z.strictObject({ reason: z.string().max(500).optional() });
+
+/** Body of `POST /v1/tasks` (WIRE 1). Times are milliseconds. */
+export type OpenTaskRequest = z.output<typeof openRequest>;
+
+/** Throws `request_invalid`, naming the members that are wrong and never their values. */
+export function parseOpenRequest(body: unknown): OpenTaskRequest {
+  return parse(openRequest, body);
+}
+
+export function parseEndRequest(body: unknown): { reason?: string | undefined } {
+  return parse(endRequest, body ?? {});
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map(
+    (issue) => `${issue.path.join('.') || 'body'}: ${issue.code === 'custom' ? issue.message : plain(issue)}`,
+  );
+  throw new Problem('request_invalid', `${issues.join('; ')}.`);
+}
+
+function plain(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'unrecognized_keys') return `unknown member ${issue.keys.join(', ')}`;
+  return issue.message;
+}

@@ -1,0 +1,219 @@
+import { networkInterfaces } from 'node:os';
+import type { IpPort } from '../config/addresses.ts';
+import type { LoadedSettings } from '../config/load.ts';
+import type { Paths } from '../config/paths.ts';
+import { ToolNonces } from './bind/nonces.ts';
+import { compileRulesOrErrors } from './decide/check-rules.ts';
+import { Desk } from './decide/permit.ts';
+import type { CompiledRules } from './decide/rules.ts';
+import { egress, type EgressRooms } from './egress.ts';
+import { Purse } from './exchange/credential.ts';
+import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
+import { Upstreams } from './forward/upstream.ts';
+import { checkTunnelCredential } from './identify/tunnel-credential.ts';
+import { formatAddress } from './intercept/authority.ts';
+import { headerClassifier } from './intercept/header-names.ts';
+import { openListener, type Listener } from './intercept/listener.ts';
+import { openPodCa } from './intercept/pod-ca.ts';
+import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import type { OpenRecord } from './open-record.ts';
+import { faultFacts, type ProcessLog } from './process-log.ts';
+import { classifyAddress } from './route/address-class.ts';
+import { EgressGuard } from './route/egress-guard.ts';
+import { openStandingTask } from './tasks/standing-task.ts';
+import { TaskBook } from './tasks/task-book.ts';
+import { openWorkload, type Workload } from './workload.ts';
+import type { World } from './world.ts';
+
+/** The way out, opened and not yet listening. */
+export interface WayOut {
+  readonly tasks: TaskBook;
+  readonly endpoints: Endpoints;
+  readonly workload: Workload;
+  readonly world: World;
+  isListening(): boolean;
+  /** `host:port` of the listener as an agent on this machine calls it. */
+  agentAddress(): string;
+  /** Starts to listen. @param ports of our other listeners, which the agent must not reach through us (W10). */
+  listen(at: IpPort, ports: readonly number[]): Promise<string>;
+  /** Ends listening, tasks, tokens and connections; each waits at most `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Opens the rooms of the way out and wires them to each other. */
+export async function openWayOut(
+  config: LoadedSettings,
+  paths: Paths,
+  world: World,
+  record: OpenRecord,
+  log: ProcessLog,
+): Promise<WayOut> {
+  const { settings } = config;
+  const rules = compileRulesOrErrors(config, '');
+  const catalogue = buildToolCatalogue(settings.tools);
+  const own = new Set<number>();
+  const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
+  const endpoints = openEndpoints(guard, world);
+  const identity = await openIdentity(config, world, record, log);
+  const desk = openTokenDesk({
+    services: settings.token_services,
+    world,
+    call: endpoints.call,
+    jwtSvids: identity.workload,
+    trail: record.trail,
+  });
+  const tasks = openTasks(config, world, record, desk);
+  const rooms = makeRooms({
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    workload: identity.workload,
+  });
+  identity.onChange((spiffeId) => {
+    // Rules were decided per tool with the identity of then; a new one decides anew.
+    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+  });
+  record.late.tasksOpen = () => tasks.openCount;
+  record.late.svidExpiryMs = () => identity.workload.svidExpiresAtMs();
+  record.late.credentialExpiries = () => firstExpiries(desk);
+  const ca = await openPodCa(paths.caDir, paths.caPublish, world.now);
+  let listener: Listener | undefined;
+  return {
+    tasks,
+    endpoints,
+    workload: identity.workload,
+    world,
+    isListening: () => listener !== undefined,
+    agentAddress: () => {
+      const { address = '127.0.0.1', port = 0 } = listener ?? {};
+      return formatAddress(/^(?:0\.0\.0\.0|::)$/.test(address) ? '127.0.0.1' : address, port);
+    },
+    async listen(at, ports) {
+      listener = await openListener({ host: at.address, port: at.port }, () => rooms.reader, ca, hearers(rooms));
+      for (const port of [...ports, listener.port]) own.add(port);
+      return formatAddress(listener.address, listener.port);
+    },
+    async close(graceMs) {
+      await listener?.close(graceMs);
+      tasks.endAll('shutdown');
+      await desk.close(graceMs);
+      await Promise.all([rooms.road.upstreams.close(), endpoints.close()]);
+      identity.workload.close();
+    },
+  };
+}
+
+interface Parts {
+  readonly config: LoadedSettings;
+  readonly world: World;
+  readonly record: OpenRecord;
+  readonly log: ProcessLog;
+  readonly rules: CompiledRules;
+  readonly catalogue: ToolCatalogue;
+  readonly guard: EgressGuard;
+  readonly desk: TokenDesk;
+  readonly tasks: TaskBook;
+  readonly workload: Workload;
+}
+
+type Rooms = { -readonly [Room in keyof EgressRooms]: EgressRooms[Room] } & { nextCallId(): string };
+
+function makeRooms(parts: Parts): Rooms {
+  const { config, world, record, log, rules, catalogue, tasks } = parts;
+  const { settings } = config;
+  const pseudonym = `waybill-${world.random(6).toString('hex')}`;
+  const nonces = new ToolNonces();
+  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
+  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
+  const readsPath = rules.readsPath();
+  return {
+    world,
+    reader: {
+      catalogue,
+      classOfName: headerClassifier(new Set(handleHeaders)),
+      pseudonym,
+      rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
+    },
+    ladder: {
+      handles: tasks.handles,
+      standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
+    },
+    desk: new Desk(rules, catalogue.tools, record.trail),
+    guard: parts.guard,
+    purse: new Purse(parts.desk, issuers),
+    nonces,
+    trail: record.trail,
+    road: { upstreams: new Upstreams(world), nonces, handles: tasks.handles, pseudonym },
+    onFault: (id, error) => log.error({ call: id, ...faultFacts(error) }, 'fault'),
+    nextCallId: callIds(record.log.boot),
+  };
+}
+
+function hearers(rooms: Rooms): Parameters<typeof openListener>[3] {
+  return {
+    onRequest: (arrival) => void egress(arrival, rooms),
+    checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
+    onRefused: (id, refusal, target) => {
+      const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
+      rooms.trail.refused({ id, refusal, status, target }, false);
+    },
+    nextCallId: rooms.nextCallId,
+    monotonic: rooms.world.monotonic,
+  };
+}
+
+function openTasks(config: LoadedSettings, world: World, record: OpenRecord, desk: TokenDesk): TaskBook {
+  return new TaskBook(world, config.settings.tasks.max_open, {
+    takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
+    recordOpened: (task, by) => record.trail.taskOpened(task, by),
+    recordEnded: (task, by) => record.trail.taskEnded(task, by),
+  });
+}
+
+async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
+  let changed: (spiffeId: string) => void = () => undefined;
+  let last = '';
+  const workload = await openWorkload(config.settings.identity, world, {
+    rotated: (spiffeId, expiresAtMs) => {
+      record.trail.svidRotated(spiffeId, expiresAtMs);
+      if (spiffeId !== last) changed(spiffeId);
+      last = spiffeId;
+    },
+    lost: (cause) => {
+      record.trail.svidLost(cause);
+      log.warn({ cause }, 'the identity is gone');
+    },
+    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
+  });
+  return {
+    workload,
+    onChange(hear: (spiffeId: string) => void) {
+      changed = hear;
+      if (last !== '') hear(last);
+    },
+  };
+}
+
+function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {
+  const first = new Map<string, number>();
+  for (const { tool, token } of desk.held()) first.set(tool, Math.min(first.get(tool) ?? Infinity, token.expiresAtMs));
+  return [...first].map(([tool, expiresAtMs]) => ({ tool, expiresAtMs }));
+}
+
+/** Ids that are told apart across boots and cost nothing. */
+function callIds(boot: string): () => string {
+  let count = 0;
+  return () => `${boot}-${(count += 1).toString(36)}`;
+}
+
+function isLocal(address: string): boolean {
+  if (classifyAddress(address) === 'loopback') return true;
+  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === address) === true);
+}

@@ -1,0 +1,72 @@
+import type { IdentitySettings } from '../config/identity.ts';
+import type { JwtSvid, JwtSvidSource } from './exchange/client-auth/spiffe-jwt.ts';
+import type { World } from './world.ts';
+
+/** Who this workload is, as far as it is known now. */
+export interface Workload extends JwtSvidSource {
+  /** Empty while there is no identity. */
+  spiffeId(): string;
+  /** End of the X.509-SVID, milliseconds since the epoch. */
+  svidExpiresAtMs(): number | undefined;
+  /** Why calls that need an identity would fail, for readiness. */
+  missing(): string | undefined;
+  close(): void;
+}
+
+/** What happens to the identity, for the record. */
+export interface WorkloadEvents {
+  rotated(spiffeId: string, expiresAtMs: number): void;
+  lost(cause: string): void;
+  /** Trouble with the Workload API; words of our own and codes only. */
+  troubled(method: string, reason: string): void;
+}
+
+/** How long a start waits for the first SVID, milliseconds: an agent that is there answers in a few. */
+const firstSvidMs = 3000;
+
+/** Opens the identity that the configuration names. With `none` there is nobody to ask, and whatever needs an SVID is refused. */
+export async function openWorkload(
+  identity: IdentitySettings,
+  world: World,
+  events: WorkloadEvents,
+): Promise<Workload> {
+  return identity === 'none' ? withoutIdentity : openSpiffe(identity.workload_api, world, events);
+}
+
+const withoutIdentity: Workload = {
+  spiffeId: () => '',
+  svidExpiresAtMs: () => undefined,
+  missing: () => undefined,
+  fetchJwtSvid: () => Promise.reject(new Error('identity: none')),
+  close: () => undefined,
+};
+
+async function openSpiffe(address: string, world: World, events: WorkloadEvents): Promise<Workload> {
+  // gRPC costs start-up time and memory: it is loaded only by those who have a Workload API.
+  const { openWorkloadApi } = await import('./spiffe/workload-api.ts');
+  const first = Promise.withResolvers<void>();
+  const api = openWorkloadApi({
+    address,
+    now: world.now,
+    onEvent: (event) => {
+      if (event.kind === 'svid.rotated') {
+        events.rotated(event.spiffeId, event.expiresAtMs);
+        first.resolve();
+      } else if (event.kind === 'svid.lost') events.lost(event.cause);
+      else if (event.kind === 'error') events.troubled(event.method, event.reason);
+    },
+  });
+  const patience = setTimeout(first.resolve, firstSvidMs);
+  await first.promise;
+  clearTimeout(patience);
+  return {
+    spiffeId: () => api.identity()?.toString() ?? '',
+    svidExpiresAtMs: () => api.x509()?.default.expiresAtMs,
+    missing: () => (api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
+    close: () => api.close(),
+    async fetchJwtSvid(audience, timeoutMs): Promise<JwtSvid> {
+      const svid = await api.fetchJwtSvid(audience, timeoutMs);
+      return { token: () => svid.token(), spiffeId: svid.spiffeId.toString(), expiresAtMs: svid.expiresAtMs };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+import { randomBytes } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, jwtVerify, type JWTPayload } from 'jose';
+import type { lyingAnswer } from './token-service-lies.ts';
+
+/** Claims of the token that an honest service issues for this request. */
+export function honestClaims(
+  form: URLSearchParams,
+  issuer: string,
+  lifeSeconds: number,
+  jkt: string | undefined,
+): JWTPayload {
+  const now = Math.floor(Date.now() / 1000);
+  const subject = form.get('subject_token');
+  const from = subject === null ? {} : decodeJwt(subject);
+  const actor = form.get('actor_token');
+  const audience = [...form.getAll('audience'), ...form.getAll('resource')];
+  const inbound = from['act'] === undefined ? {} : { act: from['act'] };
+  return {
+    iss: issuer,
+    sub: from.sub ?? 'service-account-invoice-bot',
+    aud: audience.length === 1 ? audience[0]! : audience,
+    iat: now,
+    exp: now + lifeSeconds,
+    jti: randomBytes(8).toString('hex'),
+    ...(form.has('scope') ? { scope: form.get('scope') } : {}),
+    ...(actor === null ? {} : { act: { sub: decodeJwt(actor).sub, ...inbound } }),
+    ...(jkt === undefined ? {} : { cnf: { jkt } }),
+  };
+}
+
+/** Verifies a proof made for the token endpoint. Rejects for any that is not good; undefined without one. */
+export async function readProof(header: string | string[] | undefined, htu: string) {
+  if (typeof header !== 'string') return undefined;
+  const { payload, protectedHeader } = await jwtVerify(header, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
+  if (payload['htm'] !== 'POST' || payload['htu'] !== htu || 'ath' in payload) throw new Error('a wrong proof');
+  return { claims: payload, jkt: await calculateJwkThumbprint(protectedHeader.jwk!) };
+}
+
+/** Answers with a canned lie. */
+export function lieWith(
+  lie: NonNullable<ReturnType<typeof lyingAnswer>>,
+  form: URLSearchParams,
+  response: ServerResponse,
+): void {
+  // Descriptions that quote what was sent: nothing of this may come out on our side.
+  const quoted = `you sent ${form.get('subject_token')} and ${form.get('client_secret')}`;
+  const body = lie.body ?? JSON.stringify({ error: lie.error, error_description: quoted, error_uri: quoted });
+  response.writeHead(lie.status, {
+    'content-type': lie.type ?? 'application/json',
+    ...(lie.retryAfter === undefined ? {} : { 'retry-after': lie.retryAfter }),
+    ...(lie.status === 307 ? { location: '/elsewhere' } : {}),
+    ...(lie.status === 401 ? { 'www-authenticate': 'Basic realm="tokens"' } : {}),
+  });
+  response.end(body);
+}
+
+export function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
+  response.end(JSON.stringify(body));
+}
