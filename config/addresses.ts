@@ -24,6 +24,7 @@ export function isLoopbackAddress(address: string): boolean {
   return isIPv4(address) ? address.startsWith('127.') : address === '::1';
 }
 
+// A name could be made to point elsewhere after the check; an address cannot.
 const shape = 'must be an IP address and a port, such as 127.0.0.1:8443 or [::1]:8443; names are not looked up here';
 
 /** A place to listen at; port 0 takes any free one. */

@@ -20,6 +20,7 @@ export const agentTable = z
       description: 'Where it runs; rules read it as `environment`.',
       examples: ['production'],
     }),
+    // Where agent and sidecar share a uid, custody against a hostile agent is not promised (DESIGN 9).
     uid: z
       .int()
       .min(0)
@@ -45,4 +46,5 @@ export const agentTable = z
     ],
   });
 
+/** The agent; text that was left out is empty, `uid` is absent. */
 export type AgentSettings = z.output<typeof agentTable>;

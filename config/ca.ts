@@ -10,6 +10,7 @@ export const caTable = z
       examples: ['/run/waybill/ca'],
       'x-default': '`<run>/ca`',
     }),
+    // A folder of its own: the agent mounts it, and must never see the one with the key.
     publish: path.optional().meta({
       description: 'Folder for the agent: `ca.pem`, and `bundle.pem` (the roots of the system and ours).',
       examples: ['/run/waybill/trust'],
@@ -24,4 +25,5 @@ export const caTable = z
     examples: [{ dir: '/run/waybill/ca', publish: '/run/waybill/trust' }],
   });
 
+/** Folders that were left out are filled in by `resolvePaths`. */
 export type CaSettings = z.output<typeof caTable>;

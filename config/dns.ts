@@ -18,4 +18,5 @@ export const dnsTable = z
   .prefault({})
   .meta({ title: 'dns', description: 'Which servers resolve the names of tools.' });
 
+/** `servers` is text as `Resolver.setServers` takes it; empty for the resolver of the system. */
 export type DnsSettings = z.output<typeof dnsTable>;

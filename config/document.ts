@@ -65,6 +65,7 @@ function parse(text: string, lineCounter: LineCounter): Document | string {
   }
 }
 
+/** Walks the nodes once: plain values out, places remembered, faults collected. */
 class Reader {
   readonly faults: TextFault[] = [];
   readonly #lines: LineCounter;

@@ -25,6 +25,7 @@ export function duration(bounds: { readonly min: string; readonly max: string })
     .transform((text) => parseDuration(text) ?? 0);
 }
 
+/** False for what is no duration: that has an error of its own. */
 function isBetween(text: string, min: number, max: number): boolean {
   const value = parseDuration(text);
   return value !== undefined && value >= min && value <= max;

@@ -35,4 +35,5 @@ export const identityTable = z
     examples: [{ workload_api: 'unix:///run/spire/agent.sock' }],
   });
 
+/** `none`, or the address of the Workload API as it is written. */
 export type IdentitySettings = z.output<typeof identityTable>;

@@ -25,10 +25,12 @@ const laterValues: ReadonlySet<string> = new Set([
 /** Tables whose own keys are names that a person chooses. */
 const named: ReadonlySet<string> = new Set(['tools', 'token_services', 'purposes']);
 
+/** Whether a key is part of the design and of a later version. */
 export function isLaterKey(path: SettingPath): boolean {
   return laterKeys.has(patternOf(path));
 }
 
+/** Whether a value is part of the design and of a later version, at a key that exists already. */
 export function isLaterValue(path: SettingPath, value: unknown): boolean {
   return typeof value === 'string' && laterValues.has(`${patternOf(path)}=${value}`);
 }

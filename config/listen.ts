@@ -4,6 +4,7 @@ import { listenAddress } from './addresses.ts';
 /** Where the sidecar listens. */
 export const listenTable = z
   .strictObject({
+    // Loopback by default: the way out trusts nobody, but every caller there is taken for the agent.
     outbound: listenAddress.prefault('127.0.0.1:15001').meta({
       description: 'The way out: forward proxy and mounts (`/tools/NAME/…`). Whoever reaches it can call as the agent.',
       examples: ['127.0.0.1:15001'],
@@ -26,4 +27,5 @@ export const listenTable = z
     examples: [{ outbound: '127.0.0.1:15001', metrics: '127.0.0.1:15020', health: '127.0.0.1:15021' }],
   });
 
+/** Addresses and ports, all filled in. */
 export type ListenSettings = z.output<typeof listenTable>;

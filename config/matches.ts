@@ -20,6 +20,7 @@ function findHostFault(text: string): string | undefined {
   return undefined;
 }
 
+/** Zone ids (`fe80::1%eth0`) are refused: they mean something on one machine only. */
 function isAddress(text: string): boolean {
   return isIPv4(text) || (isIPv6(text.replace(/^\[(.*)\]$/, '$1')) && !text.includes('%'));
 }
@@ -61,6 +62,7 @@ const pathPattern = z
     if (fault !== undefined) context.issues.push({ code: 'custom', message: fault, input: context.value });
   });
 
+/** Small letters would be another method, which no tool knows: a rule for it would never match. */
 const method = z.string().regex(/^[A-Z][A-Z0-9_-]{0,31}$/, {
   error: 'must be an HTTP method in capitals, such as GET (methods are case-sensitive, RFC 9110, 9.1)',
 });

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { listenAddress } from './addresses.ts';
 import { path } from './text.ts';
 
+/** One role, one file: a token that two roles share would give the greater of both (W10). */
 const tokenFile = (may: string, role: string) =>
   path.optional().meta({
     description: `File with the bearer token of role \`${role}\`, which may ${may}.`,
@@ -39,4 +40,5 @@ export const operatorTable = z
     examples: [{ listen: '127.0.0.1:15000', tokens: { orchestrator: '/run/secrets/orchestrator' } }],
   });
 
+/** `socket` that was left out is filled in by `resolvePaths`; roles without a file have no token. */
 export type OperatorSettings = z.output<typeof operatorTable>;

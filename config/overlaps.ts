@@ -19,6 +19,7 @@ function listsMeet(
   return a === undefined || b === undefined || a.some((x) => b.some((y) => meet(x, y)));
 }
 
+/** `*.example.org` stands for the names below example.org, and not for itself. */
 function hostsMeet(a: string, b: string): boolean {
   if (a === b || a === '*' || b === '*') return true;
   if (a.startsWith('*.') && b.startsWith('*.')) return a.endsWith(b.slice(1)) || b.endsWith(a.slice(1));
@@ -31,6 +32,7 @@ function pathsMeet(a: string, b: string): boolean {
   return patternsMeet(a.split('/'), b.split('/'), '**', segmentsMeet);
 }
 
+/** Within one segment, letter by letter. */
 function segmentsMeet(a: string, b: string): boolean {
   // A star of its own stands for a segment that is not empty.
   if ((a === '*' && b === '') || (a === '' && b === '*')) return false;

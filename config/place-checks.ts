@@ -53,4 +53,5 @@ export function checkFiles(written: Written): readonly Finding[] {
   return findings;
 }
 
+/** With a final slash, so that `/run/ca2` is not taken for a folder in `/run/ca`. */
 const asFolder = (path: string): string => `${normalize(path).replace(/\/+$/, '')}/`;

@@ -30,4 +30,5 @@ export const purposesTable = z
     examples: [{ 'reconcile invoices': { tools: ['crm', 'docs'], risk: 'write' } }],
   });
 
+/** One purpose with its name; without `risk` its tools are the only bound. */
 export type PurposeSettings = Readonly<Named<z.output<typeof purpose>>>;

@@ -10,6 +10,7 @@ export const recordTable = z
       examples: ['/var/lib/waybill/events.jsonl'],
       'x-default': '`<state>/events.jsonl` unless `stdout` is true',
     }),
+    // A pipe can be full or closed, so beside a file it is a lossy copy and never what a call waits for (DESIGN 11).
     stdout: z
       .boolean()
       .prefault(false)
@@ -26,4 +27,5 @@ export const recordTable = z
     examples: [{ file: '/var/lib/waybill/events.jsonl', stdout: true }],
   });
 
+/** Which file is meant when none is named: `resolvePaths`. */
 export type RecordSettings = z.output<typeof recordTable>;

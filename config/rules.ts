@@ -55,4 +55,5 @@ export const rulesTable = z
     ],
   });
 
+/** One rule; `when` is CEL text that nobody has compiled yet. */
 export type RuleSettings = z.output<typeof rule>;

@@ -21,6 +21,7 @@ export interface SchemaNode {
   readonly pattern?: string;
 }
 
+// Kept, since one broken file asks for it many times.
 let made: SchemaNode | undefined;
 
 /** The JSON schema of what a person writes (the input side). Made when first asked for: a good configuration does not need it. */
@@ -56,6 +57,7 @@ export function knownKeys(path: SettingPath): readonly string[] {
   return findNodes(path).flatMap((node) => Object.keys(node.properties ?? {}));
 }
 
+/** One step down: a named key, any name of a mapping, or any entry of a list. */
 function spreadChild(node: SchemaNode, step: string | number): readonly SchemaNode[] {
   if (typeof step === 'number') return node.items === undefined ? [] : spread(node.items);
   const own = Object.hasOwn(node.properties ?? {}, step) ? node.properties?.[step] : undefined;
@@ -63,6 +65,7 @@ function spreadChild(node: SchemaNode, step: string | number): readonly SchemaNo
   return typeof node.additionalProperties === 'object' ? spread(node.additionalProperties) : [];
 }
 
+/** A table and all the forms it may take. */
 function spread(node: SchemaNode): readonly SchemaNode[] {
   return node.anyOf === undefined ? [node] : [node, ...node.anyOf.flatMap(spread)];
 }

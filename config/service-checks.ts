@@ -13,6 +13,7 @@ export function checkServices(written: Written): readonly Finding[] {
   return written.names(['token_services']).flatMap((name) => checkService(written, name));
 }
 
+/** A JWT-SVID without a Workload API could never be had, so every exchange would fail at run time. */
 function checkService(written: Written, name: string): readonly Finding[] {
   const at = (key: string) => ['token_services', name, key];
   const findings: Finding[] = [];

@@ -1,5 +1,6 @@
 import { describeType, settingsJsonSchema, type SchemaNode } from './schema-tree.ts';
 
+/** One line of a table. */
 interface Row {
   readonly key: string;
   readonly node: SchemaNode;
@@ -53,10 +54,12 @@ function* collectRows(key: string, node: SchemaNode, required: boolean): Generat
   }
 }
 
+/** Whether a person has to write it. */
 function isRequired(node: SchemaNode, key: string): boolean {
   return node.required?.includes(key) === true;
 }
 
+/** Tables already show their example as a whole, in `config/examples`. */
 function renderRow({ key, node, required }: Row): string {
   const example = node.examples?.[0];
   const shown = example === undefined || typeof node.title === 'string' ? '' : ` Example: \`${asFlow(example)}\`.`;
@@ -64,6 +67,7 @@ function renderRow({ key, node, required }: Row): string {
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }
 
+/** Defaults that depend on other settings are told in words. */
 function renderDefault(node: SchemaNode, required: boolean): string {
   if (required) return '**required**';
   if (node['x-default'] !== undefined) return node['x-default'];

@@ -13,6 +13,7 @@ export interface Finding {
   readonly atKey?: true;
 }
 
+/** A finding of zod, which we never show as it is. */
 type Issue = z.core.$ZodIssue;
 
 /** Puts the findings of the parser into words for a person who sees this file for the first time. */
@@ -52,10 +53,12 @@ function chooseBranch(branches: readonly (readonly Issue[])[], value: unknown): 
   return tried.length === 1 ? tried[0] : undefined;
 }
 
+/** A finding that says: this is not even meant this way. */
 function isWrongForm(issue: Issue): boolean {
   return issue.code === 'invalid_type' || issue.code === 'invalid_value';
 }
 
+/** The three ways to get a key wrong: too early a version, a secret, or a slip (also one level too high). */
 function explainKey(path: SettingPath, key: string): string {
   const own = [...path, key];
   if (isLaterKey(own)) return 'not available in this version of Waybill; remove the key';
@@ -68,6 +71,7 @@ function explainKey(path: SettingPath, key: string): string {
   return `unknown key${inner[0] === undefined ? suggest(key, known) : `; did you mean \`${inner[0]}\`?`}`;
 }
 
+/** The sentence of the table says what should stand there. */
 function explainMissing(path: SettingPath): string {
   const node = findNodes(path).find((candidate) => candidate.description !== undefined);
   return node?.description === undefined ? 'is missing' : `is missing. ${node.description}`;
@@ -94,6 +98,7 @@ function count(origin: string, bound: string, limit: number | bigint): string {
   return origin === 'array' ? `have ${bound} ${limit} ${limit === 1 ? 'entry' : 'entries'}` : `be ${bound} ${limit}`;
 }
 
+/** All that may stand there, and the one that was likely meant. */
 function explainChoice(path: SettingPath, value: unknown): string {
   if (isLaterValue(path, value)) return `\`${String(value)}\` is not available in this version of Waybill`;
   const nodes = findNodes(path);
@@ -106,6 +111,7 @@ function explainChoice(path: SettingPath, value: unknown): string {
 const oneOf = (choices: string): string =>
   choices.includes(', ') && !choices.includes(' or ') ? `one of ${choices}` : choices;
 
+/** Text where a list is expected, and the like. */
 function explainForm(expected: string, path: SettingPath, value: unknown): string {
   const words = findNodes(path).map(describeType)[0] ?? expected;
   switch (expected) {

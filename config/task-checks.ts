@@ -50,10 +50,12 @@ export function checkStanding(written: Written): readonly Finding[] {
   return findings;
 }
 
+/** Whether a purpose lists a tool. */
 function admits(written: Written, purpose: string, tool: string): boolean {
   return written.texts(['purposes', purpose, 'tools']).some(([, name]) => name === tool);
 }
 
+/** A name with a slip in it would silently admit nothing, or later something else. */
 function checkToolNames(written: Written, path: readonly string[]): readonly Finding[] {
   const tools = written.names(['tools']);
   return written

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { duration } from './durations.ts';
 import { identifier, line } from './text.ts';
 
+/** Off by default: with it, a call that names no task may still be one of the agent itself. */
 const standing = z.union([
   z.literal('off'),
   z
@@ -50,6 +51,7 @@ export const tasksTable = z
       description: 'The task in which the agent acts for itself, without a user; `off`: there is none.',
       examples: ['off', { purpose: 'keep the catalogue fresh', tools: ['catalogue'] }],
     }),
+    // Bounded, so that an orchestrator in a loop cannot fill the memory.
     max_open: z
       .int()
       .min(1)
@@ -68,4 +70,5 @@ export const tasksTable = z
     examples: [{ mode: 'request', linger: '2s', deadline: '15m', standing: 'off' }],
   });
 
+/** Durations in milliseconds; `standing` is `off` or its purpose and tools. */
 export type TasksSettings = z.output<typeof tasksTable>;

@@ -3,6 +3,7 @@ import { duration } from './durations.ts';
 import { asMap, identifier, line, path, type Named } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
+/** Each is https (loopback apart), and dialled through the egress guard like a tool (W5). */
 const endpoints = z
   .strictObject({
     token: endpointUrl.optional().meta({
@@ -24,6 +25,7 @@ const endpoints = z
   })
   .readonly();
 
+/** What the checks of W5 compare an issued token with. */
 const expectation = z
   .strictObject({
     sub: z
@@ -50,11 +52,12 @@ const expectation = z
       .meta({
         description: 'Values of the JWT header `typ` that an issued token may have.',
         examples: [['at+jwt']],
-        'x-default': '`[at+jwt]`; profile keycloak `[at+jwt, JWT]`',
+        'x-default': '`[at+jwt, JWT]`',
       }),
   })
   .readonly();
 
+/** A service as a person writes it. */
 const written = z.strictObject({
   issuer: issuerUrl.meta({
     description: 'Issuer of the service, exactly as in its metadata and tokens.',
@@ -76,6 +79,7 @@ const written = z.strictObject({
     examples: ['invoice-bot'],
     'x-default': 'the SPIFFE ID',
   }),
+  // A path and never the value: configurations end up in repositories, tickets and process listings.
   client_secret_file: path.optional().meta({
     description: 'File that holds the client secret; secrets never stand in this configuration.',
     examples: ['/run/secrets/corp-client'],
@@ -108,6 +112,7 @@ const written = z.strictObject({
   expect: expectation
     .prefault({})
     .meta({ description: 'What an issued token must look like, else it is refused and revoked.' }),
+  // A service that issues longer lives than agreed would undo what short lives are for.
   max_lifetime: duration({ min: '1s', max: '24h' })
     .prefault('1h')
     .meta({
@@ -131,7 +136,7 @@ const tokenService = written.transform((service) => {
     expect: Object.freeze({
       sub: service.expect.sub,
       act: service.expect.act ?? (service.actor === 'none' ? 'any' : 'self'),
-      typ: service.expect.typ ?? (keycloak ? ['at+jwt', 'JWT'] : ['at+jwt']),
+      typ: service.expect.typ ?? ['at+jwt', 'JWT'],
     }),
   });
 });
@@ -159,4 +164,5 @@ export const tokenServicesTable = z
     ],
   });
 
+/** One service with its name, all that its profile decides filled in; durations in milliseconds. */
 export type TokenServiceSettings = Readonly<Named<z.output<typeof tokenService>>>;

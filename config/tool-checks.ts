@@ -13,6 +13,7 @@ export function checkTools(written: Written): readonly Finding[] {
     .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]);
 }
 
+/** A token has one issuer that is known, and one place where it is good (W2, W5). */
 function checkToken(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
@@ -39,6 +40,7 @@ function checkToken(written: Written, name: string): readonly Finding[] {
   return findings;
 }
 
+/** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];

@@ -7,6 +7,7 @@ import { resourceUri } from './urls.ts';
 
 /** From harmless to grave. */
 export const risk = z.enum(['read', 'write', 'deploy', 'payment', 'export']);
+/** One step of it. */
 export type Risk = z.output<typeof risk>;
 
 const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
@@ -14,6 +15,7 @@ const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
     'must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3); list several as [a, b]',
 });
 
+/** What is asked for and how it is bound; also the larger part of the cache key (W4). */
 const token = z
   .strictObject({
     from: identifier.meta({
@@ -76,8 +78,10 @@ const token = z
   })
   .readonly();
 
+/** Metadata and link-local addresses have no word here: they are never dialled. */
 const addressKind = z.enum(['public', 'private', 'loopback']);
 
+/** Headers that frame or route a message, or that we write ourselves. */
 const reserved =
   /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie|proxy-.*|waybill-.*)$/;
 
@@ -92,6 +96,7 @@ const handleHeader = z
   })
   .transform((name) => name.toLowerCase());
 
+/** Verification itself cannot be turned off. */
 const tls = z
   .strictObject({
     ca: path.optional().meta({
@@ -141,6 +146,7 @@ export const tool = z
       examples: ['127.0.0.1:8443'],
     }),
     tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    // The sidecar must know every header that can hold a handle: one that it does not strip would reach the tool.
     handle_header: handleHeader.optional().meta({
       description: 'A further header in which an agent may send its handle to this tool; it is removed.',
       examples: ['x-crm-key'],
@@ -204,5 +210,7 @@ export const toolsTable = z
     ],
   });
 
+/** The token of a tool: `audience` is a list, `use_for` milliseconds; `grant` is absent where the subject of the task decides. */
 export type TokenSettings = z.output<typeof token>;
+/** One tool with its name; `addresses` is a list, `dial` an address and a port, `handle_header` lower case. */
 export type ToolSettings = Readonly<Named<z.output<typeof tool>>>;

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { asList, line } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
+/** Characters of the SPIFFE-ID standard, 2.1. */
 const trustDomain = z.string().regex(/^[a-z0-9._-]{1,255}$/, {
   error: 'a trust domain has lower-case letters, digits, ".", "_" and "-" only, such as example.org',
 });
@@ -71,5 +72,7 @@ export const trustTable = z
     ],
   });
 
+/** `audience` is a list, empty where no task may be opened with tokens of this issuer. */
 export type TrustedIssuerSettings = z.output<typeof trustedIssuer>;
+/** Trust domains by name, and issuers in the order of the file. */
 export type TrustSettings = z.output<typeof trustTable>;

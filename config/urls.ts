@@ -17,6 +17,7 @@ function findUrlFault(text: string, allowQuery: boolean): string | undefined {
   return undefined;
 }
 
+/** By address or by the name that is reserved for it (RFC 6761, 6.3); `127.0.0.1.evil.org` is a name like any other. */
 function isLoopbackHost(hostname: string): boolean {
   const name = hostname.replace(/^\[|\]$/g, '');
   return name === 'localhost' || name.endsWith('.localhost') || (/^[\d.]+$|:/.test(name) && isLoopbackAddress(name));

@@ -13,6 +13,7 @@ export function findWarnings(settings: Settings): readonly string[] {
   ];
 }
 
+/** Pairs of tools that a call could both be; which of them it is, is settled, but not always what was meant. */
 function findOverlaps(tools: readonly ToolSettings[]): readonly string[] {
   return tools.flatMap((tool, index) =>
     tools
@@ -61,8 +62,10 @@ function findDeadEnds(settings: Settings): readonly string[] {
   return warnings;
 }
 
+/** From harmless to grave, as in the table of tools. */
 const riskOrder: readonly string[] = ['read', 'write', 'deploy', 'payment', 'export'];
 
+/** Issuers whose tokens can open a task. */
 function openersOf(settings: Settings) {
   return settings.trust.issuers.filter((issuer) => issuer.audience.length > 0);
 }
@@ -78,6 +81,7 @@ function findOpenListeners(settings: Settings): readonly string[] {
     .map(([name, { address }]) => `${name}: ${address} is not loopback; other machines may reach it.`);
 }
 
+/** What is written and has no effect. */
 function findUnused(settings: Settings): readonly string[] {
   const used = new Set([...settings.tools.values()].map((tool) => tool.token?.from));
   const warnings: string[] = [];

@@ -95,6 +95,12 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
     arrival.door.kind === 'proxy' && progress.call?.door !== 'mount',
   );
   const { call, attributed, permit } = progress;
-  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, permit }, progress.admitted);
+  const { seen } = arrival;
+  const method = arrival.request.method ?? '';
+  const target =
+    call !== undefined || seen === undefined
+      ? undefined
+      : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
+  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, permit, target }, progress.admitted);
   answerRefusal(arrival, refusal);
 }

@@ -182,6 +182,17 @@ export const refusalKinds = {
 
 export type RefusalCode = keyof typeof refusalKinds;
 
+function isCode(text: string): text is RefusalCode {
+  return Object.hasOwn(refusalKinds, text);
+}
+
+/** All codes, in the order of the catalogue. */
+export const refusalCodes: readonly RefusalCode[] = Object.keys(refusalKinds).filter(isCode);
+
+export function kindOf(code: RefusalCode): RefusalKind {
+  return refusalKinds[code];
+}
+
 /** Retry-After, seconds, of refusals that pass by themselves. */
 export const retryAfterSeconds = 1;
 
@@ -204,6 +215,6 @@ export class Refusal extends Error {
   }
 
   get kind(): RefusalKind {
-    return refusalKinds[this.code];
+    return kindOf(this.code);
   }
 }

@@ -15,7 +15,7 @@ import { checkTunnelCredential } from './identify/tunnel-credential.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
 import { openListener, type Listener } from './intercept/listener.ts';
-import { openPodCa } from './intercept/pod-ca.ts';
+import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
@@ -56,39 +56,50 @@ export async function openWayOut(
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
   const endpoints = openEndpoints(guard, world);
   const identity = await openIdentity(config, world, record, log);
+  const { workload } = identity;
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
-    jwtSvids: identity.workload,
+    jwtSvids: workload,
     trail: record.trail,
   });
   const tasks = openTasks(config, world, record, desk);
-  const rooms = makeRooms({
-    config,
-    world,
-    record,
-    log,
-    rules,
-    catalogue,
-    guard,
-    desk,
-    tasks,
-    workload: identity.workload,
-  });
+  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
     // Rules were decided per tool with the identity of then; a new one decides anew.
     rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
   record.late.tasksOpen = () => tasks.openCount;
-  record.late.svidExpiryMs = () => identity.workload.svidExpiresAtMs();
+  record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
-  const ca = await openPodCa(paths.caDir, paths.caPublish, world.now);
+  return finish(parts, rooms, await openPodCa(paths.caDir, paths.caPublish, world.now));
+}
+
+interface Parts {
+  readonly config: LoadedSettings;
+  readonly world: World;
+  readonly record: OpenRecord;
+  readonly log: ProcessLog;
+  readonly rules: CompiledRules;
+  readonly catalogue: ToolCatalogue;
+  readonly guard: EgressGuard;
+  readonly desk: TokenDesk;
+  readonly tasks: TaskBook;
+  readonly endpoints: Endpoints;
+  readonly workload: Workload;
+  /** Ports of our own listeners. */
+  readonly own: Set<number>;
+}
+
+function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
+  const { tasks, endpoints, workload, world, desk, own } = parts;
   let listener: Listener | undefined;
   return {
     tasks,
     endpoints,
-    workload: identity.workload,
+    workload,
     world,
     isListening: () => listener !== undefined,
     agentAddress: () => {
@@ -105,25 +116,12 @@ export async function openWayOut(
       tasks.endAll('shutdown');
       await desk.close(graceMs);
       await Promise.all([rooms.road.upstreams.close(), endpoints.close()]);
-      identity.workload.close();
+      workload.close();
     },
   };
 }
 
-interface Parts {
-  readonly config: LoadedSettings;
-  readonly world: World;
-  readonly record: OpenRecord;
-  readonly log: ProcessLog;
-  readonly rules: CompiledRules;
-  readonly catalogue: ToolCatalogue;
-  readonly guard: EgressGuard;
-  readonly desk: TokenDesk;
-  readonly tasks: TaskBook;
-  readonly workload: Workload;
-}
-
-type Rooms = { -readonly [Room in keyof EgressRooms]: EgressRooms[Room] } & { nextCallId(): string };
+type Rooms = { -readonly [Room in keyof EgressRooms]: EgressRooms[Room] } & { readonly nextCallId: () => string };
 
 function makeRooms(parts: Parts): Rooms {
   const { config, world, record, log, rules, catalogue, tasks } = parts;
@@ -178,12 +176,12 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
 }
 
 async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: (spiffeId: string) => void = () => undefined;
+  let changed: ((spiffeId: string) => void) | undefined;
   let last = '';
   const workload = await openWorkload(config.settings.identity, world, {
     rotated: (spiffeId, expiresAtMs) => {
       record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed(spiffeId);
+      if (spiffeId !== last) changed?.(spiffeId);
       last = spiffeId;
     },
     lost: (cause) => {

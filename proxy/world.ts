@@ -6,15 +6,15 @@ import { connect, type Socket } from 'node:net';
 /** What lies outside the program and must be replaceable in tests: clock, random, DNS and dial. Nothing else belongs here. */
 export interface World {
   /** Wall clock, milliseconds since the epoch. */
-  now(): number;
+  readonly now: () => number;
   /** Monotonic clock, milliseconds with fractions. */
-  monotonic(): number;
+  readonly monotonic: () => number;
   /** Cryptographically strong random bytes. */
-  random(bytes: number): Buffer;
+  readonly random: (bytes: number) => Buffer;
   /** Every IPv4 and IPv6 address of a DNS name. Rejects when there is none. IP literals never come here. */
-  resolve(host: string): Promise<readonly string[]>;
+  readonly resolve: (host: string) => Promise<readonly string[]>;
   /** Opens a TCP connection to an address (never a name: only a checked address is dialled). */
-  dial(address: string, port: number): Socket;
+  readonly dial: (address: string, port: number) => Socket;
 }
 
 /**

@@ -6,6 +6,7 @@ import type { ExtraClaims, TokenLedger } from './token-ledger.ts';
 
 /** What a token is to say. `subject` absent: the client acts for itself. Times are seconds since the epoch. */
 export interface TokenOrder {
+  /** The client that asked for the token and may revoke it. */
   readonly clientId: string;
   readonly subject?: string;
   readonly audience: readonly string[];
@@ -13,7 +14,9 @@ export interface TokenOrder {
   readonly expiresAt: number;
   /** Thumbprint of the key that the token is bound to (RFC 9449 6.1). */
   readonly jkt?: string;
+  /** Who uses the token on the subject's behalf. */
   readonly act?: Actor;
+  /** Who alone may be named as actor when the token is exchanged. */
   readonly mayAct?: Actor;
 }
 
@@ -54,6 +57,7 @@ export class AccessTokens {
     const fields = { iat, exp: order.expiresAt, extra: extraClaims(order), ...optionalFields(order) };
     const Model = order.subject === undefined ? this.#provider.ClientCredentials : this.#provider.AccessToken;
     const token = new Model({ client, ...fields });
+    // A resource server makes the model a JWT; without one it would be an opaque token for the userinfo endpoint.
     token.resourceServer = new this.#provider.ResourceServer(order.audience[0] ?? '', {
       scope: order.scopes.join(' '),
       accessTokenFormat: 'jwt',
@@ -106,6 +110,7 @@ export class AccessTokens {
   }
 }
 
+/** The claims that the provider does not set by itself. */
 function extraClaims({ subject, clientId, act, mayAct }: TokenOrder): ExtraClaims {
   return {
     // The provider's introspection names no subject for a client's own token; RFC 9068 and the JWT itself do.
@@ -115,6 +120,7 @@ function extraClaims({ subject, clientId, act, mayAct }: TokenOrder): ExtraClaim
   };
 }
 
+/** Fields that are left out where there is nothing to say: an empty `scope` is not the same as none. */
 function optionalFields({ subject, scopes, jkt }: TokenOrder): { accountId?: string; scope?: string; jkt?: string } {
   return {
     ...(subject === undefined ? {} : { accountId: subject }),

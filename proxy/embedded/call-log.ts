@@ -15,11 +15,14 @@ export interface ServiceCall {
   error?: string;
 }
 
+/** What a request was for; `metadata` is discovery and keys. */
 export type Endpoint = 'token' | 'introspection' | 'revocation' | 'metadata' | 'other';
 
 /** How many requests arrived since the start, granted or refused. */
 export interface CallCounters {
+  /** All of them, discovery and keys included. */
   readonly requests: number;
+  /** Token requests of the token-exchange grant. */
   readonly exchanges: number;
   readonly clientCredentials: number;
   readonly introspections: number;
@@ -51,6 +54,7 @@ export class CallLog {
     if (grant === 'client_credentials') this.#counters.clientCredentials += 1;
     if (grant?.endsWith(':token-exchange') === true) this.#counters.exchanges += 1;
     this.#calls.push(call);
+    // A load test makes more calls than a list should hold.
     if (this.#calls.length > keptCalls) this.#calls.shift();
     this.#byRequest.set(request, call);
     return call;

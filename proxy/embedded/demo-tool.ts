@@ -48,6 +48,7 @@ export interface DemoTool {
   close(): Promise<void>;
 }
 
+/** What the checks said of one request. */
 interface Verdict {
   readonly status: number;
   readonly scheme: ToolRequest['scheme'];
@@ -73,6 +74,7 @@ export async function openDemoTool(options: DemoToolOptions): Promise<DemoTool> 
   const port = address === null || typeof address === 'string' ? 0 : address.port;
   const url = `http://127.0.0.1:${port}`;
   const origin = options.origin ?? url;
+  // A token that fails for any reason, an unreachable key set included, is no token.
   const verify = async (token: string): Promise<JWTPayload | undefined> => {
     const { issuer, audience } = options;
     const currentDate = new Date(now());
@@ -109,6 +111,7 @@ export async function openDemoTool(options: DemoToolOptions): Promise<DemoTool> 
   };
 }
 
+/** What the checks of one request need. */
 interface Checks {
   readonly origin: string;
   readonly proofs: ProofDesk;
@@ -116,6 +119,7 @@ interface Checks {
 }
 
 async function judge(request: IncomingMessage, { origin, proofs, verify }: Checks): Promise<Verdict> {
+  // Nothing in a body matters here; unread, it would hold up the connection.
   request.resume();
   const [credential, ...more] = valuesOf(request, 'authorization');
   const parts = /^(DPoP|Bearer) ([A-Za-z0-9._~+/-]+=*)$/i.exec(credential ?? '');
@@ -144,6 +148,7 @@ function valuesOf(request: IncomingMessage, name: string): readonly string[] {
   return request.rawHeaders.filter((_value, at, all) => at % 2 === 1 && all[at - 1]?.toLowerCase() === name);
 }
 
+/** `cnf.jkt`; an empty text where the token is bound by something else, which no proof here can fulfil. */
 function boundKey(claims: JWTPayload): string | undefined {
   const cnf = claims['cnf'];
   if (typeof cnf !== 'object' || cnf === null) return undefined;

@@ -18,6 +18,7 @@ export interface ProvedRequest {
 }
 
 const algorithms = ['ES256', 'EdDSA', 'Ed25519'];
+/** Window of `iat`; a proof is remembered for all of it. */
 const pastSeconds = 60;
 const futureSeconds = 5;
 const nonceLifeSeconds = 60;
@@ -69,6 +70,7 @@ export class ProofDesk {
     if (typeof jti !== 'string' || Buffer.byteLength(jti) > maxProofIdBytes) return invalid('jti is not usable');
     if (payload['htm'] !== request.method) return invalid('htm is another method');
     if (stripped(payload['htu']) !== stripped(request.url)) return invalid('htu is another URL');
+    // The nonce before the time: who has an old nonce gets a new one, and with it learns that time is ours to judge.
     const nonce = this.#checkNonce(payload);
     if (nonce !== undefined) return nonce;
     const age = this.#seconds() - (iat ?? 0);
@@ -99,6 +101,7 @@ export class ProofDesk {
   }
 }
 
+/** The URL without query and fragment, after RFC 3986 normalisation; undefined for what is no URL. */
 function stripped(url: unknown): string | undefined {
   const parsed = typeof url === 'string' ? URL.parse(url) : null;
   return parsed === null ? undefined : `${parsed.origin}${parsed.pathname}`;

@@ -22,6 +22,7 @@ export interface FrontDoorParts {
   readonly provider: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 }
 
+/** A request that is answered here: HTTP status, OAuth error code, and as message a public description. */
 class FormRefusal extends Error {
   readonly status: number;
   readonly code: string;
@@ -67,6 +68,7 @@ export async function enterFrontDoor(
     if (endpoint !== 'token') await nameToken(parts, form);
     refill(inner, request, form, authorization);
   } catch (error) {
+    // Anything else is a fault: it must not look like a "no" of the protocol.
     if (!(error instanceof FormRefusal)) throw error;
     refuse(call, response, error);
     return;
@@ -74,6 +76,7 @@ export async function enterFrontDoor(
   await parts.provider(inner, response);
 }
 
+/** By exact path: what the provider would read otherwise it gets untranslated, and finds no token by it. */
 function findEndpoint(target: string): Endpoint {
   const path = target.split('?')[0] ?? '';
   if (path === endpointPaths.token) return 'token';
@@ -82,6 +85,7 @@ function findEndpoint(target: string): Endpoint {
   return path === endpointPaths.jwks || path.startsWith('/.well-known/') ? 'metadata' : 'other';
 }
 
+/** The form of a request, undefined where it is too large. The rest stays unread, and the connection is closed. */
 async function readForm(request: IncomingMessage): Promise<URLSearchParams | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -125,6 +129,7 @@ async function authorizationOf(
   if (found === undefined || (claimed !== null && claimed !== found.clientId)) {
     throw new FormRefusal(401, 'invalid_client', 'the workload is not this client');
   }
+  // The SVID goes no further: it is a bearer token for this service.
   for (const name of ['client_assertion', 'client_assertion_type', 'client_id']) form.delete(name);
   const pair = `${encodeURIComponent(found.clientId)}:${encodeURIComponent(found.secret.reveal())}`;
   return `Basic ${Buffer.from(pair).toString('base64')}`;
@@ -155,11 +160,13 @@ function refill(
     'content-length': String(body.length),
     ...(authorization === undefined ? {} : { authorization }),
   };
+  // Not complete would mean broken off, and destroying it would close the socket under the answer.
   inner.complete = true;
   inner.push(body);
   inner.push(null);
 }
 
+/** Answers in the form of RFC 6749 5.2 and notes it. */
 function refuse(call: ServiceCall, response: ServerResponse, { status, code, message }: FormRefusal): void {
   call.status = status;
   call.error = code;

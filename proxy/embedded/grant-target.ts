@@ -6,6 +6,7 @@ export interface ServiceResource {
   readonly resource: string;
   /** Logical name (RFC 8693 2.1); the parameter `audience` may name this or the URI. */
   readonly audience?: string;
+  /** Every scope that the resource knows; a token for it never has another. */
   readonly scopes: readonly string[];
   /** The client that stands behind the resource: it may exchange tokens that were issued for it. */
   readonly client?: string;
@@ -36,6 +37,7 @@ export function findTarget(
     const found = resources.find((entry) => entry.resource === uri);
     take(uri, found);
   }
+  // A client may name one resource both ways (URI and logical name); then both are in `aud`, since the tool may look for either.
   for (const name of named.audience) {
     const found = resources.find((entry) => entry.audience === name || entry.resource === name);
     take(name, found);

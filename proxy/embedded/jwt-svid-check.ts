@@ -14,6 +14,7 @@ export interface Workload {
   readonly issuer?: string;
 }
 
+/** JWT-SVID 2.1; `none`, the HMACs and EdDSA are not among them. */
 const algorithms = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512'];
 const compact = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
 const spiffeIdShape = /^spiffe:\/\/([a-z0-9._-]+)((?:\/[A-Za-z0-9._-]+)+)$/;
@@ -31,6 +32,7 @@ export async function checkJwtSvid(
 ): Promise<Workload> {
   if (!compact.test(text)) throw new Error('the SVID is not a compact JWS');
   const header = readPart(() => decodeProtectedHeader(text));
+  // jose ignores headers that it does not know; `jku`, `x5c` and the like are attempts to bring a key along.
   const names = Object.keys(header).filter((name) => name !== 'alg' && name !== 'kid' && name !== 'typ');
   if (names.length > 0) throw new Error('the SVID has a header that SVIDs do not have');
   if (header.typ !== undefined && header.typ !== 'JWT' && header.typ !== 'JOSE')
@@ -63,10 +65,12 @@ function readPart<Part>(decode: () => Part): Part {
   }
 }
 
+/** A key for X.509-SVIDs must not vouch for JWTs (SPIFFE bundle 4.2). */
 function isSvidKey(jwk: JWK): boolean {
   return jwk.use === undefined || jwk.use === 'jwt-svid';
 }
 
+/** The ID, if it is well-formed, has a path and is of this trust domain. */
 function checkSpiffeId(sub: unknown, trustDomain: string): string {
   const parts = typeof sub === 'string' ? spiffeIdShape.exec(sub) : null;
   const segments = parts?.[2]?.split('/') ?? [];

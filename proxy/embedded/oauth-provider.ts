@@ -36,9 +36,11 @@ export function openProvider(issuer: string, settings: ProviderSettings, ledger:
     jwks: { keys: [settings.signingKey] },
     clients: settings.clients,
     clientAuthMethods,
+    // There is one key, P-256; the default RS256 would have none.
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     clientBasedCORS: () => false,
     cookies: { keys: [randomBytes(32).toString('base64url')] },
+    // No response types, so no authorization code or implicit grant: the routes exist and refuse.
     responseTypes: [],
     scopes: [],
     routes: endpointPaths,

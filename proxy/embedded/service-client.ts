@@ -3,7 +3,9 @@ import { Secret } from '../trust/secret.ts';
 import { matchesSpiffeId } from './jwt-svid-check.ts';
 import type { ServiceResource } from './grant-target.ts';
 
+/** RFC 8693 2.1. */
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+/** The grants that there are; no user logs in here. */
 export type GrantType = 'client_credentials' | typeof tokenExchange;
 
 /** A client of the embedded service. `scopes` is the most that it can get; `grants` absent means both. */

@@ -34,6 +34,7 @@ export async function grantTokenExchange(desk: GrantDesk, ctx: RequestContext): 
   await request.grant(desk, order, { issued_token_type: accessTokenType });
 }
 
+/** On whose behalf: one of our own access tokens, live, and in the hands it was meant for. */
 async function readSubject(desk: GrantDesk, request: TokenRequest): Promise<LiveToken> {
   const text = request.one('subject_token');
   const type = request.one('subject_token_type');
@@ -51,6 +52,7 @@ async function readSubject(desk: GrantDesk, request: TokenRequest): Promise<Live
   return subject;
 }
 
+/** Who acts: a workload by its JWT-SVID, or the client by an access token of its own; nobody where no actor token is sent. */
 async function readActor(desk: GrantDesk, request: TokenRequest): Promise<Actor | undefined> {
   const text = request.one('actor_token');
   const type = request.one('actor_token_type');
@@ -82,6 +84,7 @@ function ownActor(request: TokenRequest, own: LiveToken): Actor {
   return { iss: own.iss, sub: own.sub };
 }
 
+/** Whether this actor may use this subject's token. */
 function checkRelation(request: TokenRequest, subject: LiveToken, actor: Actor | undefined): void {
   // Leaving the actor token out must not be a way around `may_act`.
   if (subject.mayAct !== undefined && !mayAct(subject.mayAct, actor)) {

@@ -95,6 +95,7 @@ export class TokenLedger {
     };
   }
 
+  /** Now and then, not on a timer: the service must not keep a process alive. */
   #sweep(): void {
     if (this.#rows.size % 1000 !== 999 && this.#proofs.size < 10_000) return;
     const now = this.#seconds();

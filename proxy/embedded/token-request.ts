@@ -23,6 +23,7 @@ export interface GrantDesk {
 
 /** A token request whose client the provider has authenticated, with its parameters as lists or single texts. */
 export class TokenRequest {
+  /** Authenticated. */
   readonly client: ServiceClient;
   /** Thumbprint of the key that proved itself in the `DPoP` header, if there was one. */
   readonly jkt: string | undefined;

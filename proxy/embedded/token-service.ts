@@ -78,6 +78,7 @@ export async function openTokenService(options: TokenServiceOptions): Promise<To
   const ledger = new TokenLedger(seconds);
   const log = new CallLog();
   const faults: unknown[] = [];
+  // The port is part of the issuer, so the listener comes before the provider; it serves once that is there.
   const server = createServer();
   server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
@@ -118,6 +119,7 @@ export async function openTokenService(options: TokenServiceOptions): Promise<To
   };
 }
 
+/** Both grants allow several targets; any other parameter that comes twice is refused by the provider. */
 function registerGrants(desk: GrantDesk): void {
   const { provider } = desk;
   const targets = ['resource', 'audience'];
@@ -144,6 +146,7 @@ function watch(provider: Provider, log: CallLog, faults: unknown[]): void {
   provider.on('server_error', (_ctx, error) => faults.push(error));
 }
 
+/** A sign-in without the user: what a login at this service would have ended with. */
 async function mint(
   tokens: AccessTokens,
   subjects: readonly ServiceSubject[] | undefined,

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { carriesHandle } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
 import type { CallEnd } from '../record/call-events.ts';
@@ -48,10 +47,10 @@ export function forward(admitted: Admitted, road: Road): Promise<Forwarded> {
     else if (errand !== undefined && errand.task.state !== 'open') relay.stop('cut');
     upstream.client.dispatch(
       {
-        method: call.method as 'GET',
+        method: call.method,
         path: call.target.path,
         headers: headersFor(call, bound.revealInjected(), routed.body.length, road),
-        body: (routed.body.content ?? null) as Readable | Buffer | null,
+        body: routed.body.content ?? null,
       },
       relay,
     );

@@ -18,6 +18,12 @@ export type RelayEnd =
 /** A challenge's own body is read to its end, so that the connection stays usable, but not beyond this. */
 const maxChallengeBytes = 65_536;
 
+/** Raw headers as undici read them: a flat list, which its types allow to be absent. */
+function rawHeadersOf(controller: Dispatcher.DispatchController): readonly (Buffer | string)[] {
+  const { rawHeaders } = controller;
+  return Array.isArray(rawHeaders) ? rawHeaders : [];
+}
+
 /** What the relay tells besides its end. */
 export interface RelayEvents {
   onNonce(nonce: string): void;
@@ -71,7 +77,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   ): void {
     // Interim answers other than 101 carry nothing that the agent waits for; 100 was said by us.
     if (status < 200) return;
-    const headers = readReplyHeaders(controller.rawHeaders as readonly Buffer[], this.#keepCookies);
+    const headers = readReplyHeaders(rawHeadersOf(controller), this.#keepCookies);
     if (headers.nonce !== undefined) this.#events.onNonce(headers.nonce);
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.

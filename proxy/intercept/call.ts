@@ -79,6 +79,8 @@ export interface Arrival {
   readonly response: ServerResponse;
   readonly door: Door;
   readonly startedAt: number;
+  /** Filled in while the request is read, so that the record of a refusal can say where it was meant to go. */
+  seen: Pick<Target, 'scheme' | 'host' | 'port'> | undefined;
 }
 
 /**
@@ -88,14 +90,14 @@ export interface Arrival {
 export function intercept(arrival: Arrival, reader: Reader): Call {
   const { request, door } = arrival;
   const headers = readHeaders(request.rawHeaders, reader.classOfName);
-  if (headers.chunked && request.httpVersionMinor === 0)
-    throw new Refusal('message_malformed', 'HTTP/1.0 has no Transfer-Encoding.');
+  refuseVersionMisuse(request, headers);
   if (headers.via?.includes(reader.pseudonym) === true) throw new Refusal('proxy_loop');
   const url = request.url ?? '';
   const found =
     door.kind === 'proxy' ? readProxyTarget(url, headers, door.own) : readTunnelTarget(url, headers, door.tunnel);
   const onMount = 'mount' in found;
   if (onMount) refuseForeignOrigin(headers);
+  if (!onMount) arrival.seen = found;
   const candidates = onMount ? mounted(found, reader.catalogue) : reader.catalogue.at(found.host, found.port);
   const target = onMount ? mountTarget(found, candidates) : found;
   const method = request.method ?? '';
@@ -118,13 +120,16 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   });
 }
 
-function refuseVersionMisuse(minor: number, headers: HeaderList): void {
+function refuseVersionMisuse(request: IncomingMessage, headers: HeaderList): void {
+  const { httpVersionMajor: major, httpVersionMinor: minor } = request;
+  // The parser takes a request line without version for HTTP/0.9, with headers that 0.9 never had.
+  if (major !== 1) throw new Refusal('message_malformed', 'Only HTTP/1.0 and HTTP/1.1 are served here.');
   if (minor === 0 && headers.chunked) throw new Refusal('message_malformed', 'HTTP/1.0 has no Transfer-Encoding.');
   if (minor > 0 && headers.host === undefined) throw new Refusal('message_malformed', 'HTTP/1.1 needs one Host.');
 }
 
 function readPath(path: string, candidates: readonly Tool[], reader: Reader): string {
-  const raw = candidates.length > 0 && candidates.every((tool) => tool.settings.unsafe_raw_paths === true);
+  const raw = candidates.length > 0 && candidates.every((tool) => tool.settings.unsafe_raw_paths);
   return !raw && reader.rulesPath(candidates) ? readRuledPath(path) : readLoosePath(path);
 }
 

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Refusal, type RefusalCode } from '../refusal.ts';
 import { normalHost } from './authority.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
@@ -15,8 +15,8 @@ export interface Hearers {
   checkTunnel(connect: ConnectRequest): void;
   /** A connection or CONNECT that was refused before there was a request. */
   onRefused(callId: string, refusal: Refusal, about: { method: string; host: string; port: number } | undefined): void;
-  nextCallId(): string;
-  monotonic(): number;
+  readonly nextCallId: () => string;
+  readonly monotonic: () => number;
 }
 
 export interface Listener {
@@ -57,7 +57,8 @@ export async function openListener(
     server.once('error', reject);
     server.listen(at.port, at.host, resolve);
   });
-  const bound = server.address() as AddressInfo;
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('the listener has no address');
   return { address: bound.address, port: bound.port, close: (graceMs) => closeServer(server, sockets, graceMs) };
 }
 
@@ -72,7 +73,14 @@ function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hea
       };
       doors.set(socket, door);
     }
-    hearers.onRequest({ id: hearers.nextCallId(), request, response, door, startedAt: hearers.monotonic() });
+    hearers.onRequest({
+      id: hearers.nextCallId(),
+      request,
+      response,
+      door,
+      startedAt: hearers.monotonic(),
+      seen: undefined,
+    });
   };
   // An Expect header is answered by us: 100 is said only to a permitted call (body.ts).
   server.on('request', onRequest).on('checkContinue', onRequest).on('checkExpectation', onRequest);

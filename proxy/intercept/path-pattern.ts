@@ -19,7 +19,7 @@ function matchSegments(pattern: readonly string[], path: readonly string[]): boo
 function matchSegment(pattern: string, segment: string): boolean {
   if (pattern === '*') return segment !== '';
   if (!pattern.includes('*')) return pattern === segment;
-  return matchList([...pattern], [...segment], '*', (a, b) => a === b);
+  return matchList(pattern.split(''), segment.split(''), '*', (a, b) => a === b);
 }
 
 /** Wildcard matching over lists: remembers only the last star, which is enough and keeps the cost at most |pattern| x |list|. */

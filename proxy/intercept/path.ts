@@ -4,13 +4,13 @@ import { Refusal } from '../refusal.ts';
  * The path as our rules read it: percent-decoded once, without query. A tool decodes before it routes, so rules that looked at the raw
  * text could be passed with `/%61dmin`. The forwarded text stays the agent's, byte for byte (W13).
  * Refuses `path_ambiguous` where a tool could still read another path (W2): dot segments, doubled slashes, `;`, backslashes, encoded
- * separators, dots and controls, double encoding, bad escapes.
+ * separators, dots and NUL, double encoding, bad escapes.
  */
 export function readRuledPath(target: string): string {
   const path = withoutQuery(target);
   if (isPlain(path)) return path;
   if (/[\\;]|\/\/|\/\.{1,2}(?:\/|$)/.test(path)) throw ambiguous();
-  if (/%(?:2e|2f|5c|3b|3f|23|7f|[01][0-9a-f]|25[0-9a-f]{2}|25$)/i.test(path)) throw ambiguous();
+  if (/%(?:2e|2f|5c|3b|3f|23|00|25[0-9a-f]{2}|25$)/i.test(path)) throw ambiguous();
   const decoded = decode(path);
   if (decoded === undefined) throw ambiguous();
   return decoded;

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import {
   createPrivateKey,
   generateKeyPairSync,
+  KeyObject,
   randomBytes,
   webcrypto,
   X509Certificate as NodeCertificate,
@@ -44,7 +45,7 @@ export async function openPodCa(dir: string, publish: string, now: () => number)
   const authority = await loadOrMake(dir, now());
   publishTrust(publish, authority.pem);
   const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const leafKeyPem = pkcs8Pem(Buffer.from(await webcrypto.subtle.exportKey('pkcs8', leafKeys.privateKey)));
+  const leafKeyPem = pemOf(KeyObject.from(leafKeys.privateKey));
   const ticketKeys = randomBytes(48);
   const leaves = new Map<string, { context: Promise<SecureContext>; renewAt: number }>();
   const mint = async (host: string): Promise<SecureContext> => {
@@ -88,9 +89,7 @@ async function loadOrMake(dir: string, nowMs: number): Promise<Authority> {
       return authorityOf(pem, readFileSync(keyFile, 'utf8'));
     }
   }
-  const keyPem = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-    .privateKey.export({ type: 'pkcs8', format: 'pem' })
-    .toString();
+  const keyPem = pemOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const pem = await signAuthority(keyPem, nowMs);
   replaceFile(keyFile, keyPem, 0o600);
   replaceFile(certificateFile, pem, 0o644);
@@ -168,8 +167,6 @@ function replaceFile(file: string, content: string, mode: number): void {
   renameSync(beside, file);
 }
 
-function pkcs8Pem(der: Buffer): string {
-  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
-    .export({ type: 'pkcs8', format: 'pem' })
-    .toString();
+function pemOf(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
 }

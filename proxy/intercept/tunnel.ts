@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
+import { TLSSocket, type SecureContext } from 'node:tls';
+import { callbackify } from 'node:util';
 import { Refusal } from '../refusal.ts';
 import { parseAuthority, normalHost } from './authority.ts';
 import { readHeaders } from './header-list.ts';
@@ -89,25 +90,20 @@ function terminateTls(
   ca: PodCa,
   accept: (inner: TLSSocket, serverName: string | undefined) => void,
 ): void {
-  // The leaf names what the client asked for, so that a client whose names disagree gets our refusal and not a TLS failure.
-  void ca.contextFor(connect.host).then(
-    (secureContext) => {
-      const inner = new TLSSocket(socket, {
-        isServer: true,
-        secureContext,
-        ALPNProtocols: ['http/1.1'],
-        SNICallback: (name, done) => {
-          ca.contextFor(normalHost(name) ?? connect.host).then(
-            (context) => done(null, context),
-            (error: unknown) => done(error instanceof Error ? error : new Error('no certificate')),
-          );
-        },
-      });
-      inner.once('secure', () => accept(inner, serverNameOf(inner)));
-      inner.on('error', () => socket.destroy());
-    },
-    () => socket.destroy(),
-  );
+  const begin = async (): Promise<void> => {
+    const secureContext = await ca.contextFor(connect.host);
+    // The leaf names what the client asked for, so that a client whose names disagree gets our refusal and not a TLS failure.
+    const choose = async (name: string): Promise<SecureContext> => ca.contextFor(normalHost(name) ?? connect.host);
+    const inner = new TLSSocket(socket, {
+      isServer: true,
+      secureContext,
+      ALPNProtocols: ['http/1.1'],
+      SNICallback: callbackify(choose),
+    });
+    inner.once('secure', () => accept(inner, serverNameOf(inner)));
+    inner.on('error', () => socket.destroy());
+  };
+  begin().catch(() => socket.destroy());
 }
 
 /** The server name in normal form. A name that has none stays as it came: it will agree with nothing. */

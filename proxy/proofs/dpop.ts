@@ -31,7 +31,7 @@ export class ProofKey {
     // Built member by member: an exported private JWK holds `d`, and must never be near a header.
     const header = JSON.stringify({ typ: 'dpop+jwt', alg: 'ES256', jwk: { kty, crv, x, y } });
     this.#headerDot = `${Buffer.from(header).toString('base64url')}.`;
-    this.jkt = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url');
+    this.jkt = thumbprint({ crv, x, y });
   }
 
   /** The compact JWS over this payload (JSON text). About 30 us, nearly all of it the signature. */
@@ -39,6 +39,11 @@ export class ProofKey {
     const input = this.#headerDot + Buffer.from(payload).toString('base64url');
     return `${input}.${sign('sha256', Buffer.from(input), this.#signing).toString('base64url')}`;
   }
+}
+
+/** RFC 7638 SHA-256 thumbprint of a public EC key: its required members in alphabetical order, without spaces. */
+export function thumbprint({ crv, x, y }: { crv: string; x: unknown; y: unknown }): string {
+  return createHash('sha256').update(JSON.stringify({ crv, kty: 'EC', x, y })).digest('base64url');
 }
 
 /** A new key, held in memory only: a proof key is never stored (RFC 9449 11.4 and our own custody rule). */

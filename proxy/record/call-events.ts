@@ -26,7 +26,9 @@ export interface RefusedCall {
   readonly attributed?: Attributed | undefined;
   readonly permit?: ExitPermit | undefined;
   /** What is known of a request that never became a call. Without query. */
-  readonly target?: { readonly method: string; readonly host: string; readonly port: number } | undefined;
+  readonly target?:
+    | { readonly method: string; readonly scheme?: string; readonly host: string; readonly port: number }
+    | undefined;
 }
 
 const credentials = new WeakMap<IssuedToken, { cache: string; exchange: string }>();

@@ -1,5 +1,5 @@
 import { Registry } from 'prom-client';
-import { refusalKinds, type Refusal, type RefusalCode } from '../refusal.ts';
+import { kindOf, refusalCodes, type RefusalCode } from '../refusal.ts';
 import type { CallEnd } from './call-events.ts';
 import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
@@ -35,7 +35,7 @@ export interface MetricSources {
   readonly services: readonly string[];
   readonly rules: readonly { readonly name: string; readonly effect: string; readonly mode: string }[];
   readonly unsafe: readonly string[];
-  tasksOpen(): number;
+  readonly tasksOpen: () => number;
   svidExpiryMs(): number | undefined;
   /** End of the credential that ends first, by tool. */
   credentialExpiries(): readonly { readonly tool: string; readonly expiresAtMs: number }[];
@@ -45,99 +45,84 @@ export interface MetricSources {
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
 const outcomes = ['ok', 'upstream_error', 'aborted', 'cut', 'refused'] as const;
 
+const exchangeOutcomes = [
+  'issued',
+  'token_service_unavailable',
+  'grant_dead',
+  'exchange_refused',
+  'token_rejected',
+  'identity_unavailable',
+  'fault',
+] as const;
+
 /** The metrics of one sidecar. Every label set of a counter exists at 0 from the start: `increase()` never sees one born at 1. */
 export class Metrics {
   readonly registry = new Registry();
-  readonly #requests: Tallies<'way' | 'tool' | 'outcome'>;
-  readonly #refusals = new Map<RefusalCode, Tally>();
-  readonly #replays = new Map<RefusalCode, Tally>();
-  readonly #decisions: Tallies<'decision' | 'rule' | 'mode'>;
-  readonly exchanges: Tallies<'service' | 'outcome'>;
-  readonly cache: Tallies<'result'>;
-  readonly tasks: Tallies<'outcome'>;
-  readonly revocations: Tallies<'cause' | 'outcome'>;
-  readonly exchangeSeconds = new Map<string, Lane>();
+  readonly #requests = this.#tallies('requests_total', 'Calls by tool and how they ended.', ['way', 'tool', 'outcome']);
+  readonly #refusals = this.#tallies('refusals_total', 'Refused calls by stage and code.', ['way', 'stage', 'code']);
+  readonly #replays = this.#tallies('replays_blocked_total', 'Uses outside their path that were blocked.', [
+    'way',
+    'reason',
+    'grade',
+  ]);
+  readonly #decisions = this.#tallies('decisions_total', 'Decisions by the rule that made them.', [
+    'decision',
+    'rule',
+    'mode',
+  ]);
+  readonly exchanges = this.#tallies('exchanges_total', 'Exchanges at token services.', ['service', 'outcome']);
+  readonly cache = this.#tallies('token_cache_total', 'Look-ups in the token cache.', ['result']);
+  readonly tasks = this.#tallies('tasks_total', 'Tasks by how they ended.', ['outcome']);
+  readonly revocations = this.#tallies('revocations_total', 'Revocations at token services.', ['cause', 'outcome']);
+  readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
+  readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
+  readonly exchangeSeconds: ReadonlyMap<string, Lane>;
   readonly totalSeconds: Lane;
-  readonly upstreamSeconds: Lane;
-  readonly faults: Tally;
-  readonly svidRotations: Tally;
+  readonly forwardSeconds: Lane;
 
   constructor(sources: MetricSources) {
     const { registry } = this;
-    this.#requests = new Tallies(registry, 'waybill_requests_total', 'Calls by tool and how they ended.', [
-      'way',
-      'tool',
-      'outcome',
-    ]);
-    for (const tool of [...sources.tools.map(({ name }) => name), 'none'])
-      for (const outcome of outcomes) this.#requests.of('out', tool, outcome);
-    const refusals = new Tallies(registry, 'waybill_refusals_total', 'Refused calls by stage and code.', [
-      'way',
-      'stage',
-      'code',
-    ]);
-    const replays = new Tallies(
-      registry,
-      'waybill_replays_blocked_total',
-      'Uses outside their path that were blocked.',
-      ['way', 'reason', 'grade'],
-    );
-    for (const [code, kind] of Object.entries(refusalKinds) as [RefusalCode, Refusal['kind']][]) {
-      this.#refusals.set(code, refusals.of('out', kind.stage, code));
-      if (kind.replay !== undefined) this.#replays.set(code, replays.of('out', code, kind.replay));
-    }
-    this.#decisions = new Tallies(registry, 'waybill_decisions_total', 'Decisions by the rule that made them.', [
-      'decision',
-      'rule',
-      'mode',
-    ]);
-    for (const rule of sources.rules) this.#decisions.of(rule.effect, rule.name, rule.mode);
-    this.#decisions.of('deny', 'default', 'enforce');
-    this.exchanges = new Tallies(registry, 'waybill_exchanges_total', 'Exchanges at token services.', [
-      'service',
-      'outcome',
-    ]);
-    this.cache = new Tallies(registry, 'waybill_token_cache_total', 'Look-ups in the token cache.', ['result']);
-    for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
-    this.tasks = new Tallies(registry, 'waybill_tasks_total', 'Tasks by how they ended.', ['outcome']);
-    for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
-    this.revocations = new Tallies(registry, 'waybill_revocations_total', 'Revocations at token services.', [
-      'cause',
-      'outcome',
-    ]);
-    const request = new LaneHistogram(
+    const stages = ['way', 'stage'] as const;
+    const calls = new LaneHistogram(
       registry,
       'waybill_request_duration_seconds',
       'Time of calls by stage.',
-      ['way', 'stage'],
+      stages,
       seconds,
     );
-    this.totalSeconds = request.lane({ way: 'out', stage: 'total' });
-    this.upstreamSeconds = request.lane({ way: 'out', stage: 'forward' });
-    const exchange = new LaneHistogram(
+    this.totalSeconds = calls.lane({ way: 'out', stage: 'total' });
+    this.forwardSeconds = calls.lane({ way: 'out', stage: 'forward' });
+    const exchanges = new LaneHistogram(
       registry,
       'waybill_exchange_duration_seconds',
       'Time of exchanges.',
       ['service'],
       seconds,
     );
-    for (const service of sources.services) {
-      this.exchangeSeconds.set(service, exchange.lane({ service }));
-      for (const outcome of [
-        'issued',
-        'token_service_unavailable',
-        'grant_dead',
-        'exchange_refused',
-        'token_rejected',
-        'identity_unavailable',
-        'fault',
-      ]) {
-        this.exchanges.of(service, outcome);
-      }
-    }
-    this.faults = new Tallies(registry, 'waybill_faults_total', 'Unexpected failures; each refused its call.', []).of();
-    this.svidRotations = new Tallies(registry, 'waybill_svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
+    this.exchangeSeconds = new Map(sources.services.map((service) => [service, exchanges.lane({ service })]));
+    this.#declare(sources);
     declareGauges(registry, sources);
+  }
+
+  /** Every label set that can occur, at 0. */
+  #declare(sources: MetricSources): void {
+    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) {
+      for (const outcome of outcomes) this.requests(tool, outcome);
+    }
+    for (const code of refusalCodes) {
+      const { stage, replay } = kindOf(code);
+      this.#refusals.of('out', stage, code);
+      if (replay !== undefined) this.#replays.of('out', code, replay);
+    }
+    for (const rule of sources.rules) this.decision(rule.effect, rule.name, rule.mode);
+    this.decision('deny', 'default', 'enforce');
+    for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
+    for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
+    for (const service of sources.services) for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
+  }
+
+  #tallies(name: string, help: string, labels: readonly string[]): Tallies {
+    return new Tallies(this.registry, `waybill_${name}`, help, labels);
   }
 
   requests(tool: string, outcome: CallEnd['outcome'] | 'refused'): Tally {
@@ -150,10 +135,9 @@ export class Metrics {
 
   /** A refusal is counted once: by its code, and where it is a replay also by its grade. */
   refused(code: RefusalCode): void {
-    const refusal = this.#refusals.get(code);
-    if (refusal !== undefined) refusal.value += 1;
-    const replay = this.#replays.get(code);
-    if (replay !== undefined) replay.value += 1;
+    const { stage, replay } = kindOf(code);
+    this.#refusals.of('out', stage, code).value += 1;
+    if (replay !== undefined) this.#replays.of('out', code, replay).value += 1;
   }
 }
 
@@ -181,8 +165,7 @@ function declareGauges(registry: Registry, sources: MetricSources): void {
     sources.tools.map(({ name, binding }) => ({ labels: { tool: name, level: binding }, value: 1 })),
   );
   const events = (name: string, help: string, read: () => number): void => {
-    const tally = new Tallies(registry, name, help, []).of();
-    Object.defineProperty(tally, 'value', { get: read });
+    new Tallies(registry, name, help, []).readFrom(read);
   };
   events('waybill_events_total', 'Events written.', () => sources.events().written);
   events(

@@ -6,21 +6,19 @@ export interface Tally {
 }
 
 /** Counters of one metric, one for each label set of a closed list; each exists at 0 from its declaration on. */
-export class Tallies<Label extends string> {
-  readonly #children = new Map<string, { labels: Record<Label, string>; tally: Tally }>();
-  readonly #labelNames: readonly Label[];
+export class Tallies {
+  readonly #children = new Map<string, { values: readonly string[]; tally: Tally }>();
 
-  constructor(registry: Registry, name: string, help: string, labelNames: readonly Label[]) {
-    this.#labelNames = labelNames;
+  constructor(registry: Registry, name: string, help: string, labelNames: readonly string[]) {
     const children = this.#children;
-    const counter = new Counter<Label>({
+    const counter = new Counter({
       name,
       help,
       labelNames,
       registers: [registry],
       collect() {
         counter.reset();
-        for (const { labels, tally } of children.values()) counter.inc(labels, tally.value);
+        for (const { values, tally } of children.values()) counter.labels(...values).inc(tally.value);
       },
     });
   }
@@ -30,14 +28,22 @@ export class Tallies<Label extends string> {
     const key = values.join('\u0000');
     let child = this.#children.get(key);
     if (child === undefined) {
-      const labels = Object.fromEntries(this.#labelNames.map((name, at) => [name, values[at] ?? ''])) as Record<
-        Label,
-        string
-      >;
-      child = { labels, tally: { value: 0 } };
+      child = { values, tally: { value: 0 } };
       this.#children.set(key, child);
     }
     return child.tally;
+  }
+
+  /** For a metric without labels whose number is kept elsewhere. */
+  readFrom(read: () => number): void {
+    this.#children.set('', {
+      values: [],
+      tally: {
+        get value() {
+          return read();
+        },
+      },
+    });
   }
 }
 
@@ -92,17 +98,17 @@ export class Lane {
   }
 }
 
+type Series<Label extends string> = Awaited<ReturnType<Histogram<Label>['get']>>['values'];
+
 /** A histogram over lanes, rendered by prom-client when scraped. */
 export class LaneHistogram<Label extends string> extends Histogram<Label> {
   readonly #lanes: { readonly labels: Record<Label, string>; readonly lane: Lane }[] = [];
   readonly #name: string;
-  readonly #help: string;
   readonly #bounds: readonly number[];
 
   constructor(registry: Registry, name: string, help: string, labelNames: readonly Label[], bounds: readonly number[]) {
     super({ name, help, labelNames, buckets: [...bounds], registers: [registry] });
     this.#name = name;
-    this.#help = help;
     this.#bounds = bounds;
   }
 
@@ -113,13 +119,12 @@ export class LaneHistogram<Label extends string> extends Histogram<Label> {
   }
 
   override async get(): ReturnType<Histogram<Label>['get']> {
-    const values = this.#lanes.flatMap(({ labels, lane }) => this.#series(labels, lane));
-    return { ...(await super.get()), name: this.#name, help: this.#help, values } as Awaited<
-      ReturnType<Histogram<Label>['get']>
-    >;
+    const rendered = await super.get();
+    rendered.values = this.#lanes.flatMap(({ labels, lane }) => this.#series(labels, lane));
+    return rendered;
   }
 
-  #series(labels: Record<Label, string>, lane: Lane): object[] {
+  #series(labels: Record<Label, string>, lane: Lane): Series<Label> {
     let total = 0;
     const buckets = lane.counts.map((count, at) => {
       total += count;

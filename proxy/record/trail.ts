@@ -32,7 +32,7 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(endedFields(call.id, bound.attempt, end, totalMs));
     this.#metrics.requests(call.tool.name, end.outcome).value += 1;
     this.#metrics.totalSeconds.observe(totalMs / 1000);
-    this.#metrics.upstreamSeconds.observe(upstreamMs / 1000);
+    this.#metrics.forwardSeconds.observe(upstreamMs / 1000);
   }
 
   /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts. */

@@ -1,6 +1,6 @@
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Problem, sendProblem } from './problem.ts';
 import { serveOperator, type OperatorRooms } from './operator-api.ts';
@@ -92,7 +92,9 @@ export async function listening(server: Server, listen: () => void): Promise<voi
 }
 
 export function bound(server: Server): StewardListener {
-  const { address, port } = server.address() as AddressInfo;
+  const at = server.address();
+  if (at === null || typeof at === 'string') throw new Error('the listener has no address');
+  const { address, port } = at;
   return { address, port, close: () => closed(server) };
 }
 

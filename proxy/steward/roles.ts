@@ -4,8 +4,10 @@ import type { IncomingMessage } from 'node:http';
 import type { OperatorSettings } from '../../config/operator.ts';
 import { Problem } from './problem.ts';
 
+const roles = ['reader', 'orchestrator', 'approver', 'operator'] as const;
+
 /** What a caller of the operator's API may do. `operator` may do everything. */
-export type Role = 'reader' | 'orchestrator' | 'approver' | 'operator';
+export type Role = (typeof roles)[number];
 
 interface KnownToken {
   readonly role: Role;
@@ -18,9 +20,10 @@ export class RoleTokens {
 
   /** Throws when a file cannot be read or holds no usable token: a sidecar without its operator must not start. */
   constructor(files: OperatorSettings['tokens']) {
-    this.#tokens = (Object.entries(files) as [Role, string | undefined][]).flatMap(([role, file]) =>
-      file === undefined ? [] : [{ role, digest: digestOf(readToken(file)) }],
-    );
+    this.#tokens = roles.flatMap((role) => {
+      const file = files[role];
+      return file === undefined ? [] : [{ role, digest: digestOf(readToken(file)) }];
+    });
   }
 
   get isEmpty(): boolean {

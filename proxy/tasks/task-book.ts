@@ -131,8 +131,9 @@ export class TaskBook {
 
   /** Ends everything: the sidecar stops. */
   endAll(cause: string): void {
-    for (const task of [...this.#open.values()])
-      if (task.state === 'open') this.end(task.txn, 'failed', cause, 'sidecar');
+    const open = this.list().filter((task) => task.state === 'open');
+    // A sub-task may have ended with its parent meanwhile.
+    for (const task of open) if (this.#open.has(task.txn)) this.end(task.txn, 'failed', cause, 'sidecar');
   }
 
   #findParent(txn: string | undefined): Task | undefined {

@@ -83,7 +83,7 @@ export interface DeskUnderTest {
   /** Audiences that JWT-SVIDs were asked for. */
   readonly svidAudiences: string[];
   /** An order for alice at the tool crm; parts overwrite. */
-  order(parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>): Promise<TokenOrder>;
+  readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
 
 /** Opens a desk at a service; `settings` overwrite what a plain RFC 8693 service with an actor has. */

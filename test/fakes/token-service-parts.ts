@@ -1,7 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, jwtVerify, type JWTPayload } from 'jose';
+import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify } from 'jose';
+import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import type { lyingAnswer } from './token-service-lies.ts';
+
+export interface Signer {
+  readonly privateKey: CryptoKey;
+  readonly jwk: JWK;
+}
+
+/** A new signing key and its public JWK. */
+export async function makeSigner(): Promise<Signer> {
+  const { privateKey, publicKey } = await generateKeyPair('ES256');
+  const jwk = { ...(await exportJWK(publicKey)), kid: randomBytes(4).toString('hex'), use: 'sig', alg: 'ES256' };
+  return { privateKey, jwk };
+}
 
 /** Claims of the token that an honest service issues for this request. */
 export function honestClaims(

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { exportJWK, generateKeyPair, SignJWT } from 'jose';
-import type { CryptoKey, JWK, JWTPayload } from 'jose';
-import { honestClaims, lieWith, readProof, send } from './token-service-parts.ts';
+import { SignJWT } from 'jose';
+import type { CryptoKey, JWTPayload } from 'jose';
+import { honestClaims, lieWith, makeSigner, readProof, send, type Signer } from './token-service-parts.ts';
 import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies } from './token-service-lies.ts';
 
 /** One request to the token endpoint, as it came. */
@@ -40,7 +40,7 @@ export interface FakeTokenService {
   /** Texts of the tokens that it issued, and of those that were revoked. */
   readonly issued: string[];
   readonly revoked: string[];
-  /** Forms of the revocation requests, and how it answers them. */
+  /** How it answers revocation requests. */
   revokeStatus: number;
   revokeBody: string;
   lie: Lie | undefined;
@@ -52,22 +52,11 @@ export interface FakeTokenService {
   close(): Promise<void>;
 }
 
-interface Signer {
-  readonly privateKey: CryptoKey;
-  readonly jwk: JWK;
-}
-
 /** Starts one on a free port. */
 export async function openFakeTokenService(options: FakeTokenServiceOptions = {}): Promise<FakeTokenService> {
   const service = new Fake(options, await makeSigner(), await makeSigner());
   await service.listen();
   return service;
-}
-
-async function makeSigner(): Promise<Signer> {
-  const { privateKey, publicKey } = await generateKeyPair('ES256');
-  const jwk = { ...(await exportJWK(publicKey)), kid: randomBytes(4).toString('hex'), use: 'sig', alg: 'ES256' };
-  return { privateKey, jwk };
 }
 
 class Fake implements FakeTokenService {

@@ -16,15 +16,19 @@ export const stages: readonly string[] = [
 /** Rooms that every stage may use. */
 export const knowledge: readonly string[] = ['tasks', 'proofs', 'trust', 'spiffe', 'delegation', 'replay'];
 
+/** Stands for all files directly in `proxy/` that are not named below: they wire rooms for the sidecar. */
+const wiring = 'wiring';
+
 /** From the top of the house down. A part may load what stands below it, never what stands above. */
 const floors: readonly (readonly string[])[] = [
   ['main.ts'],
   ['cli'],
   ['sidecar.ts'],
+  [wiring],
   ['egress.ts', 'ingress.ts'],
   ['steward', ...stages],
   knowledge.filter((room) => room !== 'spiffe'),
-  ['world.ts', 'refusal.ts', 'spiffe'],
+  ['world.ts', 'refusal.ts', 'process-log.ts', 'spiffe'],
 ];
 
 /** The room of a file: its folder in `proxy/`, or the file itself where it lies there; undefined for all other files. */
@@ -34,9 +38,9 @@ export function findRoom(path: string): string | undefined {
 
 /**
  * What is wrong with one import by DESIGN 2, or undefined.
- * @param isEvidence Whether `name` is an evidence class of `file` that is exported as a type.
+ * @param isCollaborator Whether `name` is a class of `file` that does something, and no evidence: to use it, state a port.
  */
-export function findBreach(found: Import, isEvidence: (file: string, name: string) => boolean): string | undefined {
+export function findBreach(found: Import, isCollaborator: (file: string, name: string) => boolean): string | undefined {
   const { from, to } = found;
   const ours = /^(proxy|config|test|loadtest)\//.test(to);
   if (!ours) return undefined;
@@ -50,7 +54,7 @@ export function findBreach(found: Import, isEvidence: (file: string, name: strin
   if (room === 'embedded') {
     return isBelow('steward', target) ? undefined : 'embedded/ imports knowledge, world and refusal only';
   }
-  if (floorOf(room) === floorOf(target)) return findBreachBetween(found, room, target, isEvidence);
+  if (floorOf(room) === floorOf(target)) return findBreachBetween(found, room, target, isCollaborator);
   return isBelow(room, target) ? undefined : `${room} imports ${target}, which stands above it`;
 }
 
@@ -62,27 +66,28 @@ function findBreachOutside({ from, to }: Import): string | undefined {
 function findBreachOfConfig({ to, typeOnly }: Import, room: string): string | undefined {
   if (!to.startsWith('config/')) return `the product imports ${to}`;
   if (room === 'spiffe') return 'spiffe/ imports nothing of the project';
-  if (['main.ts', 'cli', 'sidecar.ts'].includes(room) || typeOnly) return undefined;
+  if (isBelow(room, 'egress.ts') || typeOnly) return undefined;
   return 'rooms take types of the config only';
 }
 
-/** Two rooms of one floor: knowledge may use knowledge; a stage sees the evidence of the stages before it. */
+/** Two parts of one floor: knowledge may use knowledge; a stage sees the evidence of the stages before it, and the shapes in it. */
 function findBreachBetween(
   { to, typeOnly, names }: Import,
   room: string,
   target: string,
-  isEvidence: (file: string, name: string) => boolean,
+  isCollaborator: (file: string, name: string) => boolean,
 ): string | undefined {
-  if (knowledge.includes(room)) return undefined;
+  if (knowledge.includes(room) || floorOf(room) === floorOf(wiring)) return undefined;
   if (!stages.includes(room) && room !== 'steward') return `${room} does not import ${target}`;
   if (!typeOnly) return `${room} may load nothing of ${target}: take evidence with "import type"`;
   if (room !== 'steward' && stages.indexOf(target) > stages.indexOf(room)) return `${target} comes after ${room}`;
-  const other = names.find((name) => !isEvidence(to, name));
-  return other === undefined ? undefined : `${other} of ${target} is no evidence`;
+  const other = names.find((name) => isCollaborator(to, name));
+  return other === undefined ? undefined : `${other} of ${target} is no evidence: state what is needed as a port`;
 }
 
 function floorOf(room: string): number {
-  return floors.findIndex((floor) => floor.includes(room));
+  const floor = floors.findIndex((rooms) => rooms.includes(room));
+  return floor < 0 && room.endsWith('.ts') ? floorOf(wiring) : floor;
 }
 
 /** True for a known room that stands on a lower floor. */

@@ -45,26 +45,32 @@ async function send(...svids: readonly SvidMessage[]): Promise<void> {
 
 const detailOf = (event: WorkloadApiEvent | undefined) => (event?.kind === 'error' ? event.detail : undefined);
 
-const broken: readonly (readonly [string, (svid: SvidMessage, other: SvidMessage) => SvidMessage])[] = [
-  ['an empty SPIFFE ID', (svid) => ({ ...svid, spiffe_id: '' })],
-  ['a SPIFFE ID without path', (svid) => ({ ...svid, spiffe_id: 'spiffe://example.org' })],
-  ['an empty chain', (svid) => ({ ...svid, x509_svid: Buffer.alloc(0) })],
-  ['a chain that is cut short', (svid) => ({ ...svid, x509_svid: svid.x509_svid.subarray(0, -1) })],
-  ['a byte after the chain', (svid) => ({ ...svid, x509_svid: Buffer.concat([svid.x509_svid, Buffer.from([0x30])]) })],
-  ['a sequence that is no certificate', (svid) => ({ ...svid, x509_svid: Buffer.from('3000', 'hex') })],
-  ['an empty key', (svid) => ({ ...svid, x509_svid_key: Buffer.alloc(0) })],
-  ['the key of another', (svid, other) => ({ ...svid, x509_svid_key: other.x509_svid_key })],
-  ['an empty bundle', (svid) => ({ ...svid, bundle: Buffer.alloc(0) })],
-  ['the certificate of another ID', (svid) => ({ ...svid, spiffe_id: 'spiffe://example.org/other' })],
-  ['the certificate of an authority', (svid) => ({ ...svid, x509_svid: bundle })],
+const broken: readonly (readonly [string, string, (svid: SvidMessage, other: SvidMessage) => SvidMessage])[] = [
+  ['an empty SPIFFE ID', 'without a valid SPIFFE ID', (svid) => ({ ...svid, spiffe_id: '' })],
+  ['an ID without path', 'without a valid SPIFFE ID', (svid) => ({ ...svid, spiffe_id: 'spiffe://example.org' })],
+  ['an empty chain', 'is empty', (svid) => ({ ...svid, x509_svid: Buffer.alloc(0) })],
+  ['a chain cut short', 'is cut short', (svid) => ({ ...svid, x509_svid: svid.x509_svid.subarray(0, -1) })],
+  [
+    'a byte after the chain',
+    'is not a DER sequence',
+    (svid) => ({ ...svid, x509_svid: Buffer.concat([svid.x509_svid, Buffer.from([0x30])]) }),
+  ],
+  ['an endless length', 'no valid DER length', (svid) => ({ ...svid, x509_svid: Buffer.from('30800000', 'hex') })],
+  ['no certificate', 'cannot be parsed', (svid) => ({ ...svid, x509_svid: Buffer.from('3000', 'hex') })],
+  ['an empty key', 'key of an X509-SVID cannot be parsed', (svid) => ({ ...svid, x509_svid_key: Buffer.alloc(0) })],
+  ['the key of another', 'does not belong', (svid, other) => ({ ...svid, x509_svid_key: other.x509_svid_key })],
+  ['an empty bundle', 'without its bundle', (svid) => ({ ...svid, bundle: Buffer.alloc(0) })],
+  ['another ID', 'names another SPIFFE ID', (svid) => ({ ...svid, spiffe_id: 'spiffe://example.org/other' })],
+  ['an authority as leaf', 'is a certificate authority', (svid) => ({ ...svid, x509_svid: bundle })],
 ];
 
-test.each(broken)('an answer with %s is reported and ignored, and what is held stays', async (_what, spoil) => {
+test.each(broken)('an answer with %s is reported and ignored, and what is held stays', async (_what, detail, spoil) => {
   await send(await issue());
   const held = client.x509();
   // The good one comes first: half an answer must not be used either.
   await send(await issue(), spoil(await issue('spiffe://example.org/two'), await issue()));
   expect(events.at(-1)).toMatchObject({ kind: 'error', method: 'FetchX509SVID', reason: 'malformed' });
+  expect(detailOf(events.at(-1))).toContain(detail);
   expect(events.at(-1)).not.toHaveProperty('retryInMs');
   expect(client.x509()).toBe(held);
   expect(agent.seen).toHaveLength(3);

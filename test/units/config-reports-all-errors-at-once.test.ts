@@ -52,6 +52,11 @@ test('a text that is no YAML is placed, and what it holds is not repeated', () =
   const found = explain('agent: { name: "hunter2" hunter3 }\n\tx: 1\n');
   expect(found[0]).toMatch(/^1:26 : not valid YAML: /);
   expect(found.join('\n')).not.toContain('hunter');
+  for (const text of ['a: 1\n}hunter2', 'a: |hunter2\n x', 'a: !hunter2 x']) {
+    expect(explain(text).length).toBeGreaterThan(0);
+    expect(explain(text).join('\n')).not.toContain('hunter');
+  }
+  expect(explain(`${good}rules: ${'['.repeat(40)}x${']'.repeat(40)}`).join('\n')).toContain('is nested too deeply');
   expect(explain('a: 1\n---\nb: 1')).toEqual(['2:1 : a second document (`---`) begins here; the file holds one']);
   expect(explain(`host: *\n`)[0]).toMatch(/^1:7 : a leading "\*" is a YAML alias/);
   expect(explain('')).toEqual(['1:1 : is empty; it needs at least `version` and `agent`']);

@@ -94,8 +94,10 @@ test('nothing is called after close', async () => {
   await eventually('the first failure', () => waitsOf('FetchX509SVID').length === 1);
   const hung = api.fetchJwtSvid('https://sso.example.org', 5000);
   await eventually('the call', () => callsOf('FetchJWTSVID').length === 1);
+  const closedAt = performance.now();
   api.close();
   await expect(hung).rejects.toMatchObject({ reason: 'closed' });
+  expect(performance.now() - closedAt).toBeLessThan(1000);
   await expect(api.fetchJwtSvid('https://sso.example.org', 5000)).rejects.toMatchObject({ reason: 'closed' });
   await sleep(1200);
   expect(callsOf('FetchX509SVID')).toHaveLength(1);

@@ -7,6 +7,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openAuthority, type Authority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApiServer, type WorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
@@ -115,7 +116,7 @@ test('when the last entry is removed the identity is gone within a second, and c
 
 test('a killed server leaves the SVID in force, and a new one on the same socket refreshes it', async () => {
   const socketPath = join(folder, 'agent.sock');
-  const script = join(import.meta.dirname, '..', 'fakes', 'workload-api-process.ts');
+  const script = fileURLToPath(import.meta.resolve('../fakes/workload-api-process.ts'));
   const start = async (): Promise<ChildProcess> => {
     const child = spawn(process.execPath, [script, socketPath], { stdio: ['ignore', 'pipe', 'inherit'] });
     opened.push({ close: () => child.kill('SIGKILL') });

@@ -2,13 +2,26 @@ import { isCelError, plan, type CelEnv, type CelType } from '@bufbuild/cel';
 import { facts, isFact, type FactName } from '../facts.ts';
 import { suggest } from './cel-names.ts';
 import { dottedNames, isConstant, type Expr } from './cel-syntax.ts';
-import { BOOL, commonType, describeUse, DYN, isComparable, isSame, resultOf } from './cel-types.ts';
+import { BOOL, commonType, describeType, describeUse, DYN, isComparable, isSame, resultOf } from './cel-types.ts';
 
 type Call = Extract<Expr['exprKind'], { case: 'callExpr' }>['value'];
 type Use = { readonly type: CelType } | { readonly problem: string };
 
 /** Macros are expanded by the parser; one that reaches the checker was written with the wrong arguments. */
-const macros = ['has', 'exists', 'all', 'exists_one', 'map', 'filter'];
+const macros: ReadonlyMap<string, string> = new Map([
+  ['has', 'has(map.member)'],
+  ['exists', 'list.exists(x, condition on x)'],
+  ['all', 'list.all(x, condition on x)'],
+  ['exists_one', 'list.exists_one(x, condition on x)'],
+  ['filter', 'list.filter(x, condition on x)'],
+  ['map', 'list.map(x, value made of x)'],
+]);
+
+/** How a macro is written that was not, or undefined for other calls. */
+export function explainMacro({ function: name }: Call): string | undefined {
+  const use = macros.get(name);
+  return use === undefined ? undefined : `${name} is written ${use}`;
+}
 
 /** The result type of a function or operator with operands of these types, or why it has none. */
 export function typeOfUse(
@@ -23,22 +36,25 @@ export function typeOfUse(
     case '_||_':
     case '!_': {
       const wrong = args.find((type) => !isSame(type, BOOL));
-      return wrong === undefined ? { type: BOOL } : { problem: `a ${wrong.name} is neither true nor false` };
+      return wrong === undefined ? { type: BOOL } : { problem: `${describeType(wrong)} is neither true nor false` };
     }
     case '@not_strictly_false':
       return { type: BOOL };
     case '_?_:_':
-      if (!isSame(first, BOOL)) return { problem: `a ${first.name} is neither true nor false` };
+      if (!isSame(first, BOOL)) return { problem: `${describeType(first)} is neither true nor false` };
       return { type: commonType([second, third]) };
     case '_[_]':
       return typeOfElement(first, second);
     case '_==_':
     case '_!=_':
       if (isComparable(first, second)) return { type: BOOL };
-      return { problem: `a ${first.name} is never equal to a ${second.name}` };
+      return { problem: `${describeType(first)} is never equal to ${describeType(second)}` };
     case '@in': {
       const element = second.kind === 'list' ? second.element : DYN;
-      if (!isComparable(first, element)) return { problem: `a ${first.name} is never in a list of ${element.name}` };
+      if (!isComparable(first, element))
+        return {
+          problem: `${describeType(first)} is never an element of a list whose elements are each ${describeType(element)}`,
+        };
       break;
     }
     default:
@@ -52,15 +68,14 @@ export function typeOfUse(
 function typeOfElement(owner: CelType, index: CelType): Use {
   if (owner === DYN) return { type: DYN };
   if (owner.kind === 'map') return { type: owner.value };
-  if (owner.kind !== 'list') return { problem: `a ${owner.name} has no elements` };
+  if (owner.kind !== 'list') return { problem: `${describeType(owner)} has no elements` };
   if (['int', 'uint', 'double', 'dyn'].includes(index.name)) return { type: owner.element };
-  return { problem: `a list has no element ${index.name}, only numbers from 0` };
+  return { problem: `the elements of a list have numbers, and ${describeType(index)} is none` };
 }
 
 function explainUnknown(funcs: CelEnv['funcs'], name: string): string {
-  if (macros.includes(name)) return `${name} is used otherwise: ${name}(x, condition on x), has(map.member)`;
   const named = [...funcs].map((known) => known.name).filter((known) => /^[a-z]/i.test(known));
-  return `unknown function ${name}${suggest(name, [...named, ...macros])}`;
+  return `unknown function ${name}${suggest(name, [...named, ...macros.keys()])}`;
 }
 
 /**

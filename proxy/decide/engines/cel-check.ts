@@ -1,8 +1,8 @@
 import { CelScalar, listType, mapType, type CelEnv, type CelType } from '@bufbuild/cel';
-import { checkEquality, checkPattern, findFailure, typeOfUse } from './cel-calls.ts';
+import { checkEquality, checkPattern, explainMacro, findFailure, typeOfUse } from './cel-calls.ts';
 import { isRoot, resolveNames } from './cel-names.ts';
 import { childrenOf, dottedNames, factsIn, type Expr, type Finding } from './cel-syntax.ts';
-import { BOOL, commonType, constantTypes, DYN, isSame, typeNames } from './cel-types.ts';
+import { BOOL, commonType, constantTypes, describeType, DYN, isSame, typeNames } from './cel-types.ts';
 import { facts } from '../facts.ts';
 
 type Kind<Case extends string> = Extract<Expr['exprKind'], { case: Case }>['value'];
@@ -53,7 +53,7 @@ class Checker {
 
   checkWhole(expr: Expr): void {
     const type = this.#typeOf(expr, new Map());
-    if (!isSame(type, BOOL)) this.#report(expr, `the rule is a ${type.name}, but must be true or false`);
+    if (!isSame(type, BOOL)) this.#report(expr, `the rule is ${describeType(type)}, but must be true or false`);
   }
 
   /** The type of what is wrong is open, so that what surrounds it is not reported as well. */
@@ -118,7 +118,7 @@ class Checker {
     const { operand, field } = exprKind.value;
     const owner = this.#typeOf(operand, scope);
     if (owner === DYN || owner.kind === 'map') return DYN;
-    return this.#report(operand, `a ${owner.name} has no member ${field}`);
+    return this.#report(operand, `${describeType(owner)} has no member ${field}`);
   }
 
   #typeOfHas(expr: Expr, { operand, field }: Kind<'selectExpr'>, scope: Scope): CelType {
@@ -132,6 +132,8 @@ class Checker {
   }
 
   #typeOfCall(expr: Expr, call: Kind<'callExpr'>, scope: Scope): CelType {
+    const misused = explainMacro(call);
+    if (misused !== undefined) return this.#report(expr, misused);
     const reported = this.problems.length;
     const name = this.#qualifiedName(call) ?? call.function;
     const target = name === call.function && call.target !== undefined ? this.#typeOf(call.target, scope) : undefined;
@@ -163,7 +165,7 @@ class Checker {
     if (isRoot(iterVar))
       this.#report(expr, `${iterVar} is a variable of the rules: choose another name for the element`);
     if (range !== DYN && range.kind !== 'list' && range.kind !== 'map') {
-      return this.#report(iterRange, `a ${range.name} has no elements`);
+      return this.#report(iterRange, `${describeType(range)} has no elements`);
     }
     const fromCall = isFromCall(iterRange, scope);
     // 256 parts of a path, walked for each of 256 parts, stop the loop for half a second.

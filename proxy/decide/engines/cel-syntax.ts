@@ -63,27 +63,41 @@ function present(exprs: readonly (Expr | undefined)[]): readonly Expr[] {
   return exprs.filter((expr) => expr !== undefined);
 }
 
-/** What the parser threw, as one short sentence at its place. */
-export function syntaxFinding(thrown: unknown): Finding {
+/** What the parser threw, as one short sentence at its place. Its own lists what could have stood there, up to sixteen things. */
+export function syntaxFinding(text: string, thrown: unknown): Finding {
   // The parser is recursive: a rule nested a thousand deep ends its stack, not ours.
   if (thrown instanceof RangeError) return { offset: 0, message: 'syntax error: the rule is nested too deeply' };
-  const message = thrown instanceof Error ? thrown.message : 'not a CEL expression';
-  const place = placeOf(thrown);
-  const found = message.replace(/^<input>:\d+:\d+: /, '');
-  return { offset: place, message: `syntax error: ${clarify(found)}` };
+  const offset = offsetOf(thrown);
+  if (offset !== undefined)
+    return { offset: Math.min(offset, text.length), message: `syntax error: ${explainRest(text.slice(offset))}` };
+  return { offset: 0, message: `syntax error: ${thrown instanceof Error ? thrown.message : 'not CEL'}` };
 }
 
-function clarify(message: string): string {
-  if (message.startsWith('found = but')) return 'found =; two values are compared with ==';
-  // A list of all sixteen things that may begin a value helps nobody.
-  return message.replace(/but expecting .{80,}$/s, 'where a value was expected').replace('but expecting', 'where');
+/** @param rest the text from where the parser could not go on: it stops before an operator whose right side is wrong. */
+function explainRest(rest: string): string {
+  if (rest.trim() === '') return 'the rule ends where a value was expected';
+  const word = /^[\p{L}_][\p{L}\p{N}_]*/u.exec(rest)?.[0];
+  const operator = word === undefined ? undefined : logicWords.get(word.toLowerCase());
+  if (operator !== undefined) return `unexpected ${word}; it is written ${operator}`;
+  if (word !== undefined) return `unexpected ${word}`;
+  if (/^=(?!=)/.test(rest)) return 'unexpected =; two values are compared with ==';
+  const symbol = /^(==|!=|<=|>=|&&|\|\||[<>+*/%?:.-])/.exec(rest)?.[0];
+  if (symbol !== undefined) return `a value is missing or wrong after ${symbol}`;
+  if (/^["']/.test(rest)) return 'unexpected string, or one that does not end or has a wrong escape';
+  return `unexpected ${String.fromCodePoint(rest.codePointAt(0) ?? 0)}`;
 }
 
-function placeOf(thrown: unknown): number {
-  if (!(thrown instanceof Error) || !('location' in thrown)) return 0;
+const logicWords: ReadonlyMap<string, string> = new Map([
+  ['and', '&&'],
+  ['or', '||'],
+  ['not', '!'],
+]);
+
+function offsetOf(thrown: unknown): number | undefined {
+  if (!(thrown instanceof Error) || !('location' in thrown)) return undefined;
   const { location } = thrown;
-  if (typeof location !== 'object' || location === null || !('start' in location)) return 0;
+  if (typeof location !== 'object' || location === null || !('start' in location)) return undefined;
   const { start } = location;
-  if (typeof start !== 'object' || start === null || !('offset' in start)) return 0;
-  return typeof start.offset === 'number' ? start.offset : 0;
+  if (typeof start !== 'object' || start === null || !('offset' in start)) return undefined;
+  return typeof start.offset === 'number' ? start.offset : undefined;
 }

@@ -58,6 +58,13 @@ export function commonType(types: readonly CelType[]): CelType {
   return first !== undefined && rest.every((type) => type === first) ? first : DYN;
 }
 
+/** With its article: `an int`, `a timestamp`. */
+export function describeType(type: CelType): string {
+  const name = type.name.replace(/^google\.protobuf\./, '').toLowerCase();
+  if (name === 'dyn') return 'a value';
+  return name === 'null_type' ? 'null' : `${/^[aeio]/.test(name) ? 'an' : 'a'} ${name}`;
+}
+
 /** The result of the overloads that take these arguments, or undefined where there is none. */
 export function resultOf(
   overloads: Iterable<CelFunc>,

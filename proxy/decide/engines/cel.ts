@@ -2,7 +2,7 @@ import { celEnv, parse, plan, type CelEnv } from '@bufbuild/cel';
 import type { CelBindings } from './cel-bindings.ts';
 import { checkRule, type Findings } from './cel-check.ts';
 import { meteredStrings, Patterns, WorkMeter } from './cel-functions.ts';
-import { factsIn, syntaxFinding, type Expr } from './cel-syntax.ts';
+import { factsIn, syntaxFinding, type Expr, type Finding } from './cel-syntax.ts';
 import { known, type Condition, type Verdict } from './condition.ts';
 
 /** CEL with the strings extension (https://cel.dev), evaluated by @bufbuild/cel. One engine serves the rules of one configuration. */
@@ -21,13 +21,17 @@ export class CelEngine {
   compile(text: string): Findings & { readonly condition: Condition<CelBindings> } {
     let parsed: ReturnType<typeof parse>;
     try {
-      parsed = parse(text);
+      // A comment must end with a line for this parser.
+      parsed = parse(`${text}\n`);
     } catch (error) {
-      return { problems: [syntaxFinding(error)], warnings: [], condition: known('error') };
+      return { problems: [syntaxFinding(text, error)], warnings: [], condition: known('error') };
     }
-    const findings = checkRule(this.#env, parsed.expr, parsed.sourceInfo?.positions ?? {}, this.#tools);
-    const condition = findings.problems.length === 0 ? this.#conditionOf(parsed.expr) : known('error');
-    return { ...findings, condition };
+    const { problems, warnings } = checkRule(this.#env, parsed.expr, parsed.sourceInfo?.positions ?? {}, this.#tools);
+    return {
+      problems: problems.map((finding) => placeAtWord(text, finding)),
+      warnings: warnings.map((finding) => placeAtWord(text, finding)),
+      condition: problems.length === 0 ? this.#conditionOf(parsed.expr) : known('error'),
+    };
   }
 
   #conditionOf(expr: Expr): Condition<CelBindings> {
@@ -50,4 +54,9 @@ export class CelEngine {
       },
     };
   }
+}
+
+/** The parser places some operators at the blank before them. */
+function placeAtWord(text: string, { offset, message }: Finding): Finding {
+  return { offset: offset + (/^\s*/.exec(text.slice(offset))?.[0].length ?? 0), message };
 }

@@ -1,0 +1,63 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import type { Surroundings } from '../../config/paths.ts';
+
+/** What a command is started with, and where it says something. Only `main.ts` makes one. */
+export interface Invocation {
+  /** The arguments after the command's name. */
+  readonly args: readonly string[];
+  readonly surroundings: Surroundings;
+  /** Whether standard output is a terminal that shows colours. */
+  readonly colour: boolean;
+  /** A line of the result, on standard output. */
+  print(line: string): void;
+  /** A line for people beside the result, on standard error. */
+  tell(line: string): void;
+}
+
+/** One command of the program; each is a file of this folder. */
+export interface Command {
+  /** Text of `waybill COMMAND --help`. */
+  readonly usage: string;
+  /** Resolves with the exit code. Rejects with `CommandFailure`, or `ConfigErrors` (exit code 64). */
+  run(invocation: Invocation): Promise<number>;
+}
+
+/** Exit codes of all commands, those of sysexits.h where there is one. */
+export const exitCodes = {
+  ok: 0,
+  /** What was asked for was done, and the answer is no. */
+  no: 1,
+  /** Wrong usage or configuration. */
+  usage: 64,
+  /** A service is not there. */
+  unavailable: 69,
+  /** A fault of the program. */
+  fault: 70,
+} as const;
+
+/** An end of a command that is no fault: its message is for people and holds no secret. */
+export class CommandFailure extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number, message: string) {
+    super(message);
+    this.name = 'CommandFailure';
+    this.exitCode = exitCode;
+  }
+}
+
+/** `parseArgs` of node:util, with its complaints as `CommandFailure`. */
+export function parseArguments<const Config extends ParseArgsConfig>(
+  config: Config,
+): ReturnType<typeof parseArgs<Config>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    // Only its first sentence: the others explain the syntax of positional arguments.
+    const message = error instanceof Error ? error.message.replace(/\. [\s\S]*$/, '') : 'the arguments cannot be read';
+    throw new CommandFailure(exitCodes.usage, message);
+  }
+}
+
+/** Options that every command with a result has. */
+export const jsonOption = { json: { type: 'boolean', default: false } } as const;

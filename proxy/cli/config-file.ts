@@ -1,0 +1,82 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { ConfigErrors, type ConfigError } from '../../config/config-errors.ts';
+import { readDocument } from '../../config/document.ts';
+import { loadSettingsFile, type LoadedSettings } from '../../config/load.ts';
+import { defaultFolders, resolvePaths, type Paths, type Surroundings } from '../../config/paths.ts';
+import { Written } from '../../config/written.ts';
+import { compileRulesOrErrors } from '../decide/check-rules.ts';
+import { compileRules, RuleErrors, type CompiledRules } from '../decide/rules.ts';
+
+/** `--config` of every command that has it. */
+export const configOption = { config: { type: 'string' } } as const;
+
+/** Where the configuration is looked for when nobody names one. */
+export const defaultConfigFile = 'waybill.yaml';
+
+/** A configuration whose every part is good, its rules included. */
+export interface CheckedConfig {
+  readonly config: LoadedSettings;
+  readonly rules: CompiledRules;
+}
+
+/** Loads a configuration and compiles its rules. Throws ConfigErrors with all that is wrong in either, at once. */
+export function loadConfigFile(path: string): CheckedConfig {
+  let config: LoadedSettings;
+  try {
+    config = loadSettingsFile(path);
+  } catch (error) {
+    if (!(error instanceof ConfigErrors)) throw error;
+    throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(path, error.errors)]);
+  }
+  return { config, rules: compileRulesOrErrors(config, '') };
+}
+
+/** The configuration that a command beside the sidecar means: the named one, else `waybill.yaml` if there is one, else none. */
+export function findConfigFile(named: string | undefined): CheckedConfig | undefined {
+  if (named !== undefined) return loadConfigFile(named);
+  return existsSync(defaultConfigFile) ? loadConfigFile(defaultConfigFile) : undefined;
+}
+
+/** Where the sidecar of a configuration keeps its files; without a configuration, where one with nothing set would. */
+export function findPlaces(
+  found: CheckedConfig | undefined,
+  surroundings: Surroundings,
+): Pick<Paths, 'operatorSocket' | 'caPublish' | 'recordFile'> {
+  if (found !== undefined) return resolvePaths(found.config.settings, surroundings);
+  const { run, state } = defaultFolders(surroundings);
+  return { operatorSocket: `${run}/operator.sock`, caPublish: `${run}/trust`, recordFile: `${state}/events.jsonl` };
+}
+
+/** Errors of rules in a file that is wrong elsewhere too: each rule is compiled alone, as far as its text can be read. */
+function findRuleErrors(path: string, known: readonly ConfigError[]): readonly ConfigError[] {
+  const document = readDocument(readText(path));
+  if (!document.readable) return [];
+  const written = new Written(document.value);
+  const tools = written.names(['tools']).map((name) => ({ name }));
+  const agent = { name: '', owner: '', purpose: '', environment: '', spiffe_id: '' };
+  const found: ConfigError[] = [];
+  for (let index = 0; index < written.count(['rules']); index++) {
+    const at = ['rules', index, 'when'];
+    const when = written.text(at);
+    const setting = `rules[${index}].when`;
+    if (when === undefined || known.some((error) => error.path === setting)) continue;
+    const rule = { name: setting, effect: 'allow', when, mode: 'enforce' } as const;
+    try {
+      compileRules([rule], { agent, environment: '', tools });
+    } catch (error) {
+      if (!(error instanceof RuleErrors)) throw error;
+      const place = document.locate(at);
+      found.push(...error.errors.map(({ message }) => ({ ...place, path: setting, message })));
+    }
+  }
+  return found;
+}
+
+/** Empty for a file that cannot be read: that has been said already. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,155 @@
+import { readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { ConfigErrors } from '../config/config-errors.ts';
+import { suggest } from '../config/nearness.ts';
+import { CommandFailure, exitCodes, type Command, type Invocation } from './cli/command.ts';
+import { faultFacts, openProcessLog } from './process-log.ts';
+
+/** A command as the overview shows it. Its file is loaded when it is called: a sidecar loads no demo. */
+interface ListedCommand {
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+const commands: ReadonlyMap<string, ListedCommand> = new Map([
+  [
+    'demo',
+    {
+      summary: 'show a call on its way: exchanged, proved, refused, taken back (on this machine, in seconds)',
+      load: async () => (await import('./cli/demo.ts')).demo,
+    },
+  ],
+  [
+    'run',
+    {
+      summary: 'run the sidecar, or a command behind one: run -- CMD',
+      load: async () => (await import('./cli/run.ts')).run,
+    },
+  ],
+  [
+    'validate',
+    {
+      summary: 'check a configuration: all errors at once, warnings, what is unsafe',
+      load: async () => (await import('./cli/validate.ts')).validate,
+    },
+  ],
+  [
+    'tasks',
+    {
+      summary: 'open, list, complete and fail tasks of a running sidecar',
+      load: async () => (await import('./cli/tasks.ts')).tasks,
+    },
+  ],
+  [
+    'events',
+    {
+      summary: 'verify the record: sequence and hash chain',
+      load: async () => (await import('./cli/events.ts')).events,
+    },
+  ],
+]);
+
+watchLifeline();
+watchFaults();
+process.exitCode = await main(process.argv.slice(2));
+
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  if (name === '--help' || name === '-h' || name === 'help') return help(args[0]);
+  if (name === '--version') return printed(readVersion());
+  const listed = commands.get(name ?? '');
+  if (listed === undefined) {
+    const problem =
+      name === undefined
+        ? 'which command?'
+        : `there is no command ${JSON.stringify(name)}${suggest(name, commands.keys())}`;
+    process.stderr.write(`waybill: ${problem}\n\n${overview()}`);
+    return exitCodes.usage;
+  }
+  const command = await listed.load();
+  if (asksForHelp(args)) return printed(command.usage);
+  try {
+    return await command.run(invocationOf(args));
+  } catch (error) {
+    if (error instanceof ConfigErrors) return told(error.message, exitCodes.usage);
+    if (error instanceof CommandFailure) return told(`waybill ${name}: ${error.message}`, error.exitCode);
+    throw error;
+  }
+}
+
+/** What stands behind `--` belongs to another program. */
+function asksForHelp(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return (end < 0 ? args : args.slice(0, end)).some((argument) => argument === '--help' || argument === '-h');
+}
+
+async function help(name: string | undefined): Promise<number> {
+  const command = commands.get(name ?? '');
+  return printed(command === undefined ? overview() : (await command.load()).usage);
+}
+
+function overview(): string {
+  const lines = [...commands].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}\n`);
+  return `Waybill, the sidecar that exchanges an agent's identity for a token of one tool, one task and a few minutes.
+
+Usage: waybill COMMAND [options]
+
+${lines.join('')}
+  waybill COMMAND --help explains one. waybill --version says which this is.
+  Exit codes: 0 well, 1 no, 64 wrong usage or configuration, 69 a service is not there, 70 fault.
+`;
+}
+
+function invocationOf(args: readonly string[]): Invocation {
+  const { env, stdout } = process;
+  return {
+    args,
+    surroundings: { uid: process.getuid?.() ?? 0, env },
+    // https://no-color.org
+    colour: stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
+    print: (line) => void stdout.write(`${line}\n`),
+    tell: (line) => void process.stderr.write(`${line}\n`),
+  };
+}
+
+function printed(text: string): number {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  return exitCodes.ok;
+}
+
+function told(message: string, exitCode: number): number {
+  process.stderr.write(`${message}\n`);
+  return exitCode;
+}
+
+function readVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
+}
+
+/**
+ * Whoever started us as a child with this pipe (launch.js on an old Node.js, the demo) lives as long as it is open. Its end means that
+ * they were killed, and then this process ends the same way: a sidecar that nobody knows of must not go on.
+ */
+function watchLifeline(): void {
+  const fd = process.env['WAYBILL_LIFELINE_FD'];
+  // Not for the children of this process.
+  delete process.env['WAYBILL_LIFELINE_FD'];
+  if (fd === undefined || !/^\d{1,3}$/.test(fd)) return;
+  const lifeline = new Socket({ fd: Number(fd), readable: true, writable: false });
+  lifeline.on('error', () => undefined).once('close', () => process.kill(process.pid, 'SIGKILL'));
+  lifeline.resume();
+  lifeline.unref();
+}
+
+/** What nobody caught may have left anything half done: logged without its message (W8), and the end. */
+function watchFaults(): void {
+  process.on('uncaughtException', (error) => {
+    openProcessLog().fatal(faultFacts(error), 'fault');
+    process.exit(exitCodes.fault);
+  });
+  // A reader that closed the pipe (`| head`) has seen enough.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(exitCodes.ok);
+    throw error;
+  });
+}

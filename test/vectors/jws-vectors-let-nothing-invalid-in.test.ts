@@ -1,0 +1,112 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { isFor, readKey, verifySignature } from '../../proxy/trust/jwks.ts';
+import { readStrictCompact } from '../../proxy/trust/strict-jws.ts';
+
+const vectors = join(import.meta.dirname, '..', '..', '..', 'shared', 'vectors');
+const wycheproof = join(vectors, 'wycheproof', 'json_web_signature_test.json');
+const cookbook = join(vectors, 'jose-cookbook');
+const absent = 'vectors not present';
+
+type Jwk = Readonly<Record<string, unknown>>;
+
+interface Group {
+  readonly public?: Jwk;
+  readonly private: Jwk;
+  readonly tests: readonly { tcId: number; jws: string; result: string; comment: string }[];
+}
+
+/** What the way of every token through this room says: the strict reading, the key's own rules, the signature. */
+async function verdict(text: string, jwk: Jwk): Promise<string> {
+  try {
+    const jws = readStrictCompact(text);
+    const key = readKey(jwk);
+    if (key === undefined || !isFor(key, jws.header.alg, 'sig')) return 'key';
+    await verifySignature(jws, key);
+    return 'accepted';
+  } catch (error) {
+    return error instanceof Error ? error.message : 'unknown';
+  }
+}
+
+/** A public key as a key set holds it. A private one is refused, so the vectors without a public half get theirs cut. */
+function publicOf(group: Group): Jwk {
+  const { d: _d, p: _p, q: _q, dp: _dp, dq: _dq, qi: _qi, ...rest } = group.public ?? group.private;
+  return rest;
+}
+
+/**
+ * Valid rows that are refused all the same: MACs, for which there is no key here; a JWS without payload, which is no token; RFC 7520
+ * keys whose `alg` contradicts the row or does not exist (346, 347, 350, 351); and characters that decoders skip (372, 373).
+ */
+const refusedThoughValid = new Set([
+  1, 259, 264, 268, 272, 320, 325, 346, 347, 348, 350, 351, 352, 357, 358, 359, 372, 373, 376, 377,
+]);
+
+test('of the Wycheproof JWS rows none that is invalid is accepted, and every valid one of our kinds is', async ({
+  skip,
+}) => {
+  if (!existsSync(wycheproof)) {
+    skip(absent);
+    return;
+  }
+  const { testGroups, numberOfTests } = JSON.parse(readFileSync(wycheproof, 'utf8')) as {
+    testGroups: Group[];
+    numberOfTests: number;
+  };
+  const wrong: string[] = [];
+  let run = 0;
+  for (const group of testGroups) {
+    for (const { tcId, jws, result, comment } of group.tests) {
+      run++;
+      const expected = result === 'valid' && !refusedThoughValid.has(tcId);
+      const said = await verdict(jws, publicOf(group));
+      if ((said === 'accepted') !== expected) wrong.push(`${tcId} ${comment}: ${result}, ${said}`);
+    }
+  }
+  expect([wrong, run]).toEqual([[], numberOfTests]);
+});
+
+interface Recipe {
+  readonly title: string;
+  readonly input: { key?: Jwk | readonly Jwk[]; alg?: string | readonly string[] };
+  readonly signing?: { protected?: Readonly<Record<string, unknown>> };
+  readonly output: { compact?: string };
+}
+
+test('the signatures of the JOSE cookbook verify; MACs and detached or unencoded payloads are refused', ({ skip }) => {
+  if (!existsSync(cookbook)) {
+    skip(absent);
+    return undefined;
+  }
+  const names = readdirSync(cookbook).filter((name) => /jws|rfc7797/.test(name));
+  return Promise.all(
+    names.map(async (name) => {
+      const { input, output } = JSON.parse(readFileSync(join(cookbook, name), 'utf8')) as Recipe;
+      const { key } = input;
+      if (output.compact === undefined || key === undefined || Array.isArray(key)) return;
+      const group: Group = { private: key as Jwk, tests: [] };
+      const ours = /4_1|4_2|4_3|curve25519/.test(name);
+      expect([name, await verdict(output.compact, publicOf(group))]).toEqual([
+        name,
+        ours ? 'accepted' : expect.stringMatching(/invalid token: (alg|malformed|header)/),
+      ]);
+      // One character less, or one bit more, and it is not the same token any more.
+      if (ours) expect(await verdict(`${output.compact}=`, publicOf(group))).toBe('invalid token: malformed');
+    }),
+  );
+});
+
+test('a key set that hands out private or symmetric keys is not used', ({ skip }) => {
+  if (!existsSync(cookbook)) {
+    skip(absent);
+    return;
+  }
+  const read = (name: string): Jwk => JSON.parse(readFileSync(join(cookbook, name), 'utf8')) as Jwk;
+  expect(readKey(read('jwk_3_1.ec_public_key.json'))).toMatchObject({ kind: 'P-521', use: 'sig' });
+  expect(readKey(read('jwk_3_3.rsa_public_key.json'))).toMatchObject({ kind: 'RSA' });
+  for (const name of ['2.ec_private_key', '4.rsa_private_key', '5.symmetric_key_mac_computation']) {
+    expect(readKey(read(`jwk_3_${name}.json`))).toBeUndefined();
+  }
+});
