@@ -9,7 +9,7 @@ import { toolHost } from '../scenarios.ts';
 import type { TokenServiceReady } from '../token-service.ts';
 import type { Place, Variant } from '../variants.ts';
 
-const entry = '/tmp/entry.ts';
+const entry = join(import.meta.dirname, '..', '..', 'proxy', 'main.ts');
 const purpose = 'measure the hot path';
 const readyMs = 20_000;
 

@@ -1,35 +1,86 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ConfigErrors } from '../../config/config-errors.ts';
+import { openProcessLog, type ProcessLog } from '../process-log.ts';
 import { openSidecar, type Sidecar } from '../sidecar.ts';
+import { agentEnvironment } from './agent-environment.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findPlaces, loadConfigFile, type CheckedConfig } from './config-file.ts';
 import { runAgent } from './run-agent.ts';
 
-/** Longer than any part of the sidecar waits when it closes; then something hangs. */
+/** Longer than all that a closing sidecar waits for; then something hangs, and the process goes all the same. */
 const closeWithinMs = 15_000;
+const sharedUid =
+  'agent and sidecar run as the same user: the agent can read the memory and files of the sidecar, so custody against a hostile agent is not promised';
 
 /** `waybill run`: the sidecar itself, in the foreground. */
 export const run: Command = {
   usage: `Usage: waybill run [--config FILE] [-- COMMAND ARGUMENTS...]
 
 Runs the sidecar until SIGTERM or SIGINT. Its log is on standard error, JSON lines; the line "ready" names the addresses.
-With a COMMAND it starts that with the environment which leads it through the sidecar, and ends when it ends, with its exit code.
-That opens no task: the command gets as far as the standing task and tools without a token go. For a user, see "waybill tasks open".
+With a COMMAND it starts that with the environment that leads it through the sidecar, and ends when it ends, with its exit code.
+This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
 
 Exit code 64 if the configuration is wrong (all errors are shown, and nothing listens), 69 if an address is taken.
 `,
   async run(invocation) {
-    const { options, agent } = split(invocation.args);
-    const { values } = parseArguments({ args: [...options], options: configOption });
+    const { own, agent } = split(invocation.args);
+    const { values } = parseArguments({ args: own, options: configOption });
     const checked = loadConfigFile(values.config ?? defaultConfigFile);
-    const interrupted = hearSignals();
-    const sidecar = await openSidecar(checked.config).catch((error: unknown) => {
+    const log = openProcessLog();
+    const stopped = hearStop();
+    const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
     });
-    const exitCode = agent === undefined ? exitCodes.ok : runAgentBehind(sidecar, checked, agent, invocation);
-    const ended = await Promise.race([interrupted, Promise.resolve(exitCode).then(async (code) => ended_(agent, code))]);
-    await Promise.race([sidecar.close(), sleep(closeWithinMs, undefined, { ref: false })]);
-    return ended;
+    try {
+      if (agent !== undefined) return await runBehind(sidecar, checked, agent, invocation, log);
+      if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
+      await stopped;
+      return exitCodes.ok;
+    } finally {
+      await Promise.race([sidecar.close(), sleep(closeWithinMs, undefined, { ref: false })]);
+    }
   },
 };
+
+function split(args: readonly string[]): { own: string[]; agent: readonly [string, ...string[]] | undefined } {
+  const end = args.indexOf('--');
+  if (end < 0) return { own: [...args], agent: undefined };
+  const [command, ...rest] = args.slice(end + 1);
+  if (command === undefined) throw new CommandFailure(exitCodes.usage, 'a command is missing behind --');
+  return { own: args.slice(0, end), agent: [command, ...rest] };
+}
+
+/** Resolves with the first signal to stop. Further ones change nothing: a terminal and a launcher may both send the same one. */
+function hearStop(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
+  return promise;
+}
+
+async function runBehind(
+  sidecar: Sidecar,
+  { config }: CheckedConfig,
+  agent: readonly [string, ...string[]],
+  { surroundings }: Invocation,
+  log: ProcessLog,
+): Promise<number> {
+  log.warn(sharedUid);
+  const { caPublish } = findPlaces({ config }, surroundings);
+  const own = agentEnvironment({ proxy: `http://${sidecar.addresses.outbound}`, trustFolder: caPublish });
+  return runAgent(agent, { ...surroundings.env, ...own });
+}
+
+/** Causes that a person can mend, told as such. The system's own words name a path or an address, and nothing secret. */
+function failureOf(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof ConfigErrors) return error;
+  const code = 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') {
+    return new CommandFailure(exitCodes.unavailable, `an address is taken (${error.message}); does a sidecar run already?`);
+  }
+  // Every error that the system gives has a code; one without is our own, made for people.
+  const isOurs = code === undefined && error.constructor === Error;
+  const isPlace = /^E(?:ACCES|PERM|NOENT|NOTDIR|ISDIR|ROFS|ADDRNOTAVAIL)$/.test(String(code));
+  return isOurs || isPlace ? new CommandFailure(exitCodes.usage, `the sidecar cannot start: ${error.message}`) : error;
+}

@@ -87,6 +87,7 @@ export class Authority {
       },
       webcrypto,
     );
+    // PKCS#8, as the Workload API demands; the key leaves this process only through the socket of its workload.
     const keyDer = KeyObject.from(keys.privateKey).export({ format: 'der', type: 'pkcs8' });
     return { chainDer: Buffer.from(certificate.rawData), keyDer, expiresAtMs };
   }
@@ -115,12 +116,14 @@ export class Authority {
     return this.#jwtKeys.publicKeys();
   }
 
+  /** Certificate and keys for those who verify. The signing key of the authority is not extractable. */
   bundle(): AuthorityBundle {
     const base64 = this.#certificate.toString('base64').replaceAll(/.{1,64}/g, '$&\n');
     const x509Pem = `-----BEGIN CERTIFICATE-----\n${base64}-----END CERTIFICATE-----\n`;
     return { x509Der: this.#certificate, x509Pem, jwks: { keys: this.bundleJwks() } };
   }
 
+  /** The profile of X509-SVID 4. keyEncipherment is left out: an EC key cannot do it. */
   async #leafExtensions(spiffeId: string, publicKey: webcrypto.CryptoKey): Promise<Extension[]> {
     return [
       new BasicConstraintsExtension(false, undefined, true),
@@ -133,6 +136,7 @@ export class Authority {
   }
 }
 
+/** A random serial of 127 bits, so that no two certificates of any authority are mistaken for each other, and the validity. */
 function serialAndLife(expiresAtMs: number): { serialNumber: string; notBefore: Date; notAfter: Date } {
   // The first bit is cleared, since DER would read it as a minus sign.
   const serial = randomBytes(16);

@@ -18,6 +18,7 @@ export interface JwtClaims {
   readonly exp: number;
 }
 
+/** A key that signs and the public half that stands in the bundle. */
 interface JwtKey {
   readonly privateKey: KeyObject;
   readonly publicJwk: PublicJwk;
@@ -36,11 +37,13 @@ export class JwtKeys {
     return `${signed}.${signature.toString('base64url')}`;
   }
 
+  /** Makes a new signing key. Only one earlier key is kept: of two rotations within a token's life the first ends tokens early. */
   rotate(): void {
     this.#before = this.#newest;
     this.#newest = generate();
   }
 
+  /** The keys of the bundle, the signing one first. */
   publicKeys(): readonly PublicJwk[] {
     return [this.#newest, this.#before].flatMap((key) => (key === undefined ? [] : [key.publicJwk]));
   }

@@ -43,6 +43,7 @@ export class WorkloadEntries {
     clearTimeout(this.#timer);
     this.#version += 1;
     const version = this.#version;
+    // SPIRE sends no empty update here: it ends the streams, which is what clients must understand as the loss of their identity.
     if (entries.length === 0) {
       this.#entries = [];
       this.#svids = [];
@@ -82,6 +83,7 @@ export class WorkloadEntries {
     };
   }
 
+  /** Ends renewal; also what is being issued at this moment is not announced. */
   close(): void {
     this.#version += 1;
     clearTimeout(this.#timer);

@@ -26,6 +26,7 @@ export interface JwtSettings {
   readonly issuer: string;
 }
 
+// Codes and words are SPIRE's: clients that were written against it meet here what they know.
 const missingHeader = { code: status.INVALID_ARGUMENT, details: 'security header missing from request' };
 const noIdentity = { code: status.PERMISSION_DENIED, details: 'no identity issued' };
 const noAudience = { code: status.INVALID_ARGUMENT, details: 'audience must be specified' };
@@ -49,6 +50,7 @@ export function workloadMethods(authority: Authority, entries: WorkloadEntries, 
       if (audience.length === 0 || audience.includes('')) return answer(noAudience);
       const granted = entries.current.filter(({ spiffeId }) => wanted === '' || wanted === spiffeId);
       if (granted.length === 0) return answer(noIdentity);
+      // Every call signs a new token (SPIRE repeats one until half of its life): what a client caches is then seen to be its own doing.
       const iat = Math.floor(Date.now() / 1000);
       const claims = { aud: audience, iss: jwt.issuer, iat, exp: iat + jwt.ttlSeconds };
       const svids = granted.map(({ spiffeId, hint = '' }) => ({
@@ -71,10 +73,12 @@ function hold<Response>(
   const end = (error: { code: status; details: string }) => void call.emit('error', error);
   if (!hasHeader(call.metadata)) return end(missingHeader);
   if (entries.current.length === 0) return end(noIdentity);
+  // One state for all reasons to send: a change of the bundle repeats unchanged SVIDs, which clients have to bear from SPIRE too.
   const send = () => void call.write(state());
   const stopListening = entries.listen({
     updated: send,
     denied: () => {
+      // Before the end is written: a later change must not be sent on a stream that is over.
       stop();
       end(noIdentity);
     },
@@ -89,6 +93,7 @@ function hold<Response>(
   return send();
 }
 
+/** The guard against requests that another program was tricked into (Workload Endpoint, section 3): no value but `true` will do. */
 function hasHeader(metadata: Metadata): boolean {
   return metadata.get(securityHeader.name).includes(securityHeader.value);
 }

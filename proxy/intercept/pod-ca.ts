@@ -168,5 +168,5 @@ function replaceFile(file: string, content: string, mode: number): void {
 }
 
 function pemOf(key: KeyObject): string {
-  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return key.export({ type: 'pkcs8', format: 'pem' });
 }

@@ -82,6 +82,7 @@ function parseJwtAuthority(key: unknown): JwtAuthority | undefined {
   if ((use !== undefined && use !== 'jwt-svid') || (kty !== 'EC' && kty !== 'RSA')) return undefined;
   if (typeof kid !== 'string' || kid === '') throw new MalformedAnswer('a key of a JWT bundle has no kid');
   const needed = kty === 'EC' ? ['crv', 'x', 'y'] : ['n', 'e'];
+  // Copied by name: a private member of a broken document, or an `x5c` that jose would read, does not come along.
   const text: Record<string, string> = {};
   for (const name of [...needed, 'alg']) {
     const value = members[name];
@@ -91,6 +92,7 @@ function parseJwtAuthority(key: unknown): JwtAuthority | undefined {
   return { kid, kty, ...text };
 }
 
+/** Only the form of the standard: with a second spelling (`example.org`) one trust domain could come twice. */
 function parseTrustDomain(key: string): SpiffeId {
   try {
     return SpiffeId.parseTrustDomain(key);

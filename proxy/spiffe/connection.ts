@@ -70,6 +70,7 @@ export class Connection {
       onFailure(failure);
       return reject(new IdentityUnavailable(failure.reason));
     };
+    // `ended` is never called before the next turn of the loop, so it may name what is made below.
     const client = this.#current();
     const call = client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, callMetadata(), ended);
     this.#calls.add(call);
@@ -116,6 +117,7 @@ const reasons: Partial<Record<status, UnavailableReason>> = {
   [status.DEADLINE_EXCEEDED]: 'timeout',
 };
 
+/** Made anew for each call: grpc-js adds to the object it is given. */
 function callMetadata(): Metadata {
   const metadata = new Metadata();
   metadata.set(securityHeader.name, securityHeader.value);

@@ -27,6 +27,7 @@ export class HeldBundles<Content> {
 
   /** Takes the full state of an answer. One without any bundle drops all and throws MalformedAnswer, so that it is reported. */
   take(next: Bundles<Content>): void {
+    // Replaced before it is reported: trusting nobody is the safe reading of an answer that names nobody.
     this.#replace(next);
     if (next.size === 0) throw new MalformedAnswer('the answer holds no bundle');
   }

@@ -13,6 +13,7 @@ export type SvidEvent =
     }
   | { readonly kind: 'svid.lost'; readonly spiffeId: string; readonly cause: SvidLoss };
 
+/** Why an identity is gone. */
 export type SvidLoss = 'denied' | 'redacted' | 'expired';
 
 /** setTimeout takes at most this; longer waits are made of several. */
@@ -60,6 +61,7 @@ export class HeldSvids {
     if (lost !== undefined) this.#onEvent({ kind: 'svid.lost', spiffeId: lost.default.spiffeId.toString(), cause });
   }
 
+  /** Forgets all SVIDs without an event: nothing was lost, the client is done. */
   close(): void {
     clearTimeout(this.#timer);
     this.#context = undefined;

@@ -10,6 +10,7 @@ export interface JwtSvidSource {
   fetch(audience: string, spiffeId: SpiffeId | undefined, timeoutMs: number): Promise<JwtSvid>;
 }
 
+/** A held SVID and when the agent is asked for the next. */
 interface Entry {
   readonly svid: JwtSvid;
   refreshAtMs: number;
@@ -78,6 +79,7 @@ export class JwtSvidCache {
     try {
       const svid = await this.#source.fetch(audience, this.#source.wanted(), timeoutMs);
       if (generation !== this.#generation) throw new IdentityUnavailable('denied');
+      // The X.509 identity changed while the call was under way: the two halves of one identity must not differ.
       if (!this.#isWanted(svid)) throw new IdentityUnavailable('unavailable');
       this.#entries.set(audience, { svid, refreshAtMs: svid.halfLifeMs });
       return svid;

@@ -65,22 +65,26 @@ export interface X509SvidMessage {
   readonly hint: string;
 }
 
+/** The full state: an SVID or a federated bundle that is absent was taken back. */
 export interface X509SvidResponse {
   readonly svids: readonly X509SvidMessage[];
   readonly crl: readonly Buffer[];
   readonly federated_bundles: readonly BytesEntry[];
 }
 
+/** `value` of each entry is concatenated DER, `key` the SPIFFE ID of the trust domain. */
 export interface X509BundlesResponse {
   readonly crl: readonly Buffer[];
   readonly bundles: readonly BytesEntry[];
 }
 
+/** `spiffe_id` empty: every identity that the workload has. */
 export interface JwtSvidRequest {
   readonly audience: readonly string[];
   readonly spiffe_id: string;
 }
 
+/** The first SVID is of the default identity. */
 export interface JwtSvidResponse {
   readonly svids: readonly { readonly spiffe_id: string; readonly svid: string; readonly hint: string }[];
 }

@@ -73,7 +73,7 @@ export class WorkloadApi {
     this.#streams = this.#openStreams();
   }
 
-  /** The X.509 identities of this workload and their keys, if it has any. */
+  /** The X.509 identities of this workload with their keys; undefined while there is none. */
   x509(): X509Context | undefined {
     return this.#svids.current();
   }

@@ -46,7 +46,7 @@ export interface FakeTokenService {
   lie: Lie | undefined;
   delayMs: number;
   /** A user's token, as its own sign-in would give. */
-  subjectToken(claims?: JWTPayload, typ?: string): Promise<string>;
+  subjectToken(claims?: Record<string, unknown>, typ?: string): Promise<string>;
   /** Replaces its signing key; the old one leaves the key set. */
   rotateKey(): Promise<void>;
   close(): Promise<void>;
@@ -109,7 +109,7 @@ class Fake implements FakeTokenService {
     this.#signer = await makeSigner();
   }
 
-  subjectToken(claims: JWTPayload = {}, typ = 'at+jwt'): Promise<string> {
+  subjectToken(claims: Record<string, unknown> = {}, typ = 'at+jwt'): Promise<string> {
     const now = Math.floor(Date.now() / 1000);
     const base = { iss: this.issuer, sub: 'alice', aud: 'invoice-bot', iat: now, exp: now + 600 };
     return this.#sign({ jti: randomBytes(8).toString('hex'), ...base, ...claims }, typ);

@@ -20,7 +20,7 @@ test.for([
   ['a space in front', ` ${token}`],
   ['a newline at the end', `${token}\n`],
   ['a space inside', token.replace('.', ' .')],
-  ['loose bits at the end', `${token.slice(0, -1)}${token.endsWith('l') ? 'm' : 'l'}`.replace(/.$/, 'n')],
+  ['loose bits at the end', jws(good, { sub: 'alice' }, 'QR')],
   ['the other alphabet', token.replace(/.$/, '+')],
   ['two parts', token.split('.').slice(0, 2).join('.')],
   ['four parts', `${token}.x`],

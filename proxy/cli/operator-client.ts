@@ -1,0 +1,102 @@
+import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
+import { isLoopbackAddress } from '../../config/addresses.ts';
+import { CommandFailure, exitCodes } from './command.ts';
+import { exchangeHttp } from './http-exchange.ts';
+
+/** Where the operator's API is: its socket, or HTTP with the file of a bearer token. */
+export type OperatorPlace =
+  | { readonly socket: string }
+  | { readonly url: URL; readonly tokenFile: string };
+
+/** A call to the operator's API that was refused; `body` is its problem+json. */
+export class OperatorRefusal extends CommandFailure {
+  readonly body: string;
+
+  constructor(status: number, body: string) {
+    super(status === 503 ? exitCodes.unavailable : exitCodes.no, sentenceOf(status, body));
+    this.body = body;
+  }
+}
+
+/** Calls the operator's API (WIRE 1). Rejects with `OperatorRefusal`, or with exit code 69 where no sidecar answers. */
+export async function callOperator(
+  place: OperatorPlace,
+  method: 'GET' | 'POST',
+  path: string,
+  body?: object,
+): Promise<Readonly<Record<string, unknown>>> {
+  const { status, text } = await send(place, method, path, body).catch((error: unknown) => {
+    throw absenceOf(place, error);
+  });
+  if (status < 200 || status > 299) throw new OperatorRefusal(status, text);
+  const answer = parseObject(text);
+  if (answer === undefined) throw new CommandFailure(exitCodes.fault, 'what answers there is no sidecar');
+  return answer;
+}
+
+async function send(place: OperatorPlace, method: string, path: string, body: object | undefined) {
+  const content = body === undefined ? {} : { body: JSON.stringify(body) };
+  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' };
+  if ('socket' in place) {
+    const url = new URL(path, 'http://localhost');
+    return exchangeHttp({ url, socketPath: place.socket, method, headers, ...content });
+  }
+  checkUrl(place.url);
+  const authorization = `Bearer ${readToken(place.tokenFile)}`;
+  return exchangeHttp({ url: new URL(path, place.url), method, headers: { ...headers, authorization }, ...content });
+}
+
+/** The token opens tasks for any user whose token is at hand: it never leaves the machine unencrypted. */
+function checkUrl({ protocol, hostname }: URL): void {
+  const address = hostname.replace(/^\[(.*)\]$/, '$1');
+  const isLoopback = address === 'localhost' || (isIPv6(address) ? address === '::1' : isLoopbackAddress(address));
+  if (protocol === 'https:' || (protocol === 'http:' && isLoopback)) return;
+  throw new CommandFailure(exitCodes.usage, '--url must be https, or http to this machine (http://127.0.0.1:15000)');
+}
+
+function readToken(file: string): string {
+  const text = readTextFile(file, '--token-file').trim();
+  if (!/^[\x21-\x7e]+$/.test(text)) throw new CommandFailure(exitCodes.usage, `${file} must hold one bearer token`);
+  return text;
+}
+
+/** Text of a file that an option names. Fails with exit code 64 and the reason. */
+export function readTextFile(file: string, option: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    throw new CommandFailure(exitCodes.usage, `${option}: ${file} cannot be read (${code})`);
+  }
+}
+
+function absenceOf(place: OperatorPlace, error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof CommandFailure) return error;
+  const where = 'socket' in place ? place.socket : place.url.origin;
+  const code = 'code' in error ? String(error.code) : error.name;
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new CommandFailure(exitCodes.unavailable, `this user may not open ${where}; the sidecar runs as another one`);
+  }
+  const hint = 'socket' in place ? 'start one with "waybill run", or name its --config or --socket' : 'is it running?';
+  return new CommandFailure(exitCodes.unavailable, `no sidecar answers at ${where} (${code}): ${hint}`);
+}
+
+function sentenceOf(status: number, body: string): string {
+  const problem = parseObject(body);
+  const part = (name: string): string | undefined => {
+    const value = problem?.[name];
+    return typeof value === 'string' ? value : undefined;
+  };
+  const words = [part('title'), part('detail')].filter((text, at, all) => text !== undefined && all.indexOf(text) === at);
+  return words.length === 0 ? `refused with status ${status}` : `${words.join(': ')} (${status} ${part('code') ?? ''})`;
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}

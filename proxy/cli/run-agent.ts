@@ -1,0 +1,25 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { CommandFailure, exitCodes } from './command.ts';
+
+/** Starts an agent on this terminal and waits for its end. Resolves with its exit code, 128 and the signal's number if one ended it. */
+export async function runAgent(
+  [program, ...args]: readonly [string, ...string[]],
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<number> {
+  const child = spawn(program, args, { stdio: 'inherit', env: { ...env } });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  process.on('SIGTERM', forward).on('SIGINT', forward);
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', (error: NodeJS.ErrnoException) => {
+        reject(new CommandFailure(exitCodes.usage, `${program} cannot be started (${error.code ?? 'unknown error'})`));
+      });
+      child.once('exit', (code, signal) => {
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+      });
+    });
+  } finally {
+    process.off('SIGTERM', forward).off('SIGINT', forward);
+  }
+}

@@ -1,0 +1,145 @@
+import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
+import { configOption, findConfigFile, findPlaces } from './config-file.ts';
+import { callOperator, OperatorRefusal, readTextFile, type OperatorPlace } from './operator-client.ts';
+import { showOpened, showTasks } from './task-views.ts';
+
+const connection = {
+  ...configOption,
+  ...jsonOption,
+  socket: { type: 'string' },
+  url: { type: 'string' },
+  'token-file': { type: 'string' },
+} as const;
+
+/** Where the sidecar is, and where it publishes its certificate. */
+interface Sidecar {
+  readonly place: OperatorPlace;
+  readonly trustFolder: string;
+}
+
+/** `waybill tasks`: what an orchestrator does, by hand. */
+export const tasks: Command = {
+  usage: `Usage: waybill tasks open --subject-token-file FILE [--purpose P] [--tools A,B] [--deadline 10m] [--handles per_tool]
+       waybill tasks list [--all]
+       waybill tasks complete TXN [--reason R]
+       waybill tasks fail TXN [--reason R]
+
+"open" prints one line for a shell: eval "$(waybill tasks open --subject-token-file token)", and calls of that shell are calls of the task.
+
+  --subject-token-file FILE   the token of the user for whom the task works
+  --purpose P                 one of the purposes of the configuration; default: that of the agent
+  --tools A,B                 only these of the purpose's tools
+  --deadline 10m              a shorter life than the configuration gives
+  --handles per_tool          one handle for each tool, good at that tool alone
+  --subject-token-type URI    if it is no access token (RFC 8693, 3)
+  --parent TXN                a task that this one ends with, and whose tools are the most it gets
+
+Where the sidecar is: --config FILE (its operator.socket), --socket PATH, or --url URL with --token-file FILE;
+default: ./waybill.yaml, else the default socket. --json prints the answer of the API. Exit code 69 if no sidecar answers.
+`,
+  async run(invocation) {
+    const [action, ...args] = invocation.args;
+    const actions = new Map([
+      ['open', open],
+      ['list', list],
+      ['complete', end],
+      ['fail', end],
+    ]);
+    const act = actions.get(action ?? '');
+    if (act === undefined) throw new CommandFailure(exitCodes.usage, 'say open, list, complete or fail; see --help');
+    const json = args.includes('--json');
+    try {
+      await act(invocation, args, action ?? '');
+      return exitCodes.ok;
+    } catch (error) {
+      // Programs read the answer of the API, whatever it is.
+      if (json && error instanceof OperatorRefusal) invocation.print(error.body.trim());
+      throw error;
+    }
+  },
+};
+
+async function open(invocation: Invocation, args: readonly string[]): Promise<void> {
+  const { values } = parseArguments({
+    args: [...args],
+    options: {
+      ...connection,
+      'subject-token-file': { type: 'string' },
+      'subject-token-type': { type: 'string' },
+      purpose: { type: 'string' },
+      tools: { type: 'string' },
+      handles: { type: 'string' },
+      deadline: { type: 'string' },
+      parent: { type: 'string' },
+    },
+  });
+  const file = values['subject-token-file'];
+  if (file === undefined) throw new CommandFailure(exitCodes.usage, '--subject-token-file is missing');
+  const order = {
+    subject_token: readTextFile(file, '--subject-token-file').trim(),
+    subject_token_type: values['subject-token-type'],
+    purpose: values.purpose,
+    tools: values.tools?.split(',').map((name) => name.trim()),
+    handles: values.handles,
+    deadline: values.deadline,
+    parent: values.parent,
+  };
+  const { place, trustFolder } = findSidecar(values, invocation);
+  const opened = await callOperator(place, 'POST', '/v1/tasks', order);
+  if (values.json) invocation.print(JSON.stringify(opened));
+  else showOpened(opened, trustFolder, invocation);
+}
+
+async function list(invocation: Invocation, args: readonly string[]): Promise<void> {
+  const { values } = parseArguments({
+    args: [...args],
+    options: { ...connection, all: { type: 'boolean', default: false } },
+  });
+  const { place } = findSidecar(values, invocation);
+  const answer = await callOperator(place, 'GET', values.all ? '/v1/tasks' : '/v1/tasks?state=open');
+  if (values.json) invocation.print(JSON.stringify(answer));
+  else showTasks(answer, invocation);
+}
+
+async function end(invocation: Invocation, args: readonly string[], action: string): Promise<void> {
+  const { values, positionals } = parseArguments({
+    args: [...args],
+    options: { ...connection, reason: { type: 'string' } },
+    allowPositionals: true,
+  });
+  const [txn, ...more] = positionals;
+  if (txn === undefined || more.length > 0) {
+    throw new CommandFailure(exitCodes.usage, `name one task: waybill tasks ${action} TXN`);
+  }
+  const { place } = findSidecar(values, invocation);
+  const path = `/v1/tasks/${encodeURIComponent(txn)}/${action}`;
+  const ended = await callOperator(place, 'POST', path, { reason: values.reason });
+  if (values.json) invocation.print(JSON.stringify(ended));
+  else {
+    const { state, credentials_dropped: dropped, revocations_queued: queued } = ended;
+    invocation.print(`${txn} ${String(state)}: ${String(dropped)} tokens dropped, ${String(queued)} to be revoked`);
+  }
+}
+
+interface ConnectionValues {
+  readonly config?: string | undefined;
+  readonly socket?: string | undefined;
+  readonly url?: string | undefined;
+  readonly 'token-file'?: string | undefined;
+}
+
+function findSidecar(values: ConnectionValues, { surroundings }: Invocation): Sidecar {
+  const { socket, url, 'token-file': tokenFile } = values;
+  if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {
+    throw new CommandFailure(exitCodes.usage, 'give --socket PATH, or --url URL together with --token-file FILE');
+  }
+  // Who names the sidecar itself need not have its configuration in order.
+  const named = socket !== undefined || url !== undefined;
+  const found = named && values.config === undefined ? undefined : findConfigFile(values.config);
+  const { operatorSocket, caPublish } = findPlaces(found, surroundings);
+  if (url === undefined || tokenFile === undefined) {
+    return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
+  }
+  if (!URL.canParse(url)) throw new CommandFailure(exitCodes.usage, '--url is no URL, such as http://127.0.0.1:15000');
+  return { place: { url: new URL(url), tokenFile }, trustFolder: caPublish };
+}

@@ -1,0 +1,115 @@
+import { ConfigErrors } from '../../config/config-errors.ts';
+import type { Settings } from '../../config/settings.ts';
+import type { ToolSettings } from '../../config/tools.ts';
+import { listUnsafe } from '../../config/unsafe.ts';
+import { findWarnings } from '../../config/warnings.ts';
+import { exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
+import { configOption, defaultConfigFile, loadConfigFile, type CheckedConfig } from './config-file.ts';
+import { formatTable } from './table.ts';
+
+/** `waybill validate`: what `run` would say of a configuration, and what it would do with it. Opens nothing. */
+export const validate: Command = {
+  usage: `Usage: waybill validate [--config FILE] [--json]
+
+Checks a configuration: its form, its meaning and its rules. Shows all errors with line and column, then warnings and unsafe settings.
+
+  --config FILE   the configuration; default: ${defaultConfigFile}
+  --json          one JSON object: {ok, file, errors, warnings, unsafe, …}
+
+Exit code 64 if there are errors; warnings are no errors.
+`,
+  async run(invocation) {
+    const { values } = parseArguments({ args: [...invocation.args], options: { ...configOption, ...jsonOption } });
+    try {
+      const checked = loadConfigFile(values.config ?? defaultConfigFile);
+      if (values.json) invocation.print(JSON.stringify(describe(checked)));
+      else show(checked, invocation);
+      return exitCodes.ok;
+    } catch (error) {
+      if (!(error instanceof ConfigErrors)) throw error;
+      const { fileName, errors } = error;
+      if (values.json) invocation.print(JSON.stringify({ ok: false, file: fileName, errors }));
+      else invocation.tell(`${error.message}\n${errors.length} ${errors.length === 1 ? 'error' : 'errors'}`);
+      return exitCodes.usage;
+    }
+  },
+};
+
+function describe({ config, rules }: CheckedConfig): object {
+  const { settings } = config;
+  return {
+    ok: true,
+    file: config.fileName,
+    digest: config.digest,
+    errors: [],
+    warnings: listWarnings({ config, rules }),
+    unsafe: listUnsafe(settings),
+    agent: settings.agent.name,
+    identity: identityOf(settings),
+    token_services: [...settings.token_services.values()].map(({ name, issuer, client_auth }) => ({
+      name,
+      issuer,
+      client_auth,
+    })),
+    tools: [...settings.tools.values()].map((tool) => ({
+      name: tool.name,
+      host: tool.match.host,
+      from: tool.token?.from,
+      proof: tool.token?.proof,
+      risk: tool.risk,
+      on_behalf_of: tool.on_behalf_of,
+    })),
+    purposes: [...settings.purposes.keys()],
+    rules: settings.rules.map(({ name, effect, mode }) => ({ name, effect, mode })),
+  };
+}
+
+function show(checked: CheckedConfig, { print }: Invocation): void {
+  const { config } = checked;
+  const { settings } = config;
+  print(`${config.fileName} is good (digest ${config.digest.slice(0, 16)})\n`);
+  const { agent } = settings;
+  print(`agent      ${[agent.name, agent.owner && `of ${agent.owner}`].filter((part) => part !== '').join(' ')}`);
+  print(`identity   ${identityOf(settings)}`);
+  const services = [...settings.token_services.values()].map((one) => [one.name, one.issuer, one.client_auth]);
+  print(section('services', services));
+  print(section('tools', [...settings.tools.values()].map(rowOf)));
+  print(section('purposes', [...settings.purposes.values()].map(({ name, tools }) => [name, tools.join(', ')])));
+  print(
+    section(
+      'rules',
+      settings.rules.map(({ name, effect, mode }) => [name, mode === 'observe' ? `${effect} (only observed)` : effect]),
+    ),
+  );
+  const warnings = listWarnings(checked);
+  if (warnings.length > 0) print(`\n${warnings.map((warning) => `warning: ${warning}`).join('\n')}`);
+  const unsafe = listUnsafe(settings);
+  if (unsafe.length > 0) print(`\n${unsafe.map((setting) => `unsafe: ${setting}`).join('\n')}`);
+}
+
+function rowOf(tool: ToolSettings): readonly string[] {
+  const { host, port, methods, paths } = tool.match;
+  const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
+  const { token } = tool;
+  return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
+}
+
+function section(name: string, rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return `${name.padEnd(11)}none`;
+  return formatTable(rows)
+    .map((row, index) => `${(index === 0 ? name : '').padEnd(11)}${row}`)
+    .join('\n');
+}
+
+function identityOf({ identity }: Settings): string {
+  return identity === 'none' ? 'none' : identity.workload_api;
+}
+
+/** Those of the settings, and those of the rules with their place. */
+function listWarnings({ config, rules }: CheckedConfig): readonly string[] {
+  const ofRules = rules.warnings.map(({ index, message }) => {
+    const { line, column } = config.locate(['rules', index, 'when']);
+    return `${line}:${column}: rules[${index}].when: ${message}`;
+  });
+  return [...findWarnings(config.settings), ...ofRules];
+}
