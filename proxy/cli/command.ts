@@ -9,9 +9,9 @@ export interface Invocation {
   /** Whether standard output is a terminal that shows colours. */
   readonly colour: boolean;
   /** A line of the result, on standard output. */
-  print(line: string): void;
+  readonly print: (line: string) => void;
   /** A line for people beside the result, on standard error. */
-  tell(line: string): void;
+  readonly tell: (line: string) => void;
 }
 
 /** One command of the program; each is a file of this folder. */

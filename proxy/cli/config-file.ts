@@ -39,7 +39,7 @@ export function findConfigFile(named: string | undefined): CheckedConfig | undef
 
 /** Where the sidecar of a configuration keeps its files; without a configuration, where one with nothing set would. */
 export function findPlaces(
-  found: Pick<CheckedConfig, "config"> | undefined,
+  found: Pick<CheckedConfig, 'config'> | undefined,
   surroundings: Surroundings,
 ): Pick<Paths, 'operatorSocket' | 'caPublish' | 'recordFile'> {
   if (found !== undefined) return resolvePaths(found.config.settings, surroundings);

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as requestHttps } from 'node:https';
 
@@ -18,7 +17,9 @@ export async function exchangeHttp({ url, body, ...options }: Exchange): Promise
   // An agent of its own: the global one would take the proxy of the environment, which may be the sidecar itself.
   const request = start(url, { ...options, agent: false, signal: AbortSignal.timeout(timeoutMs) });
   request.end(body);
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request.once('response', resolve).once('error', reject);
+  });
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) {
     text += String(chunk);

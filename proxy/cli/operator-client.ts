@@ -5,9 +5,7 @@ import { CommandFailure, exitCodes } from './command.ts';
 import { exchangeHttp } from './http-exchange.ts';
 
 /** Where the operator's API is: its socket, or HTTP with the file of a bearer token. */
-export type OperatorPlace =
-  | { readonly socket: string }
-  | { readonly url: URL; readonly tokenFile: string };
+export type OperatorPlace = { readonly socket: string } | { readonly url: URL; readonly tokenFile: string };
 
 /** A call to the operator's API that was refused; `body` is its problem+json. */
 export class OperatorRefusal extends CommandFailure {
@@ -76,7 +74,10 @@ function absenceOf(place: OperatorPlace, error: unknown): unknown {
   const where = 'socket' in place ? place.socket : place.url.origin;
   const code = 'code' in error ? String(error.code) : error.name;
   if (code === 'EACCES' || code === 'EPERM') {
-    return new CommandFailure(exitCodes.unavailable, `this user may not open ${where}; the sidecar runs as another one`);
+    return new CommandFailure(
+      exitCodes.unavailable,
+      `this user may not open ${where}; the sidecar runs as another one`,
+    );
   }
   const hint = 'socket' in place ? 'start one with "waybill run", or name its --config or --socket' : 'is it running?';
   return new CommandFailure(exitCodes.unavailable, `no sidecar answers at ${where} (${code}): ${hint}`);
@@ -88,7 +89,9 @@ function sentenceOf(status: number, body: string): string {
     const value = problem?.[name];
     return typeof value === 'string' ? value : undefined;
   };
-  const words = [part('title'), part('detail')].filter((text, at, all) => text !== undefined && all.indexOf(text) === at);
+  const words = [part('title'), part('detail')].filter(
+    (text, at, all) => text !== undefined && all.indexOf(text) === at,
+  );
   return words.length === 0 ? `refused with status ${status}` : `${words.join(': ')} (${status} ${part('code') ?? ''})`;
 }
 

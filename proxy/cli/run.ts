@@ -77,7 +77,10 @@ function failureOf(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof ConfigErrors) return error;
   const code = 'code' in error ? error.code : undefined;
   if (code === 'EADDRINUSE') {
-    return new CommandFailure(exitCodes.unavailable, `an address is taken (${error.message}); does a sidecar run already?`);
+    return new CommandFailure(
+      exitCodes.unavailable,
+      `an address is taken (${error.message}); does a sidecar run already?`,
+    );
   }
   // Every error that the system gives has a code; one without is our own, made for people.
   const isOurs = code === undefined && error.constructor === Error;

@@ -26,7 +26,8 @@ export function showOpened(opened: Answer, trustFolder: string, { print, tell }:
       ? '# Each WAYBILL_HANDLE_… is good at its own tool alone: send it as "Authorization: Bearer", or as the password of the proxy URL.'
       : '# The handle in the proxy URL stands for the task. It is worthless at any other place and when the task has ended.',
   );
-  if (!isTrusted) tell(`# No certificate of the sidecar's CA is in ${trustFolder}: calls to https tools will not trust it.`);
+  if (!isTrusted)
+    tell(`# No certificate of the sidecar's CA is in ${trustFolder}: calls to https tools will not trust it.`);
 }
 
 /** Prints tasks as a table, the open ones first. */

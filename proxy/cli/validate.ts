@@ -74,7 +74,12 @@ function show(checked: CheckedConfig, { print }: Invocation): void {
   const services = [...settings.token_services.values()].map((one) => [one.name, one.issuer, one.client_auth]);
   print(section('services', services));
   print(section('tools', [...settings.tools.values()].map(rowOf)));
-  print(section('purposes', [...settings.purposes.values()].map(({ name, tools }) => [name, tools.join(', ')])));
+  print(
+    section(
+      'purposes',
+      [...settings.purposes.values()].map(({ name, tools }) => [name, tools.join(', ')]),
+    ),
+  );
   print(
     section(
       'rules',

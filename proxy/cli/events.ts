@@ -1,0 +1,80 @@
+import { verifyEvents, type ChainReport } from '../record/verify-events.ts';
+import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
+import { configOption, findConfigFile, findPlaces } from './config-file.ts';
+
+/** `waybill events`: whether the record is what was written. */
+export const events: Command = {
+  usage: `Usage: waybill events verify [FILE...] [--config FILE] [--json]
+
+Checks the record: every boot's lines are there from 1 on, and each carries the hash of the one before. Rotated files are given in
+the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
+A line that was being written when a process was killed is torn and no error. Calls that were admitted and have no end are counted:
+their outcome is unknown. What no file can show by itself is that its end was cut off: compare the last sequence with the metric
+waybill_event_sequence.
+
+Exit code 1 if a chain is broken.
+`,
+  async run(invocation) {
+    const [action, ...args] = invocation.args;
+    if (action !== 'verify') throw new CommandFailure(exitCodes.usage, 'say verify; see --help');
+    const { values, positionals } = parseArguments({
+      args,
+      options: { ...configOption, ...jsonOption },
+      allowPositionals: true,
+    });
+    const files = positionals.length > 0 ? positionals : [findRecord(values.config, invocation)];
+    const report = await verifyEvents(files).catch((error: unknown) => {
+      throw unreadable(error);
+    });
+    if (values.json) invocation.print(JSON.stringify(describe(report)));
+    else show(report, invocation);
+    return report.faultCount === 0 ? exitCodes.ok : exitCodes.no;
+  },
+};
+
+function findRecord(config: string | undefined, { surroundings }: Invocation): string {
+  const { recordFile } = findPlaces(findConfigFile(config), surroundings);
+  if (recordFile === undefined) {
+    throw new CommandFailure(exitCodes.usage, 'the record of this configuration is standard output: name a file of it');
+  }
+  return recordFile;
+}
+
+function unreadable(error: unknown): unknown {
+  if (!(error instanceof Error && 'code' in error && 'path' in error)) return error;
+  return new CommandFailure(exitCodes.usage, `${String(error.path)} cannot be read (${String(error.code)})`);
+}
+
+function describe(report: ChainReport): object {
+  return {
+    ok: report.faultCount === 0,
+    lines: report.lines,
+    boots: report.boots.map(({ boot, lines, lastSequence, head }) => ({
+      boot,
+      lines,
+      last_seq: lastSequence,
+      head,
+    })),
+    errors: report.faults,
+    error_count: report.faultCount,
+    torn: report.torn,
+    outcome_unknown: report.outcomeUnknown,
+  };
+}
+
+function show(report: ChainReport, { print }: Invocation): void {
+  for (const { file, line, message } of report.faults) print(`${file}:${line}: ${message}`);
+  const hidden = report.faultCount - report.faults.length;
+  if (hidden > 0) print(`and ${hidden} more`);
+  for (const { file, line } of report.torn) print(`${file}:${line}: torn: a write broke off here (no error)`);
+  const { lines, boots, outcomeUnknown } = report;
+  const verdict = report.faultCount === 0 ? 'whole' : `BROKEN in ${report.faultCount} places`;
+  print(`${plural(lines, 'line')}, ${plural(boots.length, 'boot')}: ${verdict}`);
+  for (const { boot, lastSequence, head } of boots.slice(-5))
+    print(`  boot ${boot}: last sequence ${lastSequence}, head ${head}`);
+  if (outcomeUnknown > 0) print(`${plural(outcomeUnknown, 'call')} admitted without an end: outcome unknown`);
+}
+
+function plural(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,47 @@
+/** What the chain needs of an event. */
+export interface EventLine {
+  readonly seq: number;
+  readonly boot: string;
+  readonly prev: string;
+  readonly event: string;
+  /** `id` and `attempt` of `call.admitted` and `call.ended`. */
+  readonly call: string | undefined;
+}
+
+/** Reads one line of the record. Undefined where it is no JSON, or no event. */
+export function parseEventLine(text: string): EventLine | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null || !('seq' in value && 'boot' in value)) return undefined;
+  if (!('prev' in value && 'event' in value)) return undefined;
+  const { seq, boot, prev, event } = value;
+  if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || typeof boot !== 'string') return undefined;
+  if (typeof prev !== 'string' || typeof event !== 'string') return undefined;
+  return { seq, boot, prev, event, call: callOf(value) };
+}
+
+function callOf(value: object): string | undefined {
+  if (!('id' in value && 'attempt' in value)) return undefined;
+  return typeof value.id === 'string' ? `${value.id} ${String(value.attempt)}` : undefined;
+}
+
+/** What stands before the line that begins a boot. */
+export const genesis = '0'.repeat(64);
+
+/** Whether a text can be the beginning of the event with this number and hash before it; `boot` undefined: of any boot. */
+export function couldBegin(text: string, seq: number, boot: string | undefined, prev: string): boolean {
+  const match = /^\{"seq":\d+,"boot":"(?<boot>[A-Za-z0-9_-]*)"/.exec(text);
+  const head = `{"seq":${seq},"boot":"${boot ?? match?.groups?.['boot'] ?? ''}`;
+  // A fragment that ends within the name of an unknown boot has nothing more to compare.
+  if (boot === undefined && match === null)
+    return /^[A-Za-z0-9_-]*$/.test(text.slice(head.length)) && agree(text, head);
+  return agree(text, `${head}","prev":"${prev}",`);
+}
+
+function agree(text: string, head: string): boolean {
+  return text.startsWith(head) || head.startsWith(text);
+}

@@ -1,0 +1,48 @@
+import { createReadStream } from 'node:fs';
+import { EventChains, type ChainFault, type ChainReport, type TornLine } from './event-chains.ts';
+
+export type { ChainFault, ChainReport, TornLine };
+
+/** Far above any event; a longer "line" is no record, and is not kept in memory. */
+const maxLineBytes = 1024 * 1024;
+const lineFeed = 0x0a;
+
+/** What a reader of lines is told: a line without its line feed, and whether there was one. */
+export type LineTaker = (line: Buffer, isTerminated: boolean) => void;
+
+/**
+ * Checks the record that these files hold, in the order given (a rotated file before the one that follows it): each boot's sequence and
+ * hash chain. Reads the files as streams. Rejects with the system's error where one cannot be read.
+ */
+export async function verifyEvents(files: readonly string[]): Promise<ChainReport> {
+  const chains = new EventChains();
+  for (const file of files) {
+    let number = 0;
+    await readLines(file, (line, isTerminated) => {
+      number += 1;
+      chains.take({ file, line: number }, line, isTerminated);
+    });
+  }
+  return chains.finish();
+}
+
+/** Gives each line of a file, of too long ones only the beginning. The buffer is good during the call. */
+async function readLines(file: string, take: LineTaker): Promise<void> {
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  const stream = createReadStream(file, { highWaterMark: 1024 * 1024 });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let to = chunk.indexOf(lineFeed); to >= 0; to = chunk.indexOf(lineFeed, from)) {
+      const part = chunk.subarray(from, to);
+      take(restBytes === 0 ? part : Buffer.concat([...rest, part]), true);
+      rest = [];
+      restBytes = 0;
+      from = to + 1;
+    }
+    if (from === chunk.length || restBytes > maxLineBytes) continue;
+    rest.push(chunk.subarray(from));
+    restBytes += chunk.length - from;
+  }
+  if (restBytes > 0) take(Buffer.concat(rest), false);
+}
