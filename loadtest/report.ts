@@ -8,12 +8,16 @@ export interface VariantRounds {
   readonly rounds: readonly Measure[];
 }
 
-/** Medians over the rounds of a variant. `vs_undici`: its CPU divided by undici's in the same round, then the median. */
+/**
+ * Medians over the rounds of a variant. `core_share`: how much of its core it used, 0 to 1; well below 1 means that something else
+ * ran there, or that it waited for load. `vs_undici`: its CPU divided by undici's in the same round, then the median.
+ */
 interface VariantFigures {
   readonly cpu_us: number;
   readonly rps: number;
   readonly p50_ms: number;
   readonly p99_ms: number;
+  readonly core_share: number;
   readonly vs_undici?: number;
 }
 
@@ -34,6 +38,10 @@ export interface Method {
 }
 
 const baseline = 'undici';
+/** Below this share of its core a variant was not the bottleneck of its own measurement. */
+const quietShare = 0.85;
+const disturbed =
+  '**Disturbed:** a variant did not get its whole core, so other programs ran beside it and emptied its caches. Measure again on a quiet machine.';
 
 /** CPU of the process per answered request, microseconds. */
 export function cpuPerRequest(measure: Measure): number {
@@ -59,6 +67,7 @@ function summarizeVariant(rounds: readonly Measure[], base: readonly Measure[] |
     rps: round(median(rounds.map((measure) => (measure.requests / measure.wallMs) * 1000)), 0),
     p50_ms: round(median(rounds.map((measure) => measure.p50Ms)), 2),
     p99_ms: round(median(rounds.map((measure) => measure.p99Ms)), 2),
+    core_share: round(median(rounds.map((measure) => measure.cpuNs / 1e6 / measure.wallMs)), 2),
   };
   if (base === undefined) return figures;
   // Pair by pair: what slows the whole machine for a while slows both sides of a ratio.
@@ -94,15 +103,17 @@ export function renderMarkdown(report: Report, titles: ReadonlyMap<string, strin
       '',
       titles.get(scenario.name) ?? '',
       '',
-      '| variant | CPU us/request | CPU vs undici | requests/s | p50 ms | p99 ms |',
-      '|---|---:|---:|---:|---:|---:|',
+      '| variant | CPU us/request | CPU vs undici | requests/s | p50 ms | p99 ms | share of its core |',
+      '|---|---:|---:|---:|---:|---:|---:|',
     );
     for (const [name, figures] of Object.entries(scenario.variants)) {
       const ratio = figures.vs_undici?.toFixed(2) ?? '';
       lines.push(
-        `| ${name} | ${figures.cpu_us.toFixed(1)} | ${ratio} | ${figures.rps} | ${figures.p50_ms.toFixed(2)} | ${figures.p99_ms.toFixed(2)} |`,
+        `| ${name} | ${figures.cpu_us.toFixed(1)} | ${ratio} | ${figures.rps} | ${figures.p50_ms.toFixed(2)} | ${figures.p99_ms.toFixed(2)} | ${(figures.core_share * 100).toFixed(0)} % |`,
       );
     }
+    const shares = Object.values(scenario.variants).map((figures) => figures.core_share);
+    if (Math.min(...shares) < quietShare) lines.push('', disturbed);
   }
   return `${lines.join('\n')}\n`;
 }

@@ -54,7 +54,7 @@ async function load(
   const measure = await generator.ask<Measure>(order, timing.warmMs + timing.measureMs + 10_000);
   const after = await ask(upstream);
   if (measure.errors > 0) problems.push(`${variant.name}: ${measure.errors} errors, first: ${measure.firstError}`);
-  if (measure.requests === 0) problems.push(`${variant.name}: no request was answered`);
+  if (measure.answers === 0) problems.push(`${variant.name}: no request was answered`);
   if (after.requests - before.requests < measure.answers) problems.push(`${variant.name}: answers without a request`);
   const complaint = variant.check(after.lastRequest);
   if (complaint !== undefined) problems.push(`${variant.name}: ${complaint}`);
@@ -79,6 +79,7 @@ async function runScenario(scenario: Scenario): Promise<readonly VariantRounds[]
         { warmMs, measureMs: seconds * 1000 },
       );
       result.rounds.push(measure);
+      if (measure.requests === 0) problems.push(`${result.variant.name}: nothing was answered while it was measured`);
       const rps = Math.round((measure.requests / measure.wallMs) * 1000);
       console.log(
         `round ${round + 1} ${result.variant.name}: ${cpuPerRequest(measure).toFixed(1)} us, ${rps} requests/s`,

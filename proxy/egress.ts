@@ -1,6 +1,6 @@
 import { bind } from './bind/proof.ts';
 import type { ToolNonces } from './bind/nonces.ts';
-import type { Desk, ExitPermit } from './decide/permit.ts';
+import { RuleRefusal, type Desk, type ExitPermit } from './decide/permit.ts';
 import type { Credential, Purse } from './exchange/credential.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
 import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
@@ -101,6 +101,7 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
     call !== undefined || seen === undefined
       ? undefined
       : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
-  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, permit, target }, progress.admitted);
+  const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
+  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, decision, target }, progress.admitted);
   answerRefusal(arrival, refusal);
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
-import { bindingOf } from './decide/permit.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import { EventLog } from './record/event-log.ts';
 import { openFileSink, openStreamSink, withCopy, type EventSink } from './record/event-sink.ts';
@@ -36,7 +35,7 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
   const { tools } = buildToolCatalogue(settings.tools);
   const metrics = new Metrics({
     version,
-    tools: tools.map((tool) => ({ name: tool.name, binding: bindingOf(tool) })),
+    tools,
     services: [...settings.token_services.keys()],
     rules: settings.rules,
     unsafe,

@@ -4,7 +4,7 @@ import { listUnsafe } from '../config/unsafe.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
 import { openRecord } from './open-record.ts';
-import { openSteward } from './steward/open-steward.ts';
+import { openSteward } from './open-steward.ts';
 import type { TaskBook } from './tasks/task-book.ts';
 import { realWorld, type World } from './world.ts';
 

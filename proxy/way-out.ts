@@ -3,7 +3,7 @@ import type { IpPort } from '../config/addresses.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { ToolNonces } from './bind/nonces.ts';
-import { compileRulesOrErrors } from './decide/check-rules.ts';
+import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
 import { egress, type EgressRooms } from './egress.ts';

@@ -1,6 +1,4 @@
 import type { Credential } from '../exchange/credential.ts';
-import { formatAuthority } from '../intercept/authority.ts';
-import { withoutQuery } from '../intercept/path.ts';
 import { makeDpopProof } from '../proofs/dpop.ts';
 import type { World } from '../world.ts';
 import type { ToolNonces } from './nonces.ts';
@@ -48,11 +46,10 @@ export function bind(credential: Credential, attempt: number, nonces: ToolNonces
     return new BoundCall(credential, attempt, ['Authorization', token.authorization()], undefined);
   }
   const { call } = routed.permit.attributed;
-  const { scheme, host, port, path } = call.target;
   const jti = world.random(16).toString('base64url');
   const proof = makeDpopProof(order.proofKey, {
     htm: call.method,
-    htu: `${scheme}://${formatAuthority(host, port, scheme)}${withoutQuery(path)}`,
+    htu: call.target.origin.text + call.rawPath,
     iatSeconds: Math.floor(world.now() / 1000),
     jti,
     ath: token.ath,

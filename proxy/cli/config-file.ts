@@ -4,7 +4,7 @@ import { readDocument } from '../../config/document.ts';
 import { loadSettingsFile, type LoadedSettings } from '../../config/load.ts';
 import { defaultFolders, resolvePaths, type Paths, type Surroundings } from '../../config/paths.ts';
 import { Written } from '../../config/written.ts';
-import { compileRulesOrErrors } from '../decide/check-rules.ts';
+import { compileRulesOrErrors } from '../check-rules.ts';
 import { compileRules, RuleErrors, type CompiledRules } from '../decide/rules.ts';
 
 /** `--config` of every command that has it. */

@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net';
 import { isLoopbackAddress } from '../../config/addresses.ts';
 import { CommandFailure, exitCodes } from './command.ts';
 import { exchangeHttp } from './http-exchange.ts';
+import { parseObject, type JsonObject } from './json-object.ts';
 
 /** Where the operator's API is: its socket, or HTTP with the file of a bearer token. */
 export type OperatorPlace = { readonly socket: string } | { readonly url: URL; readonly tokenFile: string };
@@ -23,7 +24,7 @@ export async function callOperator(
   method: 'GET' | 'POST',
   path: string,
   body?: object,
-): Promise<Readonly<Record<string, unknown>>> {
+): Promise<JsonObject> {
   const { status, text } = await send(place, method, path, body).catch((error: unknown) => {
     throw absenceOf(place, error);
   });
@@ -93,13 +94,4 @@ function sentenceOf(status: number, body: string): string {
     (text, at, all) => text !== undefined && all.indexOf(text) === at,
   );
   return words.length === 0 ? `refused with status ${status}` : `${words.join(': ')} (${status} ${part('code') ?? ''})`;
-}
-
-function parseObject(text: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -2,41 +2,40 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { agentEnvironment, exportLine } from './agent-environment.ts';
 import type { Invocation } from './command.ts';
+import { asObject, type JsonObject } from './json-object.ts';
 import { formatTable } from './table.ts';
 
-/** An answer of the operator's API. */
-type Answer = Readonly<Record<string, unknown>>;
-
 /** Prints what makes a shell work in an opened task, on standard output alone, and says what that is. */
-export function showOpened(opened: Answer, trustFolder: string, { print, tell }: Invocation): void {
+export function showOpened(opened: JsonObject, trustFolder: string, { print, tell }: Invocation): void {
   const isTrusted = existsSync(join(trustFolder, 'ca.pem'));
   const proxy = textOf(opened['proxy']);
-  const handles = objectOf(opened['handles']);
+  const handles = asObject(opened['handles']);
   print(
     exportLine({
       ...agentEnvironment({ proxy, trustFolder: isTrusted ? trustFolder : undefined }),
       ...Object.fromEntries(Object.entries(handles).map(([tool, handle]) => [variableOf(tool), String(handle)])),
     }),
   );
-  const subject = objectOf(opened['subject']);
+  const subject = asObject(opened['subject']);
   tell(`# Task ${String(opened['txn'])} for ${String(subject['sub'])} (${String(subject['iss'])})`);
   tell(`# ${purposeOf(opened)}, tools: ${listOf(opened['tools'])}, until ${String(opened['expires_at'])}`);
   tell(
-    proxy === undefined
-      ? '# Each WAYBILL_HANDLE_… is good at its own tool alone: send it as "Authorization: Bearer", or as the password of the proxy URL.'
-      : '# The handle in the proxy URL stands for the task. It is worthless at any other place and when the task has ended.',
+    '# The handle in the proxy URL stands for the task. It is worthless at any other place and when the task has ended.',
   );
+  if (Object.keys(handles).length > 0) {
+    tell('# Each WAYBILL_HANDLE_… is good at its own tool alone: put it in the place of the one in the proxy URL.');
+  }
   if (!isTrusted)
     tell(`# No certificate of the sidecar's CA is in ${trustFolder}: calls to https tools will not trust it.`);
 }
 
 /** Prints tasks as a table, the open ones first. */
-export function showTasks(answer: Answer, { print, tell }: Invocation): void {
-  const listed = Array.isArray(answer['tasks']) ? answer['tasks'].map(objectOf) : [];
+export function showTasks(answer: JsonObject, { print, tell }: Invocation): void {
+  const listed = Array.isArray(answer['tasks']) ? answer['tasks'].map(asObject) : [];
   const rows = listed.map((task) => [
     String(task['txn']),
     String(task['state']),
-    String(objectOf(task['subject'])['sub']),
+    String(asObject(task['subject'])['sub']),
     String(task['purpose']),
     listOf(task['tools']),
     textOf(task['ended_at'] ?? task['expires_at']) ?? 'no end',
@@ -49,7 +48,7 @@ function variableOf(tool: string): string {
   return `WAYBILL_HANDLE_${tool.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`;
 }
 
-function purposeOf(task: Answer): string {
+function purposeOf(task: JsonObject): string {
   return task['purpose'] === '' ? 'no purpose' : `purpose: ${String(task['purpose'])}`;
 }
 
@@ -59,8 +58,4 @@ function listOf(value: unknown): string {
 
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
-}
-
-function objectOf(value: unknown): Answer {
-  return typeof value === 'object' && value !== null ? { ...value } : {};
 }

@@ -60,9 +60,9 @@ export class Desk {
     if (call.tool.credentialed && /^TRAC[EK]$/i.test(call.method))
       throw new Refusal('message_malformed', 'TRACE is not sent to tools with a credential.');
     const rules = errand === undefined ? this.#rulesWithoutTask(call.tool.name) : this.#rulesOf(errand);
-    const { target } = call;
+    const { origin } = call.target;
     const decision = rules.decide(
-      { method: call.method, scheme: target.scheme, host: target.host, port: target.port, path: call.path },
+      { method: call.method, scheme: origin.scheme, host: origin.host, port: origin.port, path: call.path },
       nowMs,
     );
     this.#observer.decided(decision);
@@ -119,19 +119,12 @@ function refusalOf(decision: Decision): Refusal {
   return new RuleRefusal('denied_by_rule', detail, decision);
 }
 
-/** How far the tool's credential is tied to its path (DESIGN 7). */
-export function bindingOf(tool: Tool): 'key' | 'audience' | 'none' {
-  const { token } = tool.settings;
-  if (token === undefined) return 'none';
-  return token.proof === 'dpop' ? 'key' : 'audience';
-}
-
 function toolFacts(tool: Tool): ToolFacts {
   return {
     name: tool.name,
     risk: tool.settings.risk,
     sensitivity: tool.settings.sensitivity,
-    binding: bindingOf(tool),
+    binding: tool.binding,
   };
 }
 

@@ -4,7 +4,7 @@ import { readsOf, settle } from './engines/condition.ts';
 import { facts, type AgentFacts, type TaskFacts, type ToolFacts } from './facts.ts';
 import { TaskRules, type Judged } from './task-rules.ts';
 
-export type { AgentFacts, CallFacts, TaskFacts, ToolFacts } from './facts.ts';
+export type { TaskFacts, ToolFacts } from './facts.ts';
 export type { Decision, TaskRules } from './task-rules.ts';
 
 /** One entry of `rules` in the configuration. */

@@ -20,6 +20,7 @@ export interface OwnActor {
 /** Port: how we appear as actor. One of the three below, chosen by `actor` of the service. */
 export type FindActor = (endpoints: ServiceEndpoints, deadline: Deadline) => Promise<OwnActor>;
 
+/** What the three ways of naming ourselves need. */
 export interface ActorOptions {
   readonly settings: ServiceSettings;
   readonly client: ServiceClient;
@@ -61,11 +62,13 @@ function clientActor({ settings, client, world }: ActorOptions): FindActor {
   let kept: { readonly actor: OwnActor; readonly untilMs: number } | undefined;
   return async (endpoints, deadline) => {
     if (kept !== undefined && world.now() < kept.untilMs) return kept.actor;
+    // Without audience and scope: the service knows best what its own exchange wants of an actor token.
     const form = new URLSearchParams();
     const { token, json } = await client.requestToken(clientCredentialsGrant, form, endpoints, undefined, deadline);
     if (token === undefined || String(json['token_type']).toLowerCase() !== 'bearer') throw new Rejection('token_type');
     const name = readName(token.reveal()) ?? { sub: settings.client_id ?? '' };
     const actor = { token: { token, tokenType: accessTokenType }, names: [name] };
+    // A fifth of its life is left to the exchange that it is used in.
     const lifeSeconds = typeof json['expires_in'] === 'number' ? json['expires_in'] : 0;
     kept = { actor, untilMs: world.now() + Math.min(keepOwnTokenMs, lifeSeconds * 800) };
     return actor;

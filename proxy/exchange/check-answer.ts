@@ -1,13 +1,11 @@
 import { processGenericTokenEndpointResponse, UnsupportedOperationError } from 'oauth4webapi';
+import { clockSkewSeconds } from '../trust/issuers.ts';
 import type { Secret } from '../trust/secret.ts';
 import { asResponse } from './endpoint.ts';
 import { accessTokenType } from './issuers/rfc8693.ts';
 import { Rejection } from './rejection.ts';
 import type { RawAnswer } from './service-client.ts';
 import type { TokenOrder } from './token-order.ts';
-
-/** Clocks of the service and ours differ by up to this much. */
-export const skewSeconds = 30;
 
 /** A token answer whose own members are what was asked for. What the token itself says is not known yet. */
 export interface CheckedAnswer {
@@ -70,6 +68,7 @@ async function checkShape(json: Readonly<Record<string, unknown>>, issuer: strin
   }
 }
 
+/** What kind of token it is said to be: an access token, and bound if and only if a proof was made. */
 function checkTypes(json: Readonly<Record<string, unknown>>, order: Pick<TokenOrder, 'grant' | 'proofKey'>): void {
   // Bearer where a proof was made is a downgrade: the token would work without our key (RFC 9449 5). Case does not count (RFC 6749 7.1).
   const wanted = order.proofKey === undefined ? 'bearer' : 'dpop';
@@ -79,12 +78,13 @@ function checkTypes(json: Readonly<Record<string, unknown>>, order: Pick<TokenOr
   }
 }
 
+/** Seconds of `expires_in`. None at all is no lie: the token itself may say it, and else a short default holds. */
 function checkLifetime(value: unknown, maxLifetimeMs: number): number | undefined {
   if (value === undefined) return undefined;
   // Some services send the number as a text.
   const seconds = typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value;
   if (typeof seconds !== 'number' || !(seconds > 0)) throw new Rejection('lifetime');
-  if ((seconds - skewSeconds) * 1000 > maxLifetimeMs) throw new Rejection('lifetime');
+  if ((seconds - clockSkewSeconds) * 1000 > maxLifetimeMs) throw new Rejection('lifetime');
   return seconds;
 }
 

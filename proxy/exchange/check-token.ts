@@ -1,7 +1,8 @@
 import { isSameAct, readActors } from '../trust/act-claim.ts';
+import { clockSkewSeconds } from '../trust/issuers.ts';
 import { isObject } from '../trust/strict-json.ts';
 import { InvalidToken, isSeconds, readAudience } from '../trust/strict-jws.ts';
-import { checkDetails, checkScopes, skewSeconds } from './check-answer.ts';
+import { checkDetails, checkScopes } from './check-answer.ts';
 import type { RejectCause } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
 
@@ -31,6 +32,7 @@ export interface TokenClaims {
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
+/** What of a good token goes into its record. */
 export interface CheckedToken {
   readonly audience: readonly string[];
   readonly scopes: readonly string[] | undefined;
@@ -58,6 +60,7 @@ function checkIssuer({ from, claims }: TokenClaims, issuer: string): void {
   if (claims['iss'] !== issuer) throw new Rejection('issuer');
 }
 
+/** At least one audience, and every one of them asked for. Compared as they are: no case folding, no slash trimming. */
 function checkAudience(aud: unknown, allowed: readonly string[]): readonly string[] {
   const members = orReject('audience', () => readAudience(aud));
   // One audience more is one more place where the token can be used.
@@ -65,6 +68,7 @@ function checkAudience(aud: unknown, allowed: readonly string[]): readonly strin
   return members;
 }
 
+/** Who acts. The form is checked even where any actor will do: a chain that cannot be read cannot be recorded. */
 function checkActor(act: unknown, wanted: WantedActor): void {
   const actors = orReject('actor', () => readActors(act));
   if (wanted.expect === 'any') return;
@@ -78,24 +82,27 @@ function checkActor(act: unknown, wanted: WantedActor): void {
   if (!isSameAct(isObject(act) ? act['act'] : undefined, wanted.inbound)) throw new Rejection('actor');
 }
 
+/** Bound to our key, or to nobody's: a token bound to another key is of use to somebody else only (RFC 9449 6). */
 function checkConfirmation(cnf: unknown, jkt: string | undefined): void {
   if (jkt === undefined ? cnf !== undefined : !isObject(cnf) || cnf['jkt'] !== jkt) throw new Rejection('confirmation');
 }
 
+/** End of the token, ms. Counted from `iat` as well as from now: back-dating hides a long life from one of the two. */
 function checkTimes({ from, claims }: TokenClaims, maxLifetimeMs: number, nowMs: number): number | undefined {
   const { exp, iat, nbf } = claims;
-  const latestStart = nowMs / 1000 + skewSeconds;
+  const latestStart = nowMs / 1000 + clockSkewSeconds;
   for (const start of [iat, nbf]) {
     if (start !== undefined && (!isSeconds(start) || start > latestStart)) throw new Rejection('time');
   }
   if (exp === undefined && from === 'introspection') return undefined;
   if (!isSeconds(exp) || exp * 1000 <= nowMs) throw new Rejection('time');
-  const longest = maxLifetimeMs / 1000 + skewSeconds;
+  const longest = maxLifetimeMs / 1000 + clockSkewSeconds;
   if (exp - nowMs / 1000 > longest) throw new Rejection('lifetime');
   if (isSeconds(iat) && exp - iat > longest) throw new Rejection('lifetime');
   return exp * 1000;
 }
 
+/** A reading of the token's own vocabulary; what does not read is a difference like any other. */
 function orReject<T>(cause: RejectCause, read: () => T): T {
   try {
     return read();

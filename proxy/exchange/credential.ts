@@ -1,4 +1,4 @@
-import { formatAuthority } from '../intercept/authority.ts';
+import type { Origin } from '../intercept/origin.ts';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
@@ -38,7 +38,7 @@ export type ServiceIssuers = ReadonlyMap<string, string>;
 export class Purse {
   readonly #desk: TokenDesk;
   readonly #issuers: ServiceIssuers;
-  readonly #orders = new WeakMap<Errand, Map<string, TokenOrder>>();
+  readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
   constructor(desk: TokenDesk, issuers: ServiceIssuers) {
     this.#desk = desk;
@@ -74,14 +74,10 @@ export class Purse {
       orders = new Map();
       this.#orders.set(errand, orders);
     }
-    const origin = `${target.scheme}://${target.host}:${target.port}`;
+    const { origin } = target;
     let order = orders.get(origin);
     if (order === undefined) {
-      order = this.#makeOrder(
-        errand,
-        tool,
-        `${target.scheme}://${formatAuthority(target.host, target.port, target.scheme)}`,
-      );
+      order = this.#makeOrder(errand, tool, origin.text);
       orders.set(origin, order);
     }
     return order;

@@ -19,7 +19,9 @@ export interface HeldToken {
   readonly token: IssuedToken;
 }
 
+/** About 4 MB of tokens; beyond, the oldest goes back to its issuer. */
 const maxEntries = 10_000;
+/** For calls that were let in just before the end of their task; the tasks themselves have longer tombstones. */
 const maxEndedTasks = 10_000;
 
 /** Every issued token from its arrival until it is back at its issuer or has ended: in use, replaced, or on its way back. */
@@ -60,6 +62,7 @@ export class TokenCustody {
     if (entry !== undefined) this.giveBack(entry, 'refused_by_tool');
   }
 
+  /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
     this.#endedTasks.add(txn);
     if (this.#endedTasks.size > maxEndedTasks) {
@@ -69,16 +72,19 @@ export class TokenCustody {
     return this.#giveBackAll(this.#cache.takeTask(txn), cause);
   }
 
+  /** The same for one tool in all tasks. */
   dropTool(tool: string, cause: RevocationCause): Dropped {
     const entries = [...this.#cache.tasks()].flatMap((txn) => this.#cache.takeTask(txn, tool));
     return this.#giveBackAll(entries, cause);
   }
 
+  /** The same for everything. */
   dropAll(cause: RevocationCause): Dropped {
     const entries = [...this.#cache.tasks()].flatMap((txn) => this.#cache.takeTask(txn));
     return this.#giveBackAll(entries, cause);
   }
 
+  /** The tokens that a call could get now. */
   held(): readonly HeldToken[] {
     const now = this.#world.now();
     return [...this.#cache.entries()]
@@ -104,6 +110,7 @@ export class TokenCustody {
     return this.#revocations.drain(withinMs);
   }
 
+  /** Counts what was still good, and what of it is on its way back. */
   #giveBackAll(entries: readonly CacheEntry[], cause: RevocationCause): Dropped {
     const now = this.#world.now();
     const alive = entries.filter((entry) => isAlive(entry.token, now));
@@ -118,6 +125,7 @@ export class TokenCustody {
     cause: RevocationCause,
   ): boolean {
     if (!service.isRevocable()) {
+      // Said and counted: an operator should know that tokens of this service only end by themselves.
       this.#trail.revocation(cause, 'unsupported');
       return false;
     }

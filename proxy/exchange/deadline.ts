@@ -6,6 +6,7 @@ export class Deadline {
   readonly #world: World;
   readonly #endMs: number;
 
+  /** The clock starts now. Monotonic, so that a clock that is set meanwhile neither ends nor extends it. */
   constructor(world: World, budgetMs: number) {
     this.#world = world;
     this.#endMs = world.monotonic() + budgetMs;

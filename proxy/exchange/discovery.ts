@@ -14,6 +14,7 @@ export interface ServiceEndpoints {
 export class Discovery {
   readonly #settings: ServiceSettings;
   readonly #metadata: IssuerMetadata;
+  /** For those who must not wait: whether a token can be revoked is asked at the end of a task. */
   #known: ServiceEndpoints | undefined;
 
   constructor(settings: ServiceSettings, metadata: IssuerMetadata) {
@@ -25,6 +26,7 @@ export class Discovery {
   async find(deadline: Deadline): Promise<ServiceEndpoints> {
     const listed = this.#settings.endpoints ?? {};
     const found = listed.token === undefined ? await this.#metadata.read(this.#settings.issuer, deadline.leftMs()) : {};
+    // What is configured wins member by member: it may name a place that metadata must not.
     const choose = (own: string | undefined, member: string): URL | undefined =>
       own === undefined ? this.#own(found[member]) : checkEndpoint(own);
     const token = choose(listed.token, 'token_endpoint');

@@ -3,7 +3,12 @@ import { connect as connectTls } from 'node:tls';
 import { Agent, request, type buildConnector } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import type { World } from '../world.ts';
-import type { EgressGuard } from '../route/egress-guard.ts';
+import type { Destination, Way } from '../route/egress-guard.ts';
+
+/** Port: finds the checked address of a destination (the egress guard). */
+export interface FindWay {
+  find(destination: Destination): Way | Promise<Way>;
+}
 
 /** Token services are named by the operator, so they may stand anywhere but where nothing of ours may go. */
 const addresses = ['public', 'private', 'loopback'] as const;
@@ -15,7 +20,7 @@ export interface Endpoints {
 }
 
 /** Opens the adapter. No redirect is followed: it would carry a client secret or a subject token to another place. */
-export function openEndpoints(guard: EgressGuard, world: World): Endpoints {
+export function openEndpoints(guard: FindWay, world: World): Endpoints {
   const agent = new Agent({
     connect: connector(guard, world),
     allowH2: false,
@@ -43,7 +48,7 @@ export function openEndpoints(guard: EgressGuard, world: World): Endpoints {
   return { call, close: () => agent.destroy() };
 }
 
-function connector(guard: EgressGuard, world: World): buildConnector.connector {
+function connector(guard: FindWay, world: World): buildConnector.connector {
   return (options, done) => {
     void dial(options, guard, world).then(
       (socket) => done(null, socket),
@@ -52,7 +57,7 @@ function connector(guard: EgressGuard, world: World): buildConnector.connector {
   };
 }
 
-async function dial(options: buildConnector.Options, guard: EgressGuard, world: World) {
+async function dial(options: buildConnector.Options, guard: FindWay, world: World) {
   const secure = options.protocol === 'https:';
   const host = options.hostname.replace(/^\[(.*)\]$/, '$1');
   const port = options.port === '' ? (secure ? 443 : 80) : Number(options.port);

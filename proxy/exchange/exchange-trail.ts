@@ -9,6 +9,7 @@ export interface CredentialFacts {
   readonly expires_at?: string | undefined;
 }
 
+/** What all events of a token share. `ms` is how long the exchange, or the way back, took. */
 export interface TokenEvent {
   readonly txn: string;
   readonly tool: string;

@@ -32,6 +32,7 @@ export class IssuedToken {
   readonly issuedAtMs: number;
 
   constructor(facts: IssuedTokenFacts) {
+    // One digest gives both names of the token, and the header value is joined once: calls only read.
     const digest = createHash('sha256').update(facts.text).digest();
     this.#text = facts.text;
     this.#authorization = `${facts.tokenType} ${facts.text}`;

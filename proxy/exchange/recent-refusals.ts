@@ -9,6 +9,7 @@ const maxRefusals = 10_000;
 export class RecentRefusals {
   readonly #byKey = new Map<string, { readonly refusal: Refusal; readonly untilMs: number }>();
 
+  /** Remembers a refusal for its time. */
   add(key: string, refusal: Refusal, nowMs: number): void {
     // Deleted first, so that the order of the map is the order of time and the front is the oldest.
     this.#byKey.delete(key);

@@ -28,13 +28,17 @@ export interface RevocationOrder {
   readonly validUntilMs: number | undefined;
 }
 
+/** A queued order with what has become of it so far. */
 interface Item extends RevocationOrder {
   readonly queuedMs: number;
   attempts: number;
 }
 
+/** As many as the cache holds: the end of all tasks at once fits in. */
 const maxQueued = 10_000;
+/** A service that is slow must not tie up more connections than this. */
 const maxParallel = 8;
+/** With doubling pauses from 1 s, about two minutes: longer than a restart, shorter than most tokens. */
 const maxAttempts = 8;
 const firstBackoffMs = 1000;
 const maxBackoffMs = 60_000;
@@ -87,6 +91,7 @@ export class RevocationQueue {
     return this.#ready.length + this.#timers.size + this.#running;
   }
 
+  /** Starts what may run, and tells those who wait when there is nothing left. */
   #pump(): void {
     while (this.#running < maxParallel) {
       const item = this.#ready.shift();
@@ -119,6 +124,7 @@ export class RevocationQueue {
     }
   }
 
+  /** Another attempt after a pause: what the service asked for, else longer each time. */
   #later(item: Item, retryAfterSeconds: number | undefined): void {
     const backoffMs = Math.min(firstBackoffMs * 2 ** (item.attempts - 1), maxBackoffMs);
     const timer = setTimeout(
@@ -134,6 +140,7 @@ export class RevocationQueue {
     this.#timers.set(timer, item);
   }
 
+  /** Every end is counted; only a token that is really back is an event. */
   #end(item: Item, outcome: RevocationOutcome): void {
     this.#trail.revocation(item.cause, outcome);
     if (outcome !== 'revoked') return;

@@ -29,6 +29,7 @@ export interface RawAnswer {
   readonly echoed: boolean;
 }
 
+/** What a client of one service is made of. */
 export interface ServiceClientOptions {
   readonly name: string;
   readonly settings: ServiceSettings;
@@ -98,6 +99,7 @@ export class ServiceClient {
     return exchange.reply();
   }
 
+  /** The service as the library wants it. It never sees metadata, only endpoints that were checked. */
   #as(endpoints: ServiceEndpoints): AuthorizationServer {
     return {
       issuer: this.#options.settings.issuer,
@@ -123,6 +125,7 @@ export class ServiceClient {
     });
   }
 
+  /** Keeps a nonce from any answer, good or bad (RFC 9449 8.2). True where there was a new one to use. */
   #keepNonce(reply: EndpointReply): boolean {
     const nonce = reply.headers['dpop-nonce'];
     if (nonce === undefined || !nonceText.test(nonce)) return false;
@@ -131,6 +134,7 @@ export class ServiceClient {
   }
 }
 
+/** The answer with its token set apart, so that it can be revoked even where everything else about it is wrong. */
 function readAnswer(reply: EndpointReply, exchange: EndpointExchange): RawAnswer {
   const json = readJson(reply);
   const { access_token: token } = json;
@@ -142,6 +146,7 @@ function readAnswer(reply: EndpointReply, exchange: EndpointExchange): RawAnswer
   };
 }
 
+/** One JSON object, said to be one, without repeated names: two readers of it must see the same. */
 function readJson(reply: EndpointReply): Record<string, unknown> {
   if (!isJson(reply)) throw new Rejection('not_json');
   try {

@@ -18,6 +18,7 @@ const codeOfError: Readonly<Record<string, RefusalCode>> = {
   temporarily_unavailable: 'token_service_unavailable',
 };
 
+/** Sentences for agents, after the name of the service. */
 const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
   token_service_unavailable: 'does not answer',
   grant_dead: 'says that the grant behind this task is no longer valid',

@@ -27,6 +27,7 @@ import { issueToken, wantedToken } from './wanted-token.ts';
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
 export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
 
+/** What one service needs; keys and metadata are shared by all services of a desk. */
 export interface TokenServiceOptions {
   readonly name: string;
   readonly settings: ServiceSettings;
@@ -93,6 +94,7 @@ export class TokenService {
     return endpoints.revocation === undefined ? undefined : this.#client.revoke(token, endpoints, deadline);
   }
 
+  /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
   async #exchange(order: TokenOrder): Promise<IssuedToken> {
     const { settings, world } = this.#options;
     const deadline = new Deadline(world, settings.timeout);
@@ -100,6 +102,7 @@ export class TokenService {
     const endpoints = await this.#discovery.find(deadline);
     this.#verification.checkPossible(endpoints);
     const askedAtMs = world.now();
+    // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
     const raw = await this.#request(order, actor, endpoints, deadline);
     try {
@@ -115,6 +118,7 @@ export class TokenService {
     }
   }
 
+  /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
   #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
     const { subject, proofKey } = order;
     if (subject === undefined) {
@@ -151,14 +155,17 @@ export class TokenService {
     return failure;
   }
 
+  /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */
   #checkPause(): void {
     const leftMs = this.#pausedUntilMs - this.#options.world.now();
     if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
   }
 }
 
+/** In a grant for ourselves there is no actor beside the subject. */
 const nobody: OwnActor = { token: undefined, names: [] };
 
+/** The configuration makes sure that a secret has its file; without one here is a fault, before anything listens. */
 function chooseAuth({ settings, jwtSvids }: TokenServiceOptions): AuthenticateClient {
   const { client_auth: method, client_id: clientId, client_secret_file: file } = settings;
   if (method === 'spiffe_jwt') return spiffeJwtAuth(jwtSvids, settings.issuer, clientId);

@@ -45,6 +45,7 @@ export class TokenDesk {
   readonly #flights = new Map<string, Flight>();
   readonly #refusals = new RecentRefusals();
   readonly #renewedAtMs = new Map<string, number>();
+  #ending = false;
 
   constructor(options: TokenDeskOptions) {
     const { world, trail } = options;
@@ -105,6 +106,8 @@ export class TokenDesk {
 
   /** Ends everything, and waits for exchanges under way and for revocations, at most `withinMs`. */
   async close(withinMs: number): Promise<void> {
+    // From here on no token may arrive that nobody would take back.
+    this.#ending = true;
     const endMs = this.#world.monotonic() + withinMs;
     for (const flight of this.#flights.values()) flight.unwanted = true;
     this.#custody.dropAll('shutdown');
@@ -113,6 +116,7 @@ export class TokenDesk {
     await this.#custody.drain(Math.max(1, endMs - this.#world.monotonic()));
   }
 
+  /** There is no usable token: joins the exchange that is under way, repeats a fresh refusal, or starts. */
   #obtain(order: TokenOrder, now: number): Promise<IssuedToken> {
     if (this.#custody.isTaskEnded(order.txn)) throw taskEnded();
     const flight = this.#flights.get(order.key);
@@ -133,7 +137,9 @@ export class TokenDesk {
     this.#fly(order, 'refresh').catch(() => undefined);
   }
 
+  /** Starts the one exchange of an order. Everybody who comes before it lands gets its result. */
   #fly(order: TokenOrder, cause: IssueCause): Promise<IssuedToken> {
+    if (this.#ending) return Promise.reject(new Refusal('overloaded', 'The sidecar is about to end.'));
     const { promise, resolve, reject } = Promise.withResolvers<IssuedToken>();
     const flight: Flight = { order, promise, unwanted: false };
     this.#flights.set(order.key, flight);
@@ -171,6 +177,7 @@ export class TokenDesk {
     return token;
   }
 
+  /** The service that an order is for. */
   #serviceOf(order: TokenOrder): TokenService {
     const service = this.#services.get(order.service);
     // After a reload, the same name may stand for another issuer; an order from before must not be taken there.
@@ -189,6 +196,7 @@ export class TokenDesk {
   }
 }
 
+/** All services over one set of keys and metadata. */
 function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
   const { world, jwtSvids, trail } = options;
   const call = guardCall(options.call);
@@ -211,10 +219,12 @@ function guardCall(call: EndpointCall): EndpointCall {
   };
 }
 
+/** Not `handle_ended`: nobody used an old handle, the end just came first. */
 function taskEnded(): Refusal {
   return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
 }
 
+/** Waits for work, but not longer than `ms`. */
 async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, ms);

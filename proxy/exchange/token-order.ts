@@ -54,6 +54,7 @@ class TokenOrder {
   readonly useForMs: number;
 
   constructor(parts: TokenOrderParts) {
+    // Copied: a list that its maker changes afterwards would no longer be what the key says.
     this.txn = parts.txn;
     this.tool = parts.tool;
     this.toolOrigin = parts.toolOrigin;
@@ -97,6 +98,7 @@ export function makeTokenOrder(parts: TokenOrderParts): TokenOrder {
   return new TokenOrder(parts);
 }
 
+/** One part of a key: absent, a text, or a list. */
 type Part = string | undefined | readonly string[];
 
 /**

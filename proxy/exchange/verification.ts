@@ -55,11 +55,13 @@ export function responseOnly(): Verification {
   return { checkPossible: () => undefined, readClaims: async () => undefined };
 }
 
+/** A place to ask, or the same refusal as when it does not answer. */
 function required(endpoint: URL | undefined): URL {
   if (endpoint === undefined) throw new KeysUnavailable();
   return endpoint;
 }
 
+/** All that is wrong with header, key and signature is one cause: the token is not provably the issuer's. */
 function causeOf(error: InvalidToken): RejectCause {
   if (error.reason === 'typ' || error.reason === 'malformed') return error.reason;
   return 'signature';

@@ -24,6 +24,7 @@ export function wantedToken(order: TokenOrder, settings: ServiceSettings, names:
   };
 }
 
+/** What `act` must be: nothing in a token of our own, else as the service's profile says. */
 function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: readonly Actor[]): WantedActor {
   if (expect === 'any') return { expect };
   // A token of our own has us as its subject: there is nobody that we act for.

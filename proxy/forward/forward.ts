@@ -1,10 +1,8 @@
-import { carriesHandle } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
 import type { HandleBook } from '../tasks/handle.ts';
-import type { ToolNonces } from '../bind/nonces.ts';
 import { Relay, type RelayEnd } from './relay.ts';
 import type { Upstreams } from './upstream.ts';
 
@@ -14,10 +12,15 @@ export type Forwarded =
   | { readonly kind: 'challenged'; readonly by: 'nonce' | 'token'; readonly end: CallEnd }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly end: CallEnd };
 
+/** Port: keeps what tools send in `DPoP-Nonce`, by origin. */
+export interface NonceKeeper {
+  keep(origin: string, nonce: string): void;
+}
+
 /** What forwarding needs: connections, the tools' nonces, and the handles that must not leave. */
 export interface Road {
   readonly upstreams: Upstreams;
-  readonly nonces: ToolNonces;
+  readonly nonces: NonceKeeper;
   readonly handles: HandleBook;
   /** Our name in `Via`, by which a loop is found. */
   readonly pseudonym: string;
@@ -28,7 +31,7 @@ export function forward(admitted: Admitted, road: Road): Promise<Forwarded> {
   const bound = admitted.spend();
   const { routed, held } = bound.credential;
   const { call, errand } = routed.permit.attributed;
-  const upstream = road.upstreams.take(call.tool, call.target, routed.way);
+  const upstream = road.upstreams.take(call.tool, call.target.origin, routed.way);
   const bytesIn = routed.body.length ?? 0;
   return new Promise((resolve) => {
     const relay = new Relay(call, {
@@ -81,13 +84,13 @@ function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
 /** The one place that puts together what leaves: Host of the target, the agent's own end-to-end headers, then what we inject. */
 function headersFor(call: Call, injected: readonly string[], length: number | undefined, road: Road): string[] {
   const { headers, tool } = call;
-  const out: string[] = ['Host', call.authority, ...headers.forward];
+  const out: string[] = ['Host', call.target.origin.authority, ...headers.forward];
   if (!tool.credentialed) {
     out.push(...headers.cookies);
     // The agent's own keys go on to tools that get none of ours; a handle never does.
     for (let at = 0; at < headers.credentials.length; at += 2) {
       const value = headers.credentials[at + 1] ?? '';
-      if (!carriesHandle(value, road.handles)) out.push(headers.credentials[at] ?? '', value);
+      if (!road.handles.carries(value)) out.push(headers.credentials[at] ?? '', value);
     }
   }
   if (length !== undefined && (length > 0 || headers.contentLength !== undefined))

@@ -87,6 +87,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     response.sendDate = false;
     response.writeHead(status, statusText ?? '', headers.forward);
     // Only what follows in the same read is sent with the head; an event stream's head must not wait for its first event.
+    if (headers.hasLength) return;
     queueMicrotask(() => {
       if (!this.#headSent && !this.#ended) response.flushHeaders();
     });

@@ -3,7 +3,7 @@ import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
-import type { Target } from '../intercept/target.ts';
+import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
 import type { World } from '../world.ts';
 
@@ -21,14 +21,20 @@ export interface Upstream {
   discard(): void;
 }
 
+/** A client and the checked address that it is connected to. */
+interface Connection {
+  readonly client: Client;
+  readonly way: Way;
+}
+
 /**
- * Connections to tools, kept last in, first out for each (tool, origin): the warmest is used again and the rest age out. The key
- * holds the tool because TLS trust is the tool's. A client is one connection: when it ends, so does the client, and the next call
+ * Connections to tools, kept last in, first out for each (tool, origin): the warmest is used again and the rest age out. The tool
+ * belongs to the key because TLS trust is the tool's. A client is one connection: when it ends, so does the client, and the next call
  * dials an address that was checked for it.
  */
 export class Upstreams {
   readonly #world: World;
-  readonly #idle = new Map<string, Client[]>();
+  readonly #idle = new Map<Tool, Map<Origin, Connection[]>>();
   readonly #contexts = new Map<string, SecureContext>();
   readonly #all = new Set<Client>();
 
@@ -36,16 +42,18 @@ export class Upstreams {
     this.#world = world;
   }
 
-  take(tool: Tool, target: Target, way: Way): Upstream {
-    const key = `${tool.name} ${target.scheme} ${target.host} ${target.port} ${way.address} ${way.port}`;
-    const idle = this.#idle.get(key);
-    let client = idle?.pop();
-    while (client !== undefined && (client.destroyed || client.closed)) client = idle?.pop();
-    const taken = client ?? this.#open(key, tool, target, way);
+  take(tool: Tool, origin: Origin, way: Way): Upstream {
+    const idle = this.#idleOf(tool, origin);
+    let connection = idle.pop();
+    while (connection !== undefined && !isUsable(connection, way)) {
+      void connection.client.close().catch(() => undefined);
+      connection = idle.pop();
+    }
+    const taken = connection ?? { client: this.#open(idle, tool, origin, way), way };
     return {
-      client: taken,
-      release: () => this.#release(key, taken),
-      discard: () => void taken.destroy().catch(() => undefined),
+      client: taken.client,
+      release: () => release(idle, taken),
+      discard: () => void taken.client.destroy().catch(() => undefined),
     };
   }
 
@@ -56,41 +64,47 @@ export class Upstreams {
     await Promise.allSettled(clients.map((client) => client.destroy()));
   }
 
-  #release(key: string, client: Client): void {
-    if (client.destroyed || client.closed) return;
-    const idle = this.#idle.get(key);
-    if (idle === undefined) this.#idle.set(key, [client]);
-    else if (idle.length < maxIdle) idle.push(client);
-    else void client.close().catch(() => undefined);
+  #idleOf(tool: Tool, origin: Origin): Connection[] {
+    let byOrigin = this.#idle.get(tool);
+    if (byOrigin === undefined) {
+      byOrigin = new Map();
+      this.#idle.set(tool, byOrigin);
+    }
+    let idle = byOrigin.get(origin);
+    if (idle === undefined) {
+      idle = [];
+      // A tool with a wildcard host has as many origins as the agent thinks of.
+      if (byOrigin.size >= 1024) byOrigin.clear();
+      byOrigin.set(origin, idle);
+    }
+    return idle;
   }
 
-  #open(key: string, tool: Tool, target: Target, way: Way): Client {
-    const host = target.host.includes(':') ? `[${target.host}]` : target.host;
-    const client = new Client(`${target.scheme}://${host}:${target.port}`, {
+  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Client {
+    const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
+    const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
       pipelining: 1,
       allowH2: false,
       // No time-outs on headers and bodies: a tool may think for long, and streams have pauses (PEERS trap 14). TCP keep-alive finds the dead.
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 65_536,
-      connect: (_options, done) => this.#dial(tool, target, way, done),
+      connect: (_options, done) => this.#dial(tool, origin, way, done),
     });
     this.#all.add(client);
     client.once('disconnect', () => {
       this.#all.delete(client);
-      const idle = this.#idle.get(key);
-      const at = idle?.indexOf(client) ?? -1;
-      if (at >= 0) idle?.splice(at, 1);
-      if (idle?.length === 0) this.#idle.delete(key);
+      const at = idle.findIndex((entry) => entry.client === client);
+      if (at >= 0) idle.splice(at, 1);
       void client.destroy().catch(() => undefined);
     });
     client.once('connectionError', () => this.#all.delete(client));
     return client;
   }
 
-  #dial(tool: Tool, target: Target, way: Way, done: Dialled): void {
+  #dial(tool: Tool, origin: Origin, way: Way, done: Dialled): void {
     const socket = this.#world.dial(way.address, way.port);
-    const secure = target.scheme === 'https' ? this.#startTls(socket, tool, target) : undefined;
+    const secure = origin.scheme === 'https' ? this.#startTls(socket, tool, origin) : undefined;
     const connection = secure ?? socket;
     const settle = (error: Error | null): void => {
       clearTimeout(timer);
@@ -108,12 +122,12 @@ export class Upstreams {
   }
 
   /** TLS to the tool is verified in full: chain, name, validity; by the tool's own CA where it has one. */
-  #startTls(socket: Socket, tool: Tool, target: Target): TLSSocket {
-    const byName = isIP(target.host) === 0;
+  #startTls(socket: Socket, tool: Tool, origin: Origin): TLSSocket {
+    const byName = isIP(origin.host) === 0;
     return connectTls({
       socket,
-      host: target.host,
-      ...(byName ? { servername: target.host } : {}),
+      host: origin.host,
+      ...(byName ? { servername: origin.host } : {}),
       ALPNProtocols: ['http/1.1'],
       minVersion: 'TLSv1.2',
       rejectUnauthorized: true,
@@ -131,6 +145,17 @@ export class Upstreams {
     }
     return context;
   }
+}
+
+function isUsable({ client, way }: Connection, wanted: Way): boolean {
+  return !client.destroyed && !client.closed && way.address === wanted.address && way.port === wanted.port;
+}
+
+function release(idle: Connection[], connection: Connection): void {
+  const { client } = connection;
+  if (client.destroyed || client.closed) return;
+  if (idle.length < maxIdle) idle.push(connection);
+  else void client.close().catch(() => undefined);
 }
 
 type Dialled = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;

@@ -69,11 +69,6 @@ export function standingMayUse(onBehalfOf: 'user' | 'workload' | 'agent' | 'any'
   return onBehalfOf === 'agent' || onBehalfOf === 'any';
 }
 
-/** Whether a header value is a handle of any process: then it is never passed on. */
-export function carriesHandle(value: string, handles: HandleBook): boolean {
-  return handles.findSpelled(value) !== undefined || findHandleText(value) !== undefined;
-}
-
 function findInHeaders(call: Call, handles: HandleBook): Handle | undefined {
   const { credentials } = call.headers;
   const ownHeader = call.tool.settings.handle_header;

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Refusal } from '../refusal.ts';
-import { formatAuthority } from './authority.ts';
 import { readHeaders, type HeaderList } from './header-list.ts';
 import type { HeaderClass } from './header-names.ts';
-import { readLoosePath, readRuledPath } from './path.ts';
+import { originOf, type Origin } from './origin.ts';
+import { readLoosePath, readRuledPath, withoutQuery } from './path.ts';
 import {
   readProxyTarget,
   readTunnelTarget,
@@ -30,11 +30,11 @@ class InterceptedCall {
   readonly target: Target;
   readonly tool: Tool;
   readonly method: string;
+  /** The path as it came, without query: what proofs and events name. */
+  readonly rawPath: string;
   /** The path that rules read: decoded once, without query. */
   readonly path: string;
   readonly headers: HeaderList;
-  /** `Host` as the tool gets it: the target's name, whatever spelling the agent used. */
-  readonly authority: string;
   readonly proxyAuthorization: string | undefined;
   /** Monotonic milliseconds at which the call was read. */
   readonly startedAt: number;
@@ -47,9 +47,9 @@ class InterceptedCall {
     this.target = read.target;
     this.tool = read.tool;
     this.method = read.method;
+    this.rawPath = read.rawPath;
     this.path = read.path;
     this.headers = read.headers;
-    this.authority = read.authority;
     this.proxyAuthorization = read.proxyAuthorization;
     this.startedAt = read.startedAt;
   }
@@ -80,7 +80,7 @@ export interface Arrival {
   readonly door: Door;
   readonly startedAt: number;
   /** Filled in while the request is read, so that the record of a refusal can say where it was meant to go. */
-  seen: Pick<Target, 'scheme' | 'host' | 'port'> | undefined;
+  seen: Origin | undefined;
 }
 
 /**
@@ -97,8 +97,10 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
     door.kind === 'proxy' ? readProxyTarget(url, headers, door.own) : readTunnelTarget(url, headers, door.tunnel);
   const onMount = 'mount' in found;
   if (onMount) refuseForeignOrigin(headers);
-  if (!onMount) arrival.seen = found;
-  const candidates = onMount ? mounted(found, reader.catalogue) : reader.catalogue.at(found.host, found.port);
+  if (!onMount) arrival.seen = found.origin;
+  const candidates = onMount
+    ? mounted(found, reader.catalogue)
+    : reader.catalogue.at(found.origin.host, found.origin.port);
   const target = onMount ? mountTarget(found, candidates) : found;
   const method = request.method ?? '';
   const path = readPath(target.path, candidates, reader);
@@ -112,9 +114,9 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
     target,
     tool,
     method,
+    rawPath: withoutQuery(target.path),
     path,
     headers,
-    authority: formatAuthority(target.host, target.port, target.scheme),
     proxyAuthorization: door.kind === 'tunnel' ? door.proxyAuthorization : headers.proxyAuthorization,
     startedAt: arrival.startedAt,
   });
@@ -141,7 +143,7 @@ function mounted(found: MountTarget, catalogue: ToolCatalogue): readonly Tool[] 
 function mountTarget(found: MountTarget, candidates: readonly Tool[]): Target {
   const tool = candidates[0];
   if (tool === undefined) throw new Refusal('destination_unlisted', 'No tool of that name can be mounted.');
-  return { scheme: tool.mount.scheme, host: tool.host, port: tool.mount.port, path: found.path };
+  return { origin: originOf(tool.mount.scheme, tool.host, tool.mount.port), path: found.path };
 }
 
 /** A page in a browser on this machine can reach our port (DNS rebinding, plain forms): it cannot hide its Origin. */
@@ -150,7 +152,7 @@ function refuseForeignOrigin(headers: HeaderList): void {
 }
 
 function unlisted(target: Target, candidates: readonly Tool[], method: string): Refusal {
-  const name = formatAuthority(target.host, target.port, target.scheme);
+  const name = target.origin.authority;
   const detail =
     candidates.length === 0
       ? `No tool is listed at ${name}.`

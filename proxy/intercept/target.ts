@@ -1,12 +1,11 @@
 import { Refusal } from '../refusal.ts';
 import { defaultPort, parseAuthority, type Authority } from './authority.ts';
 import type { HeaderList } from './header-list.ts';
+import { originOf, type Origin } from './origin.ts';
 
 /** Where a call goes, in the one normal form that policy, exchange and dial all read (W2). */
 export interface Target {
-  readonly scheme: 'http' | 'https';
-  readonly host: string;
-  readonly port: number;
+  readonly origin: Origin;
   /** Origin-form target with query, byte for byte as the agent sent it (W13). */
   readonly path: string;
 }
@@ -19,9 +18,7 @@ export interface MountTarget {
 
 /** A CONNECT tunnel: where it leads, and what its TLS named. */
 export interface Tunnel {
-  readonly scheme: 'http' | 'https';
-  readonly host: string;
-  readonly port: number;
+  readonly origin: Origin;
   /** TLS server name in normal form; undefined for plain HTTP and for clients that send none. */
   readonly serverName: string | undefined;
 }
@@ -44,24 +41,25 @@ export function readProxyTarget(url: string, headers: HeaderList, own: OwnName):
   }
   const target = readAbsolute(url);
   const host = readHost(headers);
-  if (host !== undefined && !agrees(host, target, defaultPort(target.scheme)))
+  if (host !== undefined && !agrees(host, target.origin, defaultPort(target.origin.scheme)))
     throw mismatch('Host and the absolute URI disagree.');
-  return isOwn(target, own) ? readMount(target.path) : target;
+  return isOwn(target.origin, own) ? readMount(target.path) : target;
 }
 
 /** Reads the target of a request inside a CONNECT tunnel: its host and port are the tunnel's, everything else has to agree. */
 export function readTunnelTarget(url: string, headers: HeaderList, tunnel: Tunnel): Target {
   const host = readHost(headers);
   // A Host without port means the tunnel's port: that is what undici sends through CONNECT.
-  if (host !== undefined && !agrees(host, tunnel, tunnel.port)) throw mismatch('Host and the CONNECT target disagree.');
-  if (tunnel.serverName !== undefined && tunnel.serverName !== tunnel.host) {
+  if (host !== undefined && !agrees(host, tunnel.origin, tunnel.origin.port))
+    throw mismatch('Host and the CONNECT target disagree.');
+  if (tunnel.serverName !== undefined && tunnel.serverName !== tunnel.origin.host) {
     throw mismatch('The TLS server name and the CONNECT target disagree.');
   }
   if (url.startsWith('/')) {
-    return { scheme: tunnel.scheme, host: tunnel.host, port: tunnel.port, path: checkedPath(url) };
+    return { origin: tunnel.origin, path: checkedPath(url) };
   }
   const target = readAbsolute(url);
-  if (target.scheme !== tunnel.scheme || !agrees(target, tunnel, tunnel.port)) {
+  if (target.origin !== tunnel.origin) {
     throw mismatch('The absolute URI and the CONNECT target disagree.');
   }
   return target;
@@ -90,20 +88,32 @@ function readMount(path: string): MountTarget {
   return { mount: name, path: checkedPath(rest.startsWith('?') ? `/${rest}` : rest) };
 }
 
-/** Absolute-form (RFC 9112 3.2.2), without user information: a reader that takes it for the host would dial elsewhere. */
+/** Absolute-form (RFC 9112 3.2.2): everything up to the path names the origin. */
 function readAbsolute(url: string): Target {
-  const match = /^(?<scheme>https?):\/\/(?<authority>[^/?#\\@]+)(?<path>[/?].*)?$/i.exec(url);
+  const slash = url.indexOf('/', 8);
+  const query = url.indexOf('?', 8);
+  const end = slash === -1 || (query !== -1 && query < slash) ? query : slash;
+  const prefix = end === -1 ? url : url.slice(0, end);
+  const path = url.slice(prefix.length);
+  return { origin: readPrefix(prefix), path: checkedPath(path.startsWith('/') ? path : `/${path}`) };
+}
+
+const prefixes = new Map<string, Origin>();
+
+/** `scheme://authority`, without user information: a reader that takes that for the host would dial elsewhere. */
+function readPrefix(prefix: string): Origin {
+  const known = prefixes.get(prefix);
+  if (known !== undefined) return known;
+  const match = /^(?<scheme>https?):\/\/(?<authority>[^/?#\\@]+)$/i.exec(prefix);
   const authority = parseAuthority(match?.groups?.['authority'] ?? '');
-  if (match === null || authority === undefined)
+  if (authority === undefined)
     throw new Refusal('message_malformed', 'The request target is not an http or https URI.');
-  const scheme = match.groups?.['scheme']?.toLowerCase() === 'https' ? 'https' : 'http';
-  const path = match.groups?.['path'] ?? '/';
-  return {
-    scheme,
-    host: authority.host,
-    port: authority.port ?? defaultPort(scheme),
-    path: checkedPath(path.startsWith('?') ? `/${path}` : path),
-  };
+  const scheme = match?.groups?.['scheme']?.toLowerCase() === 'https' ? 'https' : 'http';
+  const origin = originOf(scheme, authority.host, authority.port ?? defaultPort(scheme));
+  // The texts are the agent's choice: a bounded memory, started anew when full.
+  if (prefixes.size >= 4096) prefixes.clear();
+  prefixes.set(prefix, origin);
+  return origin;
 }
 
 /** Only the printable ASCII that a request line may carry; a fragment is not part of one. */

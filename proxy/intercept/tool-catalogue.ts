@@ -9,6 +9,8 @@ export interface Tool {
   /** Exact host in normal form, or a suffix beginning with a dot (`*.example.org`), or empty for `*`. */
   readonly host: string;
   readonly credentialed: boolean;
+  /** How far the tool's credential is tied to its path (DESIGN 7). */
+  readonly binding: 'key' | 'audience' | 'none';
   readonly paths: readonly PathPattern[];
   /** Where a mount leads: the scheme and port that the configuration implies. */
   readonly mount: { readonly scheme: 'http' | 'https'; readonly port: number };
@@ -63,9 +65,15 @@ function compileTool(name: string, settings: ToolSettings): Tool {
     settings,
     host: host === '*' ? '' : host.startsWith('*.') ? host.slice(1).toLowerCase() : (normalHost(host) ?? host),
     credentialed: settings.token !== undefined,
+    binding: bindingOf(settings),
     paths: (settings.match.paths ?? []).map(compilePathPattern),
     mount: { scheme, port: settings.match.port ?? defaultPort(scheme) },
   };
+}
+
+function bindingOf({ token }: ToolSettings): Tool['binding'] {
+  if (token === undefined) return 'none';
+  return token.proof === 'dpop' ? 'key' : 'audience';
 }
 
 /** The scheme of a mount, where no URL names one: https unless the configuration says that the tool speaks plain HTTP. */

@@ -6,6 +6,7 @@ import { Refusal } from '../refusal.ts';
 import { parseAuthority, normalHost } from './authority.ts';
 import { readHeaders } from './header-list.ts';
 import type { HeaderClass } from './header-names.ts';
+import { originOf } from './origin.ts';
 import type { PodCa } from './pod-ca.ts';
 import type { Tool, ToolCatalogue } from './tool-catalogue.ts';
 import type { Tunnel } from './target.ts';
@@ -71,13 +72,13 @@ export function openTunnel(
     socket.unshift(first);
     if (first[0] !== 0x16) {
       clearTimeout(opening);
-      accept(socket, { scheme: 'http', host: connect.host, port: connect.port, serverName: undefined });
+      accept(socket, { origin: originOf('http', connect.host, connect.port), serverName: undefined });
       socket.resume();
       return;
     }
     terminateTls(socket, connect, ca, (inner, serverName) => {
       clearTimeout(opening);
-      accept(inner, { scheme: 'https', host: connect.host, port: connect.port, serverName });
+      accept(inner, { origin: originOf('https', connect.host, connect.port), serverName });
     });
   };
   if (head.length > 0) begin(head);

@@ -1,11 +1,11 @@
-import { bindingOf, type ExitPermit } from '../decide/permit.ts';
+import type { Decision } from '../decide/rules.ts';
 import type { Bound } from '../bind/proof.ts';
 import type { HeldCredential } from '../exchange/credential.ts';
 import type { Attributed } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
-import { withoutQuery } from '../intercept/path.ts';
-import type { IssuedToken } from '../exchange/issued-token.ts';
+import type { Origin } from '../intercept/origin.ts';
 import type { Refusal } from '../refusal.ts';
+import type { Task } from '../tasks/task.ts';
 import { eventFields } from './event.ts';
 
 /** How a forwarded call ended. */
@@ -24,31 +24,27 @@ export interface RefusedCall {
   /** Present from the stage on that made it. */
   readonly call?: Call | undefined;
   readonly attributed?: Attributed | undefined;
-  readonly permit?: ExitPermit | undefined;
+  /** Of the rules, where they were asked. */
+  readonly decision?: Decision | undefined;
   /** What is known of a request that never became a call. Without query. */
   readonly target?:
     | { readonly method: string; readonly scheme?: string; readonly host: string; readonly port: number }
     | undefined;
 }
 
-const credentials = new WeakMap<IssuedToken, { cache: string; exchange: string }>();
-
 /**
- * The members of `call.admitted` (WIRE 3). Text by hand: stringify of the whole object costs more than the hash chain. What comes from
- * the agent (path, method) and from names of the configuration is escaped; the rest is of our own alphabet.
+ * The members of `call.admitted` (WIRE 3). Text by hand, and what a task, a tool, an origin, a decision or a token says of itself is
+ * rendered once: stringify of the whole object costs more than the hash chain. What comes from outside is escaped.
  * @param agentName `agent.name` as JSON text.
  */
 export function admittedFields(bound: Bound, agentName: string): string {
-  const { permit } = bound.credential.routed;
-  const { call } = permit.attributed;
-  const { held } = bound.credential;
-  const { decision } = permit;
-  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(permit.attributed)},"agent":${agentName}`;
-  text += `,"tool":"${call.tool.name}"${targetOf(call)},"decision":{"rule":${JSON.stringify(decision.rule)},"effect":"${decision.effect}","mode":"${decision.mode}"`;
-  if (decision.observed.length > 0) text += `,"observed":${JSON.stringify(decision.observed)}`;
-  text += `},"binding":"${bindingOf(call.tool)}"`;
-  if (held !== undefined) text += `,"credential":${credentialOf(held)}`;
-  if (bound.proof !== undefined) text += `,"proof":{"kind":"${bound.proof.kind}","id":"${bound.proof.id}"}`;
+  const { credential, proof } = bound;
+  const { permit } = credential.routed;
+  const { attributed } = permit;
+  const { call } = attributed;
+  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
+  if (credential.held !== undefined) text += `,"credential":${credentialOf(credential.held)}`;
+  if (proof !== undefined) text += `,"proof":{"kind":"${proof.kind}","id":"${proof.id}"}`;
   return `${text},"chain":[]`;
 }
 
@@ -57,7 +53,7 @@ export function endedFields(id: string, attempt: number, end: CallEnd, ms: numbe
 }
 
 export function refusedFields(refused: RefusedCall, agentName: string): string {
-  const { refusal, call, attributed, permit, target } = refused;
+  const { refusal, call, attributed, decision, target } = refused;
   const { kind } = refusal;
   const members: Record<string, unknown> = {
     id: refused.id,
@@ -68,40 +64,63 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   };
   if (kind.replay !== undefined) members['replay'] = { reason: refusal.code, grade: kind.replay };
   if (target !== undefined) members['target'] = target;
-  if (permit !== undefined) members['decision'] = permit.decision;
+  if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
   text += `,"agent":${agentName}`;
-  if (call !== undefined) text += `,"tool":"${call.tool.name}"${targetOf(call)}`;
-  return text;
+  return call === undefined ? text : text + targetOf(call);
 }
 
-function whose(attributed: Attributed): string {
-  const { errand, by } = attributed;
+const tasks = new WeakMap<Task, string>();
+
+function whose({ errand, by }: Attributed): string {
   if (errand === undefined) return `,"task_by":"${by}"`;
-  const { txn, subject } = errand.task;
-  return `,"txn":"${txn}","task_by":"${by}","subject":{"iss":${JSON.stringify(subject.iss)},"sub":${JSON.stringify(subject.sub)}}`;
+  const { task } = errand;
+  let known = tasks.get(task);
+  if (known === undefined) {
+    const { iss, sub } = task.subject;
+    known = `,"txn":"${task.txn}","subject":${JSON.stringify({ iss, sub })},"task_by":"`;
+    tasks.set(task, known);
+  }
+  return `${known}${by}"`;
 }
+
+const origins = new WeakMap<Origin, string>();
 
 function targetOf(call: Call): string {
-  const { scheme, host, port, path } = call.target;
-  return `,"target":{"method":${JSON.stringify(call.method)},"scheme":"${scheme}","host":${JSON.stringify(host)},"port":${port},"path":${JSON.stringify(withoutQuery(path))}}`;
+  const { origin } = call.target;
+  let known = origins.get(origin);
+  if (known === undefined) {
+    const { scheme, host, port } = origin;
+    known = `${JSON.stringify({ scheme, host, port }).slice(1, -1)},"path":`;
+    origins.set(origin, known);
+  }
+  // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
+  return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(call.rawPath)}}`;
 }
 
-function credentialOf(held: HeldCredential): string {
-  const { token, from } = held;
+const decisions = new WeakMap<Decision, string>();
+
+function decisionOf(decision: Decision): string {
+  let known = decisions.get(decision);
+  if (known === undefined) {
+    const { rule, effect, mode, observed } = decision;
+    known = JSON.stringify({ rule, effect, mode, observed: observed.length > 0 ? observed : undefined });
+    decisions.set(decision, known);
+  }
+  return known;
+}
+
+const credentials = new WeakMap<HeldCredential['token'], Record<HeldCredential['from'], string>>();
+
+function credentialOf({ token, from }: HeldCredential): string {
   let known = credentials.get(token);
   if (known === undefined) {
-    const text = (source: string): string =>
-      JSON.stringify({
-        service: token.service,
-        id: token.id,
-        audience: token.audience,
-        scopes: token.scopes,
-        from: source,
-        expires_at: new Date(token.expiresAtMs).toISOString(),
-      });
-    known = { cache: text('cache'), exchange: text('exchange') };
+    const { service, id, audience, scopes } = token;
+    const expires = new Date(token.expiresAtMs).toISOString();
+    const render = (source: HeldCredential['from']): string =>
+      JSON.stringify({ service, id, audience, scopes, from: source, expires_at: expires });
+    known = { cache: render('cache'), exchange: render('exchange') };
     credentials.set(token, known);
   }
   return known[from];

@@ -16,6 +16,8 @@ const genesis = '0'.repeat(64);
 /** Lines that wait for a record that cannot be written. Beyond that they are counted as lost: memory is bounded too. */
 const maxWaiting = 50_000;
 const retryMs = 200;
+/** How long an end may wait for company: a kill -9 may lose that much of the ends, never an admission. */
+const lazyMs = 20;
 
 interface Batch {
   readonly promise: Promise<void>;
@@ -38,6 +40,9 @@ export class EventLog {
   #batch: Batch | undefined;
   #scheduled = false;
   #retry: NodeJS.Timeout | undefined;
+  #lazy: NodeJS.Timeout | undefined;
+  /** Lines are put together in one buffer that is used again: a new one for each batch costs a mapping of memory. */
+  #buffer = Buffer.allocUnsafeSlow(262_144);
   #sequence = 0;
   #previous = genesis;
   #lost = 0;
@@ -58,6 +63,14 @@ export class EventLog {
     if (this.#others.length >= maxWaiting) this.#lost += 1;
     else this.#others.push(this.#stamped(fields));
     this.#schedule();
+  }
+
+  /** The same for an event that nobody waits for: it goes with the next batch, or alone after a moment. */
+  appendLazily(fields: string): void {
+    if (this.#others.length >= maxWaiting) this.#lost += 1;
+    else this.#others.push(this.#stamped(fields));
+    if (this.#scheduled || this.#closed) return;
+    this.#lazy ??= setTimeout(() => this.#flushLazily(), lazyMs);
   }
 
   /** Appends an admission. Resolves when it is written; rejects `record_unavailable`, and then it is not in the record. */
@@ -101,9 +114,15 @@ export class EventLog {
   close(): void {
     this.flush();
     clearTimeout(this.#retry);
+    clearTimeout(this.#lazy);
     this.#lost += this.#others.length;
     this.#closed = true;
     this.#sink.close();
+  }
+
+  #flushLazily(): void {
+    this.#lazy = undefined;
+    this.flush();
   }
 
   #stamped(fields: string): string {
@@ -118,35 +137,32 @@ export class EventLog {
 
   /** Returns how many of the entries stand in the record as whole lines. Sequence and chain stand at the last of them. */
   #write(entries: readonly string[]): number {
-    const lines: Line[] = [];
-    let sequence = this.#sequence;
+    const ends: number[] = [];
+    const digests: string[] = [];
     let previous = this.#previous;
-    let text = '';
-    for (const entry of entries) {
-      sequence += 1;
-      const line = `{"seq":${sequence},"boot":"${this.boot}","prev":"${previous}",${entry}`;
-      previous = hash('sha256', line, 'hex');
-      text += `${line}\n`;
-      lines.push({ line, digest: previous });
+    let end = 0;
+    for (const [at, entry] of entries.entries()) {
+      const line = `{"seq":${this.#sequence + at + 1},"boot":"${this.boot}","prev":"${previous}",${entry}\n`;
+      // A character is at most 3 bytes of UTF-8.
+      if (end + line.length * 3 > this.#buffer.length) this.#grow(end, line.length * 3);
+      const begin = end;
+      end += this.#buffer.write(line, begin, 'utf8');
+      previous = hash('sha256', this.#buffer.subarray(begin, end - 1), 'hex');
+      ends.push(end);
+      digests.push(previous);
     }
-    const bytes = Buffer.from(text);
-    const taken = this.#sink.write(bytes);
-    const whole = taken === bytes.length ? lines.length : countWhole(lines, taken);
+    const taken = this.#sink.write(this.#buffer.subarray(0, end));
+    const whole = taken === end ? entries.length : ends.filter((bound) => bound <= taken).length;
     this.#sequence += whole;
-    this.#previous = lines[whole - 1]?.digest ?? this.#previous;
+    this.#previous = digests[whole - 1] ?? this.#previous;
     return whole;
   }
-}
 
-interface Line {
-  readonly line: string;
-  readonly digest: string;
-}
-
-/** How many lines end within the first `bytes` bytes. */
-function countWhole(lines: readonly Line[], bytes: number): number {
-  let end = 0;
-  return lines.findIndex(({ line }) => (end += Buffer.byteLength(line) + 1) > bytes);
+  #grow(used: number, needed: number): void {
+    const larger = Buffer.allocUnsafeSlow((used + needed) * 2);
+    this.#buffer.copy(larger, 0, 0, used);
+    this.#buffer = larger;
+  }
 }
 
 function newBatch(): Batch {

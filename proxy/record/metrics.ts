@@ -59,6 +59,7 @@ const exchangeOutcomes = [
 export class Metrics {
   readonly registry = new Registry();
   readonly #requests = this.#tallies('requests_total', 'Calls by tool and how they ended.', ['way', 'tool', 'outcome']);
+  readonly #requestsOf = new Map<string, Record<(typeof outcomes)[number], Tally>>();
   readonly #refusals = this.#tallies('refusals_total', 'Refused calls by stage and code.', ['way', 'stage', 'code']);
   readonly #replays = this.#tallies('replays_blocked_total', 'Uses outside their path that were blocked.', [
     'way',
@@ -106,9 +107,7 @@ export class Metrics {
 
   /** Every label set that can occur, at 0. */
   #declare(sources: MetricSources): void {
-    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) {
-      for (const outcome of outcomes) this.requests(tool, outcome);
-    }
+    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) this.requests(tool, 'ok');
     for (const code of refusalCodes) {
       const { stage, replay } = kindOf(code);
       this.#refusals.of('out', stage, code);
@@ -126,7 +125,19 @@ export class Metrics {
   }
 
   requests(tool: string, outcome: CallEnd['outcome'] | 'refused'): Tally {
-    return this.#requests.of('out', tool, outcome);
+    let ofTool = this.#requestsOf.get(tool);
+    if (ofTool === undefined) {
+      const of = (one: string): Tally => this.#requests.of('out', tool, one);
+      ofTool = {
+        ok: of('ok'),
+        upstream_error: of('upstream_error'),
+        aborted: of('aborted'),
+        cut: of('cut'),
+        refused: of('refused'),
+      };
+      this.#requestsOf.set(tool, ofTool);
+    }
+    return ofTool[outcome];
   }
 
   decision(effect: string, rule: string, mode: string): Tally {

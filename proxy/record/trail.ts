@@ -7,13 +7,15 @@ import { admittedFields, endedFields, refusedFields, type CallEnd, type RefusedC
 import type { EventLog } from './event-log.ts';
 import { eventFields } from './event.ts';
 import type { Metrics } from './metrics.ts';
+import type { Tally } from './tallies.ts';
 
 /** The one place that writes events and counts: whatever happens is told here once and appears in both. */
 export class Trail implements ExchangeTrail, DecisionObserver {
   readonly #log: EventLog;
   readonly #metrics: Metrics;
   readonly #agentName: string;
-  readonly #hit: { value: number };
+  readonly #hit: Tally;
+  readonly #decisions = new WeakMap<Decision, readonly Tally[]>();
 
   constructor(log: EventLog, metrics: Metrics, agentName: string) {
     this.#log = log;
@@ -29,7 +31,7 @@ export class Trail implements ExchangeTrail, DecisionObserver {
 
   ended(bound: Bound, end: CallEnd, totalMs: number, upstreamMs: number): void {
     const { call } = bound.credential.routed.permit.attributed;
-    this.#log.append(endedFields(call.id, bound.attempt, end, totalMs));
+    this.#log.appendLazily(endedFields(call.id, bound.attempt, end, totalMs));
     this.#metrics.requests(call.tool.name, end.outcome).value += 1;
     this.#metrics.totalSeconds.observe(totalMs / 1000);
     this.#metrics.forwardSeconds.observe(upstreamMs / 1000);
@@ -49,8 +51,14 @@ export class Trail implements ExchangeTrail, DecisionObserver {
   }
 
   decided(decision: Decision): void {
-    this.#metrics.decision(decision.effect, decision.rule, decision.mode).value += 1;
-    for (const { rule, effect } of decision.observed) this.#metrics.decision(effect, rule, 'observe').value += 1;
+    let tallies = this.#decisions.get(decision);
+    if (tallies === undefined) {
+      const { effect, rule, mode, observed } = decision;
+      const watched = observed.map((other) => this.#metrics.decision(other.effect, other.rule, 'observe'));
+      tallies = [this.#metrics.decision(effect, rule, mode), ...watched];
+      this.#decisions.set(decision, tallies);
+    }
+    for (const tally of tallies) tally.value += 1;
   }
 
   taskOpened(task: Task, by: string): void {

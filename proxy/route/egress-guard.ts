@@ -7,6 +7,7 @@ import { classifyAddress, type AddressClass } from './address-class.ts';
 export interface Way {
   readonly address: string;
   readonly port: number;
+  readonly kind: AddressClass;
 }
 
 export interface Destination {
@@ -15,7 +16,7 @@ export interface Destination {
   /** Kinds of address that the host may have. */
   readonly addresses: readonly ('public' | 'private' | 'loopback')[];
   /** Connect here instead of asking DNS (`dial`). */
-  readonly dial: Way | undefined;
+  readonly dial: { readonly address: string; readonly port: number } | undefined;
 }
 
 /** How long a checked answer is dialled again without asking, milliseconds. */
@@ -30,6 +31,7 @@ export class EgressGuard {
   readonly #world: World;
   /** Whether an address and port is one of our own listeners: the agent must not reach the operator's side through us (W10). */
   readonly #isOwn: (address: string, port: number) => boolean;
+  readonly #dials = new WeakMap<object, Way>();
   readonly #kept = new Map<string, { way: Way; until: number }>();
 
   constructor(world: World, isOwn: (address: string, port: number) => boolean) {
@@ -40,7 +42,7 @@ export class EgressGuard {
   /** At once where nothing has to be asked. Throws or rejects with `address_forbidden` or `upstream_unreachable`. */
   find(destination: Destination): Way | Promise<Way> {
     const { dial, host, port } = destination;
-    if (dial !== undefined) return this.#checkOwn(dial);
+    if (dial !== undefined) return this.#fixed(dial);
     if (isIP(host) !== 0) return this.#check([host], destination);
     const key = `${host} ${port} ${destination.addresses.join()}`;
     const kept = this.#kept.get(key);
@@ -69,7 +71,17 @@ export class EgressGuard {
     // IPv4 first: where a name has both, IPv6 routes are missing more often.
     const address = found.find((candidate) => isIP(candidate) === 4) ?? found[0];
     if (address === undefined) throw new Refusal('upstream_unreachable', 'The name of the tool has no address.');
-    return this.#checkOwn({ address, port: destination.port });
+    return this.#checkOwn({ address, port: destination.port, kind: classifyAddress(address) });
+  }
+
+  /** A configured address is not judged by its kind, and is checked once: the configuration does not change under it. */
+  #fixed(dial: { readonly address: string; readonly port: number }): Way {
+    let way = this.#dials.get(dial);
+    if (way === undefined) {
+      way = this.#checkOwn({ address: dial.address, port: dial.port, kind: classifyAddress(dial.address) });
+      this.#dials.set(dial, way);
+    }
+    return way;
   }
 
   #checkOwn(way: Way): Way {

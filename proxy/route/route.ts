@@ -1,7 +1,6 @@
 import { Refusal } from '../refusal.ts';
 import type { ExitPermit } from '../decide/permit.ts';
 import type { CallBody } from '../intercept/body.ts';
-import { classifyAddress } from './address-class.ts';
 import type { EgressGuard, Way } from './egress-guard.ts';
 
 /** A permitted call whose way is known: a checked address, found before any token service was asked. */
@@ -31,8 +30,8 @@ export type Routed = RoutedCall;
 export function route(permit: ExitPermit, body: CallBody, guard: EgressGuard): Routed | Promise<Routed> {
   const { tool, target } = permit.attributed.call;
   const found = guard.find({
-    host: target.host,
-    port: target.port,
+    host: target.origin.host,
+    port: target.origin.port,
     addresses: tool.settings.addresses,
     dial: tool.settings.dial,
   });
@@ -44,9 +43,9 @@ function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
   const { tool, target } = permit.attributed.call;
   if (
     tool.credentialed &&
-    target.scheme === 'http' &&
+    target.origin.scheme === 'http' &&
     tool.settings.plaintext !== 'unsafe' &&
-    classifyAddress(way.address) !== 'loopback'
+    way.kind !== 'loopback'
   ) {
     throw new Refusal(
       'address_forbidden',

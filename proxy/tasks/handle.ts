@@ -48,6 +48,11 @@ export class HandleBook {
     return this.#spelled.get(value);
   }
 
+  /** Whether a header value carries a handle of any process: then it is never passed on. */
+  carries(value: string): boolean {
+    return this.#spelled.has(value) || findHandleText(value) !== undefined;
+  }
+
   find(text: string): HandleFound {
     const known = this.#handles.get(text);
     if (known !== undefined) return known;

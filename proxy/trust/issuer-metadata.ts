@@ -10,9 +10,12 @@ export class MetadataUnavailable extends Error {
   }
 }
 
+/** A metadata document whose issuer was compared. Its other members are still to be checked, each where it is used. */
 export type Metadata = Readonly<Record<string, unknown>>;
 
+/** Real documents have 2 to 8 KiB. */
 const maxMetadataBytes = 256 * 1024;
+/** Endpoints move rarely; a service that was found is found for a day, even if it does not publish its metadata meanwhile. */
 const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 600_000 };
 
 /** Metadata documents of configured issuers (RFC 8414, OpenID Connect Discovery), cached by issuer. */
@@ -42,6 +45,7 @@ export class IssuerMetadata {
   }
 
   async #load(issuer: string, timeoutMs: number): Promise<Metadata> {
+    // One limit for all places together.
     const endMs = this.#world.monotonic() + timeoutMs;
     for (const url of metadataUrls(issuer)) {
       const leftMs = Math.ceil(endMs - this.#world.monotonic());
@@ -55,6 +59,7 @@ export class IssuerMetadata {
     throw new MetadataUnavailable();
   }
 
+  /** No answer from one place ends the search: the other places are on the same host, and the time is short. */
   async #ask(url: URL, timeoutMs: number): Promise<{ status: number; body: string }> {
     try {
       const headers = { accept: 'application/json' };
@@ -97,12 +102,14 @@ export function checkEndpoint(text: string): URL {
   return url;
 }
 
+/** An issuer identifier has no query (RFC 8414 2): its path is moved, and a query would not move with it. */
 function checkIssuer(issuer: string): URL {
   const url = checkEndpoint(issuer);
   if (url.search !== '') throw new MetadataUnavailable();
   return url;
 }
 
+/** The name `localhost` counts as loopback here; what it resolves to is checked when it is dialled. */
 function isSafeScheme(url: URL): boolean {
   if (url.protocol === 'https:') return true;
   const loopback =
@@ -110,6 +117,7 @@ function isSafeScheme(url: URL): boolean {
   return url.protocol === 'http:' && loopback;
 }
 
+/** Undefined for what is no document, such as the page that a web server gives for every path. */
 function readMetadata(body: string): Metadata | undefined {
   try {
     return parseStrictJson(body);

@@ -9,10 +9,13 @@ import { InvalidToken, isSeconds, normalTyp, readAudience, readStrictJws } from 
 export interface VerifiedSubject {
   readonly iss: string;
   readonly sub: string;
+  /** Where the issuer names its tokens: what opens one task only. */
   readonly jti?: string;
+  /** End of the token, and the latest end of everything that is exchanged for it. */
   readonly expiresAtMs: number;
   /** The inbound chain (RFC 8693 4.1), at most 10 well-formed actors. */
   readonly act?: unknown;
+  /** The key that the token is bound to: somebody else's, since it was issued to another client. */
   readonly cnf?: Readonly<Record<string, unknown>>;
   readonly scope?: string;
 }
@@ -23,6 +26,7 @@ export interface TrustedIssuer {
   readonly issuer: string;
   /** Audiences of which a subject token must name at least one; without any, no subject token of this issuer is accepted. */
   readonly audience?: string | readonly string[] | undefined;
+  /** Values of the header `typ`; other kinds of token of the same issuer are refused. */
   readonly typ: readonly string[];
   /** In place of the one in the issuer's metadata, which must lie on the issuer's own origin. */
   readonly jwks_uri?: string | undefined;
@@ -69,6 +73,7 @@ export class Issuers {
     return subject;
   }
 
+  /** The key set of an issuer: as configured, else as its metadata says, and then on its own origin only. */
   async #jwksOf(issuer: TrustedIssuer): Promise<URL> {
     try {
       if (issuer.jwks_uri !== undefined) return checkEndpoint(issuer.jwks_uri);
@@ -81,11 +86,13 @@ export class Issuers {
   }
 }
 
+/** The token was made for us, under one of our names; being one of several readers is enough for a subject token. */
 function checkAudience(aud: unknown, issuer: TrustedIssuer): void {
   const ours = typeof issuer.audience === 'string' ? [issuer.audience] : (issuer.audience ?? []);
   if (!readAudience(aud).some((member) => ours.includes(member))) throw new InvalidToken('audience');
 }
 
+/** The claims that a task is opened with. Every one that is there has to have its proper form, needed or not. */
 function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, nowMs: number): VerifiedSubject {
   const { sub, jti, exp, nbf, iat, act, cnf, scope } = payload;
   if (typeof sub !== 'string' || sub === '') throw new InvalidToken('subject');

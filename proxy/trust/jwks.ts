@@ -17,7 +17,9 @@ export type KeyUse = 'sig' | 'jwt-svid';
 /** One public key with what its owner says about it. */
 export interface TrustedKey {
   readonly kid: string | undefined;
+  /** As published; `sig`, `jwt-svid`, or something that is not for us. */
   readonly use: string | undefined;
+  /** The only algorithm that the key may be used with, where its owner says so. */
   readonly alg: string | undefined;
   /** `RSA`, or the name of the curve. */
   readonly kind: string;
@@ -46,8 +48,13 @@ const kindOfAlg: Readonly<Record<string, string>> = {
   Ed25519: 'Ed25519',
 };
 
+/** A JWK Set of honest size is a few kilobytes; what is larger is not read to its end. */
 const maxJwksBytes = 256 * 1024;
 const maxKeys = 100;
+/**
+ * An issuer that is down for a day still has its tokens verified; a key that it withdrew is gone after ten minutes at most. An unknown
+ * `kid` fetches at most every ten seconds: the header is the sender's to choose.
+ */
 const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 10_000 };
 
 /** Verified key sets by URL. Keys of different URLs never mix: the same `kid` elsewhere is another key. */
@@ -102,7 +109,7 @@ export class JwksCache {
 }
 
 /** Reads a JWK Set. An empty list is valid and means that all keys are revoked; a document without one is not a key set. */
-export function readJwks(text: string): readonly TrustedKey[] {
+function readJwks(text: string): readonly TrustedKey[] {
   const { keys } = parseStrictJson(text);
   if (!Array.isArray(keys) || keys.length > maxKeys) throw new KeysUnavailable();
   return keys.map(readKey).filter((key) => key !== undefined);
@@ -129,7 +136,7 @@ export function readKey(jwk: unknown): TrustedKey | undefined {
 }
 
 /** The one key that the header names and that its owner allows for this use, or undefined. There is no key by default. */
-export function pickKey(
+function pickKey(
   keys: readonly TrustedKey[],
   header: { readonly alg: string; readonly kid: string | undefined },
   use: KeyUse,

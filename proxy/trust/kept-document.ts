@@ -48,6 +48,7 @@ export class KeptDocument<T> {
     return this.#fetch(timeoutMs);
   }
 
+  /** Whoever comes while a fetch is under way waits for that one, and has its result. */
   #fetch(timeoutMs: number): Promise<T> {
     this.#flight ??= this.#run(timeoutMs).finally(() => {
       this.#flight = undefined;
@@ -67,6 +68,7 @@ export class KeptDocument<T> {
     }
   }
 
+  /** Old keys for a while rather than none: else an issuer's short outage stops every task, and is an attacker's lever. */
   #lastGoodOr(cause: unknown): T {
     if (this.#good !== undefined && this.#world.now() < this.#good.loadedAtMs + this.#keeping.keepMs) {
       return this.#good.value;

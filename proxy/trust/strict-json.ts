@@ -25,6 +25,7 @@ export function parseStrictJson(text: string): Record<string, unknown> {
   return value;
 }
 
+/** A JSON object: neither null nor a list. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -57,6 +58,7 @@ function checkNames(text: string): void {
   }
 }
 
+/** Index of the closing quote of the string that begins at `start`. */
 function endOfString(text: string, start: number): number {
   let i = start + 1;
   while (text[i] !== '"') i += text[i] === '\\' ? 2 : 1;

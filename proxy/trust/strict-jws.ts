@@ -47,7 +47,7 @@ export interface StrictJws extends StrictCompact {
 }
 
 /** Asymmetric algorithms of RFC 7518, 8037 and 9864. A key narrows them further; the token never chooses. */
-export const signatureAlgs: ReadonlySet<string> = new Set(
+const signatureAlgs: ReadonlySet<string> = new Set(
   'RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519'.split(' '),
 );
 

@@ -74,7 +74,7 @@ export class RecordingTrail implements ExchangeTrail {
   }
 }
 
-/** A desk at one fake service, with what a test needs to look at. */
+/** A desk at one service, with what a test needs to look at. */
 export interface DeskUnderTest {
   readonly desk: TokenDesk;
   readonly trail: RecordingTrail;
@@ -88,13 +88,13 @@ export interface DeskUnderTest {
 
 /** Opens a desk at a service; `settings` overwrite what a plain RFC 8693 service with an actor has. */
 export async function openDesk(
-  service: FakeTokenService,
+  service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
   settings: Partial<ServiceSettings> = {},
-  options: { svids?: JwtSvidSource; call?: EndpointCall } = {},
+  options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
   const world = shiftedWorld();
-  const domain = await openMintingDomain('example.org');
+  const domain = options.domain ?? (await openMintingDomain('example.org'));
   const svidAudiences: string[] = [];
   const svids: JwtSvidSource = {
     fetchJwtSvid: async (audience) => {

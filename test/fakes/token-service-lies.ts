@@ -78,6 +78,7 @@ export const claimLies: Readonly<Record<string, (claims: JWTPayload) => JWTPaylo
   missing_cnf: ({ cnf: _gone, ...c }) => c,
   other_cnf: (c) => ({ ...c, cnf: { jkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I' } }),
   longer_life: (c) => ({ ...c, exp: (c.exp ?? 0) + 86_400 }),
+  longer_life_undated: ({ iat: _gone, ...c }) => ({ ...c, exp: (c.exp ?? 0) + 86_400 }),
   back_dated: (c) => ({ ...c, iat: (c.iat ?? 0) - 86_400 }),
   missing_exp: ({ exp: _gone, ...c }) => c,
   expired: (c) => ({ ...c, exp: (c.iat ?? 0) - 10 }),

@@ -31,6 +31,8 @@ export interface StartOptions {
   /** Start again in the folder of an earlier one. */
   readonly dir?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Descriptor that becomes its standard output; by default that is read here, and part of `output()`. */
+  readonly stdout?: number;
 }
 
 /**
@@ -42,7 +44,7 @@ export async function startSidecar(yaml: string, options: StartOptions = {}): Pr
   const configFile = join(dir, 'waybill.yaml');
   writeFileSync(configFile, withPlaces(yaml, dir));
   const child = spawn(process.execPath, [launcher, 'run', '--config', configFile], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', options.stdout ?? 'pipe', 'pipe'],
     env: options.env ?? process.env,
   });
   let printed = '';
@@ -50,6 +52,7 @@ export async function startSidecar(yaml: string, options: StartOptions = {}): Pr
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (chunk: string) => {
       printed += chunk;
+      if (!chunk.includes('\n')) return;
       const line = printed.split('\n').find((candidate) => candidate.includes('"msg":"ready"'));
       if (line !== undefined) ready.resolve((JSON.parse(line) as { addresses: SidecarProcess['addresses'] }).addresses);
     });

@@ -176,7 +176,7 @@ describe('facts', () => {
     'call.path == "/api/customers/42" && call.path.split("/")[1] == "api"',
     'call.mcp.tool == "" && call.mcp.args_digest == ""',
     'tool.name == "crm" && tool.risk == "read" && tool.sensitivity == "internal" && tool.binding == "key"',
-    'size(chain.path) == 1 && chain.length == 1 && chain.path[0] == "spiffe://example.org/planner"',
+    'size(chain.path) == 1 && chain.length == 1 && type(chain.length) == int && chain.path[0] == "spiffe://example.org/planner"',
     'now == timestamp("2026-01-15T12:00:00Z") && now.getHours() == 12 && now - duration("1h") < now',
     'call.path.upperAscii().lowerAscii().matches("^/api/customers/[0-9]+$")',
     '.call.tool == "crm"',

@@ -42,6 +42,7 @@ const caught: readonly [lie: Lie, cause: string][] = [
   ['added_chain', 'actor'],
   ['other_cnf', 'confirmation'],
   ['longer_life', 'lifetime'],
+  ['longer_life_undated', 'lifetime'],
   ['back_dated', 'lifetime'],
   ['missing_exp', 'time'],
   ['expired', 'time'],

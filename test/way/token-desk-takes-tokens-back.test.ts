@@ -110,6 +110,9 @@ test('closing takes everything back, exchanges under way too, and does not wait 
   await desk.close(2000);
   expect((await waiting).code).toBe('grant_dead');
   expect(service.revoked.toSorted()).toEqual(service.issued.toSorted());
+  const after = await order({ txn: 'txn-3' });
+  expect((await refusalOf(() => desk.take(after))).code).toBe('overloaded');
+  expect(service.counts.token).toBe(2);
 
   const second = await openDesk(service);
   await second.desk.take(await second.order());

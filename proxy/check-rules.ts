@@ -1,6 +1,6 @@
-import { ConfigErrors } from '../../config/config-errors.ts';
-import type { LoadedSettings } from '../../config/load.ts';
-import { compileRules, RuleErrors, type CompiledRules } from './rules.ts';
+import { ConfigErrors } from '../config/config-errors.ts';
+import type { LoadedSettings } from '../config/load.ts';
+import { compileRules, RuleErrors, type CompiledRules } from './decide/rules.ts';
 
 /**
  * Compiles the rules of a configuration.

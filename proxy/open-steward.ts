@@ -1,17 +1,17 @@
-import type { Paths } from '../../config/paths.ts';
-import type { Settings } from '../../config/settings.ts';
-import type { OpenRecord } from '../open-record.ts';
-import { formatAddress } from '../intercept/authority.ts';
-import { faultFacts, type ProcessLog } from '../process-log.ts';
-import { Issuers } from '../trust/issuers.ts';
-import { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import { JwksCache } from '../trust/jwks.ts';
-import type { WayOut } from '../way-out.ts';
-import { TaskOpener } from './open-task.ts';
-import type { OperatorRooms } from './operator-api.ts';
-import { openOperatorPort, openOperatorSocket, type StewardListener } from './operator-listener.ts';
-import { RoleTokens } from './roles.ts';
-import { openHealth, openMetrics } from './witness.ts';
+import type { Paths } from '../config/paths.ts';
+import type { Settings } from '../config/settings.ts';
+import type { OpenRecord } from './open-record.ts';
+import { formatAddress } from './intercept/authority.ts';
+import { faultFacts, type ProcessLog } from './process-log.ts';
+import { Issuers } from './trust/issuers.ts';
+import { IssuerMetadata } from './trust/issuer-metadata.ts';
+import { JwksCache } from './trust/jwks.ts';
+import type { WayOut } from './way-out.ts';
+import { TaskOpener } from './steward/open-task.ts';
+import type { OperatorRooms } from './steward/operator-api.ts';
+import { openOperatorPort, openOperatorSocket, type StewardListener } from './steward/operator-listener.ts';
+import { RoleTokens } from './steward/roles.ts';
+import { openHealth, openMetrics } from './steward/witness.ts';
 
 /** The operator's side, listening. */
 export interface Steward {

@@ -1,0 +1,144 @@
+import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command } from './command.ts';
+import { describeSubjectToken } from './demo/claims.ts';
+import { filesOf, names, urlOf } from './demo/config.ts';
+import { Narration } from './demo/narration.ts';
+import { openStage, type Stage } from './demo/stage.ts';
+import { openTask, StepFailure, type DemoTask, type Step } from './demo/step.ts';
+import { steps } from './demo/steps.ts';
+import { decodeClaims } from './demo/tool-front.ts';
+import { readReplaysBlocked } from './demo/witness.ts';
+
+/** What became of a step, as `--ci` prints it. */
+interface StepResult {
+  readonly name: Step['name'];
+  readonly ok: boolean;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** `waybill demo`: a whole task on real parts, on this machine. */
+export const demo: Command = {
+  usage: `Usage: waybill demo [--ci | --json | --keep]
+
+Starts an agent, its sidecar, three tools, a token service and a SPIFFE Workload API on loopback, and shows what happens to the
+agent's calls: exchanged, cached, refused, a stolen handle stopped, everything taken back at the end. Leaves nothing behind.
+
+  --ci     the last line is one JSON object: {ok, steps, replays_blocked}
+  --json   that line alone
+  --keep   goes on running afterwards, with a new task to try things in, until Ctrl-C
+
+Exit code 1 if a step did not show what it was to show.
+`,
+  async run(invocation) {
+    const { values } = parseArguments({
+      args: [...invocation.args],
+      options: { ...jsonOption, ci: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
+    });
+    const narration = new Narration(values.json ? () => undefined : invocation.print, invocation.colour);
+    const interrupted = hearStop();
+    await using stack = new AsyncDisposableStack();
+    introduce(narration);
+    const stage = await openStage(stack, invocation.surroundings).catch((error: unknown) => {
+      narration.cross('The parts do not start.');
+      throw new CommandFailure(exitCodes.no, error instanceof Error ? error.message : 'unknown cause');
+    });
+    const results: StepResult[] = [];
+    const ended = await Promise.race([play(stage, narration, results), interrupted]);
+    if (ended === 'interrupted') return exitCodes.no;
+    const ok = results.length === steps.length && results.every((result) => result.ok);
+    if (ok) conclude(narration, values.keep);
+    if (ok && values.keep) await keepOpen(stage, narration, interrupted);
+    if (values.ci || values.json) {
+      const replays = await readReplaysBlocked(stage.sidecar.addresses.metrics).catch(() => ({}));
+      invocation.print(JSON.stringify({ ok, steps: results, replays_blocked: replays }));
+    }
+    return ok ? exitCodes.ok : exitCodes.no;
+  },
+};
+
+/** Resolves at Ctrl-C. What was opened is closed then as at any other end. */
+function hearStop(): Promise<'interrupted'> {
+  const { promise, resolve } = Promise.withResolvers<'interrupted'>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve('interrupted'));
+  return promise;
+}
+
+function introduce(narration: Narration): void {
+  narration.title('Waybill demo: one task of one agent');
+  narration.say(
+    `An agent reconciles invoices for ${nameOf(names.user)}. It holds no token, and its code knows nothing of tokens; the sidecar beside it does the rest. All parts are real, and all of them run on this machine only.`,
+  );
+  narration.show(
+    '',
+    'agent ─────────▶ sidecar ─────────▶ crm, tickets, payroll',
+    '  plain fetch,    │   │    token for one tool and one task,',
+    '  a task handle   │   │    and a proof for each request',
+    '                  │   └──▶ token service       RFC 8693 exchange, DPoP',
+    '                  └──────▶ SPIFFE Workload API who the agent is',
+    '',
+  );
+}
+
+async function play(stage: Stage, narration: Narration, results: StepResult[]): Promise<'played'> {
+  const { sidecar } = stage;
+  narration.tick(
+    `Everything runs; the sidecar is process ${sidecar.pid} and listens on ${sidecar.addresses.outbound}.`,
+  );
+  const task = await openTask(stage, 'task');
+  tellOfTask(stage, narration, task);
+  for (const { name, play: playStep } of steps) {
+    try {
+      results.push({ name, ok: true, detail: await playStep({ stage, narration, task }) });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : 'unknown cause';
+      narration.cross(error instanceof StepFailure ? `Not as it should be: ${why}.` : `The step broke off: ${why}`);
+      narration.show('', 'The end of the sidecar’s log:', ...sidecar.log().trimEnd().split('\n').slice(-10));
+      results.push({ name, ok: false, detail: { why } });
+      break;
+    }
+  }
+  return 'played';
+}
+
+function tellOfTask(stage: Stage, narration: Narration, task: DemoTask): void {
+  narration.title('The task');
+  narration.say(
+    `${nameOf(names.user)} has signed in. Whoever hands out work (an orchestrator) opens a task with her token, which says:`,
+  );
+  narration.claims(describeSubjectToken(decodeClaims(stage.subjectToken.reveal())));
+  narration.tick(`Task ${task.txn} may use ${task.tools.join(' and ')}, to ${names.purpose}.`);
+  narration.say(
+    'The agent gets a proxy URL with a handle of this task, and the CA of the sidecar, in its environment (HTTPS_PROXY, NODE_EXTRA_CA_CERTS). That is all that it ever holds.',
+  );
+}
+
+function conclude(narration: Narration, isKept: boolean): void {
+  narration.title('What to try next');
+  narration.claims([
+    ['your own tool', 'README.md, “Your own tool and token service”: fifteen lines of configuration'],
+    ['the agent', 'proxy/embedded/demo-agent.ts: there really is no more to it'],
+    ['the way of a call', 'proxy/egress.ts: one function, top to bottom'],
+    ['a configuration', 'npx waybill validate --config config/examples/waybill.yaml'],
+    ...(isKept ? [] : ([['these parts, kept open', 'npm run demo -- --keep']] as const)),
+  ]);
+}
+
+/** Leaves the parts running for the reader, in a task of their own. */
+async function keepOpen(stage: Stage, narration: Narration, stopped: Promise<unknown>): Promise<void> {
+  const task = await openTask(stage, 'task');
+  const files = filesOf(stage.folder);
+  narration.title('Still running, until Ctrl-C');
+  narration.say('A call in a new task; try another host, another method, or another handle:');
+  narration.show(`curl --proxy ${task.proxy} --cacert ${files.trust}/ca.pem ${urlOf('crm')}`);
+  narration.say('What is recorded and counted, which tasks there are, and the end of this one:');
+  narration.show(
+    `tail -f ${files.record}`,
+    `curl http://${stage.sidecar.addresses.metrics}/metrics`,
+    `npx waybill tasks list --socket ${files.operatorSocket}`,
+    `npx waybill tasks complete ${task.txn} --socket ${files.operatorSocket}`,
+  );
+  await stopped;
+}
+
+function nameOf(sub: string): string {
+  return sub.slice(0, 1).toUpperCase() + sub.slice(1);
+}

@@ -1,0 +1,78 @@
+import { styleText } from 'node:util';
+
+type Style = Parameters<typeof styleText>[0];
+
+/** One line of a table of claims: name, value, and what it means. */
+export type ClaimRow = readonly [name: string, value: string, meaning?: string];
+
+const lineWidth = 96;
+
+/** How the demo speaks: to people, in lines. With a silent printer it says nothing. */
+export class Narration {
+  readonly #print: (line: string) => void;
+  readonly #colour: boolean;
+
+  constructor(print: (line: string) => void, colour: boolean) {
+    this.#print = print;
+    this.#colour = colour;
+  }
+
+  title(text: string): void {
+    this.#print(`\n${this.#styled(['bold', 'cyan'], text)}`);
+  }
+
+  /** The head of a step: what is shown, and why it matters. */
+  step(number: number, heading: string, text: string): void {
+    this.#print(`\n${this.#styled('bold', `${number}  ${heading}`)}`);
+    this.say(text);
+  }
+
+  /** One or two sentences. */
+  say(text: string): void {
+    for (const line of wrapped(text, lineWidth - 3)) this.#print(`   ${line}`);
+  }
+
+  /** Lines as they are, such as a drawing or a command. */
+  show(...lines: readonly string[]): void {
+    for (const line of lines) this.#print(`   ${this.#styled('cyan', line)}`.trimEnd());
+  }
+
+  tick(text: string): void {
+    this.#mark('green', '✔', text);
+  }
+
+  cross(text: string): void {
+    this.#mark('red', '✘', text);
+  }
+
+  claims(rows: readonly ClaimRow[]): void {
+    const nameWidth = Math.max(...rows.map(([name]) => name.length));
+    const valueWidth = Math.max(...rows.map(([, value]) => value.length));
+    for (const [name, value, meaning = ''] of rows) {
+      const line = `     ${this.#styled('dim', name.padEnd(nameWidth))}  ${value.padEnd(valueWidth)}`;
+      this.#print(`${line}  ${this.#styled('dim', meaning)}`.trimEnd());
+    }
+  }
+
+  #mark(style: Style, mark: string, text: string): void {
+    const [first = '', ...rest] = wrapped(text, lineWidth - 5);
+    this.#print(` ${this.#styled(style, mark)} ${first}`);
+    for (const line of rest) this.#print(`   ${line}`);
+  }
+
+  #styled(style: Style, text: string): string {
+    return this.#colour && text !== '' ? styleText(style, text, { validateStream: false }) : text;
+  }
+}
+
+function wrapped(text: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}

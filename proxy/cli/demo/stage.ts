@@ -1,0 +1,116 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Surroundings } from '../../../config/paths.ts';
+import { openAuthority, type Authority } from '../../embedded/authority.ts';
+import { openDemoTool, type DemoTool } from '../../embedded/demo-tool.ts';
+import { openTokenService, type TokenService } from '../../embedded/token-service.ts';
+import { openWorkloadApiServer } from '../../embedded/workload-api.ts';
+import { openPodCa } from '../../intercept/pod-ca.ts';
+import { Secret } from '../../trust/secret.ts';
+import { realWorld } from '../../world.ts';
+import { exchangeHttp } from '../http-exchange.ts';
+import { parseObject, type JsonObject } from '../json-object.ts';
+import { startSidecar, type SidecarProcess } from './child.ts';
+import { demoConfig, demoTools, filesOf, names, originOf, type ToolName } from './config.ts';
+import { openToolFront, type ToolFront } from './tool-front.ts';
+
+const minute = 60;
+/** How long a token of the demo's service lives, seconds. */
+const tokenTtlSeconds = 5 * minute;
+
+/** Everything that the demo runs, on loopback and in one temporary folder. */
+export interface Stage {
+  readonly folder: string;
+  readonly service: TokenService;
+  readonly tools: Readonly<Record<ToolName, DemoTool>>;
+  readonly front: ToolFront;
+  readonly sidecar: SidecarProcess;
+  /** What Alice's sign-in gave the orchestrator. */
+  readonly subjectToken: Secret;
+  /** Environment of child processes before the sidecar's variables: nothing of ours. */
+  readonly baseEnvironment: Readonly<Record<string, string | undefined>>;
+  /** What the token service says of a token now (RFC 7662), asked as the CRM may ask. */
+  introspect(token: Secret): Promise<JsonObject>;
+}
+
+/** Opens the parts and puts the end of each on `stack`, so that what was opened is closed whatever happens. */
+export async function openStage(stack: AsyncDisposableStack, { env }: Surroundings): Promise<Stage> {
+  const folder = await mkdtemp(join(tmpdir(), 'waybill-demo-'));
+  stack.defer(() => rm(folder, { recursive: true, force: true }));
+  const authority = await openAuthority(names.trustDomain);
+  const workloadApiSocket = join(folder, 'agent.sock');
+  const workloadApi = await openWorkloadApiServer({
+    socketPath: workloadApiSocket,
+    authority,
+    spiffeId: names.agentId,
+    x509TtlSeconds: 60 * minute,
+    jwtTtlSeconds: 5 * minute,
+  });
+  stack.defer(() => workloadApi.close());
+  const clientSecret = randomBytes(24).toString('base64url');
+  const service = await openService(authority, clientSecret);
+  stack.defer(() => service.close());
+  const tools = await openTools(service.issuer, stack);
+  const { now } = realWorld([]);
+  const toolsTrust = join(folder, 'tools-trust');
+  const toolsCa = await openPodCa(join(folder, 'tools-ca'), toolsTrust, now);
+  const byHost = new Map(toolNames.map((name) => [demoTools[name].host, tools[name]]));
+  const front = await openToolFront(byHost, toolsCa);
+  stack.defer(() => front.close());
+  const places = { folder, issuer: service.issuer, workloadApiSocket, toolsPort: front.port };
+  const configFile = filesOf(folder).config;
+  await writeFile(configFile, demoConfig({ ...places, toolsCa: join(toolsTrust, 'ca.pem') }), { mode: 0o600 });
+  const baseEnvironment = { PATH: env['PATH'], HOME: env['HOME'] };
+  const sidecar = await startSidecar(configFile, baseEnvironment);
+  stack.defer(() => sidecar.stop());
+  const subjectToken = new Secret(await signIn(service));
+  const introspect = (token: Secret) => introspectAt(service.issuer, clientSecret, token);
+  return { folder, service, tools, front, sidecar, subjectToken, baseEnvironment, introspect };
+}
+
+const toolNames = ['crm', 'tickets', 'payroll'] as const satisfies readonly ToolName[];
+const scopes = toolNames.map((name) => demoTools[name].scope);
+
+function openService(authority: Authority, clientSecret: string): Promise<TokenService> {
+  return openTokenService({
+    clients: [
+      { clientId: names.agent, auth: 'spiffe_jwt', spiffeId: names.agentId, scopes },
+      // The CRM as a client: it may ask about tokens and gets none.
+      { clientId: 'crm', auth: 'client_secret_basic', clientSecret, scopes: [], grants: [] },
+    ],
+    resources: toolNames.map((name) => ({ resource: originOf(name), scopes: [demoTools[name].scope] })),
+    subjects: [{ sub: names.user }],
+    spiffe: { trustDomain: names.trustDomain, jwks: () => [...authority.bundleJwks()] },
+    accessTokenTtlSeconds: tokenTtlSeconds,
+  });
+}
+
+async function openTools(issuer: string, stack: AsyncDisposableStack): Promise<Record<ToolName, DemoTool>> {
+  const open = async (name: ToolName): Promise<DemoTool> => {
+    const tool = await openDemoTool({ issuer, audience: originOf(name), origin: originOf(name) });
+    stack.defer(() => tool.close());
+    return tool;
+  };
+  return { crm: await open('crm'), tickets: await open('tickets'), payroll: await open('payroll') };
+}
+
+/** A token of far more scopes than any one call needs, as users' tokens are. */
+function signIn(service: TokenService): Promise<string> {
+  return service.mintSubjectToken({ sub: names.user, audience: names.agent, scopes, ttlSeconds: 15 * minute });
+}
+
+async function introspectAt(issuer: string, clientSecret: string, token: Secret): Promise<JsonObject> {
+  const { status, text } = await exchangeHttp({
+    url: new URL(`${issuer}/token/introspection`),
+    method: 'POST',
+    headers: {
+      'Content-Type': 'application/x-www-form-urlencoded',
+      Authorization: `Basic ${Buffer.from(`crm:${clientSecret}`).toString('base64')}`,
+    },
+    body: new URLSearchParams({ token: token.reveal() }).toString(),
+  });
+  if (status !== 200) throw new Error(`the token service answers a question about a token with ${status}`);
+  return parseObject(text) ?? {};
+}
