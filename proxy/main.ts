@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { ConfigErrors } from '../config/config-errors.ts';
 import { suggest } from '../config/nearness.ts';
@@ -55,7 +54,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--help' || name === '-h' || name === 'help') return help(args[0]);
-  if (name === '--version') return printed(readVersion());
+  if (name === '--version') return printed((await import('./open-record.ts')).version);
   const listed = commands.get(name ?? '');
   if (listed === undefined) {
     const problem =
@@ -119,11 +118,6 @@ function printed(text: string): number {
 function told(message: string, exitCode: number): number {
   process.stderr.write(`${message}\n`);
   return exitCode;
-}
-
-function readVersion(): string {
-  const parsed: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
 }
 
 /**

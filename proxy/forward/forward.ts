@@ -39,13 +39,13 @@ export function forward(admitted: Admitted, road: Road): Promise<Forwarded> {
         if (held !== undefined) road.nonces.keep(held.order.toolOrigin, nonce);
       },
       onEnd: (end) => {
-        letGo?.();
+        if (slot !== undefined) errand?.task.letGo(slot);
         if (end.kind === 'failed' || (end.kind === 'answered' && end.outcome !== 'ok')) upstream.discard();
         else upstream.release();
         resolve(forwardedOf(end, bytesIn));
       },
     });
-    const letGo = errand?.task.holdOpen(() => relay.stop('cut'));
+    const slot = errand?.task.holdOpen(relay);
     if (call.response.destroyed) relay.stop('aborted');
     else if (errand !== undefined && errand.task.state !== 'open') relay.stop('cut');
     upstream.client.dispatch(

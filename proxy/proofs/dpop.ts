@@ -43,7 +43,9 @@ export class ProofKey {
 
 /** RFC 7638 SHA-256 thumbprint of a public EC key: its required members in alphabetical order, without spaces. */
 export function thumbprint({ crv, x, y }: { crv: string; x: unknown; y: unknown }): string {
-  return createHash('sha256').update(JSON.stringify({ crv, kty: 'EC', x, y })).digest('base64url');
+  return createHash('sha256')
+    .update(JSON.stringify({ crv, kty: 'EC', x, y }))
+    .digest('base64url');
 }
 
 /** A new key, held in memory only: a proof key is never stored (RFC 9449 11.4 and our own custody rule). */

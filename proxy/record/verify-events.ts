@@ -35,7 +35,9 @@ async function readLines(file: string, take: LineTaker): Promise<void> {
     let from = 0;
     for (let to = chunk.indexOf(lineFeed); to >= 0; to = chunk.indexOf(lineFeed, from)) {
       const part = chunk.subarray(from, to);
-      take(restBytes === 0 ? part : Buffer.concat([...rest, part]), true);
+      // Of a line that is too long the end is left out as well, else the two would look like a shorter line.
+      if (restBytes <= maxLineBytes) rest.push(part);
+      take(restBytes === 0 ? part : Buffer.concat(rest), true);
       rest = [];
       restBytes = 0;
       from = to + 1;

@@ -35,6 +35,11 @@ export interface TaskParts {
   readonly standing: boolean;
 }
 
+/** A call under way that its task can end. */
+export interface Cuttable {
+  stop(why: 'cut'): void;
+}
+
 /** One piece of delegated work. Everything that is held for it (credentials, streams, handles) ends with it. */
 export class Task {
   readonly txn: string;
@@ -51,7 +56,9 @@ export class Task {
   #endedAtMs: number | undefined;
   #cause: string | undefined;
   readonly #errands = new Map<string, Errand>();
-  readonly #inFlight = new Set<() => void>();
+  /** Slots that are used again. A Set that grows and shrinks chains its old tables, and each keeps calls alive past their end. */
+  readonly #inFlight: (Cuttable | undefined)[] = [];
+  readonly #freeSlots: number[] = [];
 
   constructor(parts: TaskParts) {
     this.txn = parts.txn;
@@ -97,10 +104,17 @@ export class Task {
     return errand;
   }
 
-  /** Registers a call under way, to be cut when the task ends. Returns what takes it off again. */
-  holdOpen(cut: () => void): () => void {
-    this.#inFlight.add(cut);
-    return () => this.#inFlight.delete(cut);
+  /** Registers a call under way, to be cut when the task ends. Returns the slot to give back. */
+  holdOpen(call: Cuttable): number {
+    const slot = this.#freeSlots.pop() ?? this.#inFlight.length;
+    this.#inFlight[slot] = call;
+    return slot;
+  }
+
+  letGo(slot: number): void {
+    if (this.#inFlight[slot] === undefined) return;
+    this.#inFlight[slot] = undefined;
+    this.#freeSlots.push(slot);
   }
 
   /** Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing. */
@@ -112,8 +126,9 @@ export class Task {
     this.#grant = undefined;
     this.#proofKey = undefined;
     this.#errands.clear();
-    for (const cut of this.#inFlight) cut();
-    this.#inFlight.clear();
+    const underWay = this.#inFlight.splice(0);
+    this.#freeSlots.length = 0;
+    for (const call of underWay) call?.stop('cut');
   }
 }
 

@@ -36,6 +36,8 @@ export function honestClaims(
     iat: now,
     exp: now + lifeSeconds,
     jti: randomBytes(8).toString('hex'),
+    // For which task a token was issued: each is opened with a subject token of its own.
+    ...(from.jti === undefined ? {} : { subject_jti: from.jti }),
     ...(form.has('scope') ? { scope: form.get('scope') } : {}),
     ...(actor === null ? {} : { act: { sub: decodeJwt(actor).sub, ...inbound } }),
     ...(jkt === undefined ? {} : { cnf: { jkt } }),

@@ -27,6 +27,8 @@ export interface StageOptions {
   readonly service?: FakeTokenServiceOptions;
   /** Overwrite settings of the token service `corp`. */
   readonly corp?: Record<string, unknown>;
+  /** Further token services, whole. */
+  readonly services?: Record<string, unknown>;
   /** Further or other sections of the configuration, one value each. */
   readonly sections?: Record<string, unknown>;
   readonly start?: Omit<StartOptions, 'dir'>;
@@ -89,6 +91,7 @@ function configurationOf(options: StageOptions, service: FakeTokenService, dir: 
         client_secret_file: join(dir, 'client-secret'),
         ...options.corp,
       },
+      ...options.services,
     },
     tools: Object.fromEntries(tools),
     rules: [{ name: 'all', effect: 'allow', when: 'true' }],

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { TokenCustody } from '../../proxy/exchange/custody.ts';
 import type { EndpointReply } from '../../proxy/exchange/endpoint.ts';
 import { credentialOf } from '../../proxy/exchange/exchange-trail.ts';
 import { IssuedToken } from '../../proxy/exchange/issued-token.ts';
@@ -32,7 +33,7 @@ class ScriptedService implements RevokingService {
 
 const service = new ScriptedService();
 
-function entry(txn: string, tool = 'crm', expiresAtMs = 1000) {
+function entry(txn: string, tool = 'crm', expiresAtMs = 1000, validUntilMs?: number) {
   const token = new IssuedToken({
     text: `${txn}-${tool}-${expiresAtMs}`,
     service: 'corp',
@@ -40,7 +41,7 @@ function entry(txn: string, tool = 'crm', expiresAtMs = 1000) {
     scopes: [],
     tokenType: 'Bearer',
     expiresAtMs,
-    validUntilMs: undefined,
+    validUntilMs,
     issuedAtMs: 0,
   });
   const parts = { toolOrigin: tool, service: 'corp', issuer: 'i', audience: [], useForMs: 1 };
@@ -69,6 +70,25 @@ test('no token leaves the cache unseen: replaced ones come out at their end or w
   expect(cache.takeTask('a', 'crm')).toEqual([third, second]);
   expect(cache.takeTask('a')).toEqual([mail]);
   expect([cache.tasks().size, [...cache.entries()]]).toEqual([0, []]);
+});
+
+test('a replaced token goes back when its use is over, unless it has ended by itself', async () => {
+  const trail = new RecordingTrail();
+  const world = shiftedWorld();
+  const now = world.now();
+  const custody = new TokenCustody(world, trail);
+  const tokens = [
+    entry('a', 'crm', now - 1, now - 1),
+    entry('a', 'crm', now - 1, now + 60_000),
+    entry('a', 'crm', now + 60_000),
+  ];
+  for (const { order, token } of tokens) custody.keep(order, token, service);
+  await custody.drain(1000);
+  expect(trail.revokedTokens.map(({ credential }) => credential.id)).toEqual([tokens[1]!.token.id]);
+  expect(trail.revocations).toEqual(['superseded revoked']);
+  expect(custody.held().map(({ token }) => token)).toEqual([tokens[2]!.token]);
+  expect(custody.dropAll('shutdown')).toEqual({ dropped: 1, revocations_queued: 1 });
+  await custody.drain(1000);
 });
 
 function queueOf(count: number, queue: RevocationQueue): boolean[] {

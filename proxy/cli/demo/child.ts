@@ -21,13 +21,17 @@ const readyWithinMs = 10_000;
 const stopWithinMs = 5000;
 const agentWithinMs = 10_000;
 const keptLogLength = 4000;
-/** The same for both kinds of file: as written, and emitted. */
-const ending = import.meta.filename.endsWith('.ts') ? '.ts' : '.js';
+/** The programs that the demo starts. Where this file was emitted as JavaScript, so were they. */
+const programs = {
+  main: new URL('../../main.ts', import.meta.url),
+  agent: new URL('../../embedded/demo-agent.ts', import.meta.url),
+  intruder: new URL('../../embedded/demo-intruder.ts', import.meta.url),
+};
 const nodeOptions = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
 
 /** Runs `waybill run --config FILE` and waits until it is ready. Rejects with the end of its log where it does not get there. */
 export async function startSidecar(configFile: string, env: Environment): Promise<SidecarProcess> {
-  const child = spawn(process.execPath, [...nodeOptions, fileOf('../../main'), 'run', '--config', configFile], {
+  const child = spawn(process.execPath, [...nodeOptions, fileOf('main'), 'run', '--config', configFile], {
     // The fourth is its lifeline: should this process be killed, it goes too.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     env: { ...env, WAYBILL_LIFELINE_FD: '3' },
@@ -45,7 +49,7 @@ export async function startSidecar(configFile: string, env: Environment): Promis
   const addresses = new Promise<SidecarProcess['addresses']>((resolve, reject) => {
     const failed = (why: string): void => reject(new Error(`the sidecar ${why}:\n${log.trimEnd()}`));
     const timer = setTimeout(() => failed(`is not ready after ${readyWithinMs / 1000} s`), readyWithinMs);
-    void ended.then(() => {
+    child.once('close', () => {
       clearTimeout(timer);
       failed('ended');
     });
@@ -85,12 +89,8 @@ export interface AgentResult {
 }
 
 /** Runs one of the two small programs of `embedded/` with exactly this environment. */
-export async function runProgram(
-  name: 'demo-agent' | 'demo-intruder',
-  url: string,
-  env: Environment,
-): Promise<AgentResult> {
-  const child = spawn(process.execPath, [...nodeOptions, fileOf(`../../embedded/${name}`), url], {
+export async function runProgram(name: 'agent' | 'intruder', url: string, env: Environment): Promise<AgentResult> {
+  const child = spawn(process.execPath, [...nodeOptions, fileOf(name), url], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...env },
     timeout: agentWithinMs,
@@ -113,6 +113,7 @@ export async function runProgram(
   };
 }
 
-function fileOf(module: string): string {
-  return fileURLToPath(new URL(`${module}${ending}`, import.meta.url));
+function fileOf(name: keyof typeof programs): string {
+  const file = fileURLToPath(programs[name]);
+  return import.meta.filename.endsWith('.ts') ? file : file.replace(/\.ts$/, '.js');
 }

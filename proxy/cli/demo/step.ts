@@ -57,7 +57,7 @@ export function completeTask(stage: Stage, txn: string): Promise<JsonObject> {
 /** Lets the agent call a tool, in the environment of its task. */
 export function callAsAgent({ stage, task }: Scene, tool: ToolName): Promise<AgentResult> {
   const own = agentEnvironment({ proxy: task.proxy, trustFolder: filesOf(stage.folder).trust });
-  return runProgram('demo-agent', urlOf(tool), { ...stage.baseEnvironment, ...own });
+  return runProgram('agent', urlOf(tool), { ...stage.baseEnvironment, ...own });
 }
 
 /** The newest event of a name. */

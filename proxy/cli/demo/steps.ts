@@ -111,7 +111,7 @@ async function playForeignTool({ stage, narration }: Scene) {
   expectThat(typeof stolen === 'string', 'the task has no handle for the CRM');
   const mount = (tool: string): string => `http://${stage.sidecar.addresses.outbound}/tools/${tool}/api/stolen`;
   const use = (tool: string) =>
-    runProgram('demo-intruder', mount(tool), { ...stage.baseEnvironment, STOLEN_HANDLE: stolen });
+    runProgram('intruder', mount(tool), { ...stage.baseEnvironment, STOLEN_HANDLE: stolen });
   const foreign = await use('tickets');
   const { code, detail } = foreign.body;
   expectThat(foreign.status === 403 && code === 'handle_foreign_tool', `the attacker got ${statusOf(foreign)}`);

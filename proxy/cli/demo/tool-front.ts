@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { request as requestHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 
-import { TLSSocket } from 'node:tls';
+import { TLSSocket, type SecureContext } from 'node:tls';
 import type { DemoTool } from '../../embedded/demo-tool.ts';
 import type { PodCa } from '../../intercept/pod-ca.ts';
 import { Secret } from '../../trust/secret.ts';
@@ -29,14 +29,9 @@ export interface ToolFront {
  */
 export async function openToolFront(tools: ReadonlyMap<string, DemoTool>, ca: PodCa): Promise<ToolFront> {
   const seen: SeenToken[] = [];
-  const server = createServer({
-    SNICallback: (name, done) => {
-      ca.contextFor(name).then(
-        (context) => done(null, context),
-        (error: Error) => done(error),
-      );
-    },
-  });
+  const contexts = new Map<string, SecureContext>();
+  for (const host of tools.keys()) contexts.set(host, await ca.contextFor(host));
+  const server = createServer({ SNICallback: (name, done) => done(null, contexts.get(name)) });
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const host = request.socket instanceof TLSSocket ? request.socket.servername : '';
     const tool = tools.get(String(host));
