@@ -69,6 +69,17 @@ export async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void
   }
 }
 
+/** Runs the way out of a request to its end. Should even the refusal fail, the connection is cut: nothing is left open (W1). */
+export async function runEgress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
+  try {
+    await egress(arrival, rooms);
+  } catch (error) {
+    arrival.request.socket.destroy();
+    rooms.trail.fault();
+    rooms.onFault(arrival.id, error);
+  }
+}
+
 async function answerChallenge(
   forwarded: Exclude<Forwarded, { kind: 'ended' }>,
   credential: Credential,

@@ -6,7 +6,7 @@ import { ToolNonces } from './bind/nonces.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { egress, type EgressRooms } from './egress.ts';
+import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
@@ -156,7 +156,7 @@ function makeRooms(parts: Parts): Rooms {
 
 function hearers(rooms: Rooms): Parameters<typeof openListener>[3] {
   return {
-    onRequest: (arrival) => void egress(arrival, rooms),
+    onRequest: (arrival) => void runEgress(arrival, rooms),
     checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
     onRefused: (id, refusal, target) => {
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;

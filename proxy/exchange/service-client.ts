@@ -77,7 +77,7 @@ export class ServiceClient {
       const newNonce = this.#keepNonce(reply);
       if (reply.status === 200) return readAnswer(reply, exchange);
       const again = proofKey !== undefined && newNonce && attempt === 1 && readErrorCode(reply) === 'use_dpop_nonce';
-      if (!again) throw readFailure(reply, this.#options.name, this.#options.settings.profile);
+      if (!again) throw readFailure(reply, this.#options.name, grant);
     }
   }
 

@@ -46,7 +46,7 @@ export function readErrorCode(reply: EndpointReply): string | undefined {
 }
 
 /** What an answer other than 200 means for the call: a `Refusal`, or a `Rejection` where a service has no business to answer so. */
-export function readFailure(reply: EndpointReply, service: string, profile: string): Refusal | Rejection {
+export function readFailure(reply: EndpointReply, service: string, grant: string): Refusal | Rejection {
   const { status } = reply;
   // 2xx without a token, 1xx and 3xx. A redirect would carry the subject token and our assertion to wherever it points.
   if (status < 400) return new Rejection(status >= 300 ? 'redirect' : 'status');
@@ -54,8 +54,8 @@ export function readFailure(reply: EndpointReply, service: string, profile: stri
     return refuse('token_service_unavailable', service, readRetryAfter(reply.headers['retry-after']));
   }
   const error = readErrorCode(reply);
-  // Keycloak's word for a subject token whose session is over.
-  if (profile === 'keycloak' && error === 'invalid_request') return refuse('grant_dead', service);
+  // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
+  if (grant.endsWith(':token-exchange') && error === 'invalid_request') return refuse('grant_dead', service);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
   return refuse(known ?? 'exchange_refused', service);
 }

@@ -127,7 +127,7 @@ export class Relay implements Dispatcher.DispatchHandler {
       this.#end({ kind: 'challenged', by: this.#challenge, status: this.#status });
       return;
     }
-    if (this.#stopped === undefined && this.#status === 0 && !this.#response.destroyed) {
+    if (this.#stopped === undefined && !this.#response.headersSent && !this.#response.destroyed) {
       this.#end({ kind: 'failed', error });
       return;
     }

@@ -49,6 +49,8 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
 }
 
 function plain(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'unrecognized_keys') return `unknown member ${issue.keys.join(', ')}`;
+  // A token that slipped into the place of a name must not come back in an error (W8).
+  const printable = (name: string): string => (/^[a-z_]{1,30}$/.test(name) ? name : '(not printable)');
+  if (issue.code === 'unrecognized_keys') return `unknown member ${issue.keys.map(printable).join(', ')}`;
   return issue.message;
 }

@@ -12,5 +12,7 @@ test('W11, W2, W4: of 200 interleaved tasks of 20 users over 5 tools none gets a
   expect(tokens).toBeGreaterThan(1000);
   expect(answers.get('mount-bearer handle_ended')).toBeGreaterThanOrEqual(tasksEnded);
   const outcomes = new Set([...answers.keys()].map((label) => label.split(' ')[1]));
-  expect([...outcomes].filter((outcome) => !['200', 'handle_ended', 'grant_dead', 'cut'].includes(outcome ?? ''))).toEqual([]);
+  expect(
+    [...outcomes].filter((outcome) => !['200', 'handle_ended', 'grant_dead', 'cut'].includes(outcome ?? '')),
+  ).toEqual([]);
 }, 120_000);

@@ -17,8 +17,14 @@ crypto.sign = ((...args: Parameters<typeof sign>) => {
     const { d = '' } = key.export({ format: 'jwk' });
     if (!known.has(d)) appendFileSync(file, `${d}\n`);
     known.add(d);
-    const payload = Buffer.from(Buffer.from(data as Buffer).toString().split('.')[1] ?? '', 'base64url').toString();
-    if (payload.includes('fault-now')) throw new Error(`cannot sign ${payload} with ${d}`, { cause: key.export({ format: 'jwk' }) });
+    const payload = Buffer.from(
+      Buffer.from(data as Buffer)
+        .toString()
+        .split('.')[1] ?? '',
+      'base64url',
+    ).toString();
+    if (payload.includes('fault-now'))
+      throw new Error(`cannot sign ${payload} with ${d}`, { cause: key.export({ format: 'jwk' }) });
   }
   return sign(...args);
 }) as typeof sign;

@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApiServer, type WorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import { openFakeTokenService, type FakeTokenService } from '../fakes/token-service.ts';
-import { basic, dial, openTunnel, requestBytes } from './raw-call.ts';
+import { dial, openTunnel, requestBytes } from './raw-call.ts';
 import { openScriptedTool, type ScriptedTool } from './scripted-tool.ts';
 import { secretsOfToken, type KnownSecret, type Leftover } from './secret-scan.ts';
 import { callOperator } from './sidecar-process.ts';
@@ -14,6 +15,7 @@ import { openStage, type Stage } from './way-out-stage.ts';
 
 const operatorToken = 'operators-own-token-8f2b77c1d0e94a55';
 export const clientSecret = 'client "secret" \\ wïth/odd+characters=0123456789';
+const keysFile = 'keys-of-the-test';
 const preload = new URL('broken-signing.ts', import.meta.url).pathname;
 
 /** A stage with everything that can hold a secret, which keeps every byte that it answers. */
@@ -70,7 +72,10 @@ export class RichStage {
   }
 
   mount(path: string, headers: Record<string, string>) {
-    return this.send(requestBytes('GET', path, { Host: this.outbound, Connection: 'close', ...headers }), dial(this.outbound));
+    return this.send(
+      requestBytes('GET', path, { Host: this.outbound, Connection: 'close', ...headers }),
+      dial(this.outbound),
+    );
   }
 
   async send(bytes: Buffer | string, socket: Socket, patienceMs = 5000): Promise<string> {
@@ -105,11 +110,11 @@ export class RichStage {
     const { stage, mesh } = this;
     await stage.sidecar.stop();
     this.keep('standard output and error', stage.sidecar.output());
-    const keysFile = join(stage.dir, 'keys-of-the-test');
-    const keys = readFileSync(keysFile, 'utf8').trim().split('\n');
-    const own = new Set(['client-secret', 'operator-token', 'keys-of-the-test', 'ca.key', 'operator.sock', 'agent.sock']);
+    const keys = readFileSync(join(stage.dir, keysFile), 'utf8').trim().split('\n');
+    const own = new Set(['client-secret', 'operator-token', keysFile, 'ca.key', 'operator.sock', 'agent.sock']);
     for (const entry of readdirSync(stage.dir, { recursive: true, withFileTypes: true }))
-      if (entry.isFile() && !own.has(entry.name)) this.keep(entry.name, readFileSync(join(entry.parentPath, entry.name)));
+      if (entry.isFile() && !own.has(entry.name))
+        this.keep(entry.name, readFileSync(join(entry.parentPath, entry.name)));
     const authority = readFileSync(join(stage.dir, 'ca', 'ca.key'), 'utf8').replaceAll(/-----[^-]+-----|\s/g, '');
     const presented = [...stage.service.requests, ...mesh.requests].flatMap(({ form }) =>
       ['client_assertion', 'actor_token'].flatMap((name) => form.getAll(name).map((token) => ({ name, token }))),
@@ -120,7 +125,10 @@ export class RichStage {
       secrets: [
         ...this.#handles,
         ...this.#subjects,
-        ...keys.flatMap((d) => [{ name: 'proof key', value: d }, { name: 'proof key (bytes)', value: Buffer.from(d, 'base64url') }]),
+        ...keys.flatMap((d) => [
+          { name: 'proof key', value: d },
+          { name: 'proof key (bytes)', value: Buffer.from(d, 'base64url') },
+        ]),
         { name: 'client secret', value: clientSecret },
         { name: 'operator token', value: operatorToken },
         // Its middle: the beginning of a PKCS#8 key is the same for all, and its end is the public part.
@@ -147,7 +155,8 @@ export async function openRichStage(): Promise<RichStage> {
   const certificate = await makeToolCertificate('files.test');
   const other = await makeToolCertificate('forged.test');
   const crm = await openScriptedTool((request, response) => {
-    if (request.url?.includes('die')) response.writeHead(200, { 'content-length': 100 }).write('half', () => request.socket.destroy());
+    if (request.url?.includes('die'))
+      response.writeHead(200, { 'content-length': 100 }).write('half', () => request.socket.destroy());
     else if (request.url?.includes('stream')) response.writeHead(200).write('data: 1\n\n');
     else response.end('fine');
   });
@@ -160,12 +169,19 @@ export async function openRichStage(): Promise<RichStage> {
     response.writeHead(401, { 'www-authenticate': 'Bearer error="invalid_token", error_description="old"' }).end();
   });
   const mesh = await openFakeTokenService({ lie: 'opaque' });
-  const socketPath = join(process.env['XDG_RUNTIME_DIR'] ?? '/tmp', `waybill-rich-${process.pid}.sock`);
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-rich-'));
+  writeFileSync(join(dir, 'operator-token'), operatorToken);
+  writeFileSync(join(dir, keysFile), '');
+  const socketPath = join(dir, 'agent.sock');
   const authority = await openAuthority('example.org');
   const spiffeId = 'spiffe://example.org/invoice-bot';
-  const workloadApi = await openWorkloadApiServer({ socketPath, authority, spiffeId, x509TtlSeconds: 600, jwtTtlSeconds: 60 });
-  const keysFile = `/tmp/waybill-keys-${process.pid}`;
-  writeFileSync(keysFile, '');
+  const workloadApi = await openWorkloadApiServer({
+    socketPath,
+    authority,
+    spiffeId,
+    x509TtlSeconds: 600,
+    jwtTtlSeconds: 60,
+  });
   const stage = await openStage({
     service: { secret: clientSecret },
     corp: { timeout: '300ms', actor: 'jwt-svid' },
@@ -173,7 +189,7 @@ export async function openRichStage(): Promise<RichStage> {
       mesh: { issuer: mesh.issuer, client_auth: 'spiffe_jwt', verify: 'introspect', timeout: '300ms' },
     },
     tools: {
-      crm: { port: crm.port },
+      crm: { port: crm.port, more: { match: { host: 'crm.test', paths: ['/**'] } } },
       files: { port: files.port, ca: certificate.ca, proof: 'dpop' },
       vault: { port: crm.port, more: { token: { from: 'mesh', audience: 'vault' } } },
       moody: { port: moody.port },
@@ -182,11 +198,15 @@ export async function openRichStage(): Promise<RichStage> {
     },
     sections: {
       identity: { workload_api: `unix://${socketPath}` },
-      record: { file: 'PLACE/events.jsonl', stdout: true },
-      operator: { socket: 'PLACE/operator.sock', listen: '127.0.0.1:0', tokens: { operator: 'PLACE/operator-token' } },
+      record: { file: join(dir, 'events.jsonl'), stdout: true },
+      operator: {
+        socket: join(dir, 'operator.sock'),
+        listen: '127.0.0.1:0',
+        tokens: { operator: join(dir, 'operator-token') },
+      },
     },
-    files: { 'operator-token': operatorToken, 'keys-of-the-test': '' },
-    start: { env: { ...process.env, NODE_OPTIONS: `--import ${preload}`, WAYBILL_STAGE_KEYS: keysFile } },
+    dir,
+    start: { env: { ...process.env, NODE_OPTIONS: `--import ${preload}`, WAYBILL_STAGE_KEYS: join(dir, keysFile) } },
   });
   return new RichStage(stage, mesh, workloadApi, [crm, files, moody]);
 }
@@ -199,5 +219,3 @@ async function freePort(): Promise<number> {
   await new Promise((done) => server.close(done));
   return port;
 }
-
-export { basic };

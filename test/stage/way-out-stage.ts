@@ -32,6 +32,8 @@ export interface StageOptions {
   /** Further or other sections of the configuration, one value each. */
   readonly sections?: Record<string, unknown>;
   readonly start?: Omit<StartOptions, 'dir'>;
+  /** A folder that was made for it; it is removed at the end. */
+  readonly dir?: string;
 }
 
 /** A sidecar process with a token service and tools that it may reach. */
@@ -53,7 +55,7 @@ const defaultSecret = 'stage-client-secret-0123456789abcdef';
 export async function openStage(options: StageOptions): Promise<Stage> {
   const clientSecret = options.service?.secret ?? defaultSecret;
   const service = await openFakeTokenService({ secret: clientSecret, ...options.service });
-  const dir = mkdtempSync(join(tmpdir(), 'waybill-stage-'));
+  const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'waybill-stage-'));
   const yaml = configurationOf(options, service, dir, clientSecret);
   const start = (more: Omit<StartOptions, 'dir'> = {}): Promise<SidecarProcess> =>
     startSidecar(yaml, { ...options.start, ...more, dir });

@@ -21,7 +21,8 @@ const table: readonly [lie: Lie, code: string, status: number][] = [
   ['invalid_target', 'exchange_refused', 403],
   ['unauthorized_client', 'exchange_refused', 403],
   ['access_denied', 'exchange_refused', 403],
-  ['invalid_request', 'exchange_refused', 403],
+  // RFC 8693 2.2.2: a subject token that is not good, for whatever reason.
+  ['invalid_request', 'grant_dead', 403],
   ['unknown_error', 'exchange_refused', 403],
   ['forbidden_page', 'exchange_refused', 403],
   ['invalid_client', 'token_service_unavailable', 503],
@@ -42,13 +43,6 @@ test.for(table)('an answer of the kind %s is %s', async ([lie, code, status]) =>
   expect(refusal.detail).toMatch(/^The token service "corp" [a-z ]+\.$/);
   expect(refusal.cause).toBeUndefined();
   expect(service.counts.token).toBe(1);
-});
-
-test('a dead session is invalid_request in the words of keycloak', async () => {
-  const service = await start({ lie: 'invalid_request' });
-  const { desk, order } = await openDesk(service, { profile: 'keycloak' });
-  const wanted = await order();
-  expect((await refusalOf(() => desk.take(wanted))).code).toBe('grant_dead');
 });
 
 test.for(['slow', 'trickle'] as const)('a service that is %s costs its time-out and no more', async (lie) => {
