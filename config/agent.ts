@@ -45,6 +45,3 @@ export const agentTable = z
       },
     ],
   });
-
-/** The agent; text that was left out is empty, `uid` is absent. */
-export type AgentSettings = z.output<typeof agentTable>;

@@ -24,6 +24,3 @@ export const caTable = z
     description: 'The CA of this pod, which lets the sidecar read the TLS of listed tools.',
     examples: [{ dir: '/run/waybill/ca', publish: '/run/waybill/trust' }],
   });
-
-/** Folders that were left out are filled in by `resolvePaths`. */
-export type CaSettings = z.output<typeof caTable>;

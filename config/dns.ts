@@ -17,6 +17,3 @@ export const dnsTable = z
   .readonly()
   .prefault({})
   .meta({ title: 'dns', description: 'Which servers resolve the names of tools.' });
-
-/** `servers` is text as `Resolver.setServers` takes it; empty for the resolver of the system. */
-export type DnsSettings = z.output<typeof dnsTable>;

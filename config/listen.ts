@@ -26,6 +26,3 @@ export const listenTable = z
       'Where the sidecar listens: IP address and port. Port 0 takes a free one; the log line `ready` says which.',
     examples: [{ outbound: '127.0.0.1:15001', metrics: '127.0.0.1:15020', health: '127.0.0.1:15021' }],
   });
-
-/** Addresses and ports, all filled in. */
-export type ListenSettings = z.output<typeof listenTable>;

@@ -29,6 +29,3 @@ export const purposesTable = z
     description: 'What a task of a purpose may use at most, by the name of the purpose.',
     examples: [{ 'reconcile invoices': { tools: ['crm', 'docs'], risk: 'write' } }],
   });
-
-/** One purpose with its name; without `risk` its tools are the only bound. */
-export type PurposeSettings = Readonly<Named<z.output<typeof purpose>>>;

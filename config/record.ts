@@ -26,6 +26,3 @@ export const recordTable = z
     description: 'Where events are written. A call that cannot be recorded is refused.',
     examples: [{ file: '/var/lib/waybill/events.jsonl', stdout: true }],
   });
-
-/** Which file is meant when none is named: `resolvePaths`. */
-export type RecordSettings = z.output<typeof recordTable>;

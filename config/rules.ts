@@ -54,6 +54,3 @@ export const rulesTable = z
       ],
     ],
   });
-
-/** One rule; `when` is CEL text that nobody has compiled yet. */
-export type RuleSettings = z.output<typeof rule>;

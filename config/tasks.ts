@@ -69,6 +69,3 @@ export const tasksTable = z
     description: 'How long tasks live, and whether the agent may act for itself.',
     examples: [{ mode: 'request', linger: '2s', deadline: '15m', standing: 'off' }],
   });
-
-/** Durations in milliseconds; `standing` is `off` or its purpose and tools. */
-export type TasksSettings = z.output<typeof tasksTable>;

@@ -163,6 +163,3 @@ export const tokenServicesTable = z
       },
     ],
   });
-
-/** One service with its name, all that its profile decides filled in; durations in milliseconds. */
-export type TokenServiceSettings = Readonly<Named<z.output<typeof tokenService>>>;

@@ -8,7 +8,6 @@ import { resourceUri } from './urls.ts';
 /** From harmless to grave. */
 export const risk = z.enum(['read', 'write', 'deploy', 'payment', 'export']);
 /** One step of it. */
-export type Risk = z.output<typeof risk>;
 
 const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
   error:
@@ -210,7 +209,5 @@ export const toolsTable = z
     ],
   });
 
-/** The token of a tool: `audience` is a list, `use_for` milliseconds; `grant` is absent where the subject of the task decides. */
-export type TokenSettings = z.output<typeof token>;
 /** One tool with its name; `addresses` is a list, `dial` an address and a port, `handle_header` lower case. */
 export type ToolSettings = Readonly<Named<z.output<typeof tool>>>;

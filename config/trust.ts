@@ -71,8 +71,3 @@ export const trustTable = z
       },
     ],
   });
-
-/** `audience` is a list, empty where no task may be opened with tokens of this issuer. */
-export type TrustedIssuerSettings = z.output<typeof trustedIssuer>;
-/** Trust domains by name, and issuers in the order of the file. */
-export type TrustSettings = z.output<typeof trustTable>;

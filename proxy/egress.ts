@@ -41,7 +41,7 @@ interface Progress {
  * The way out of one request, top to bottom. Each stage takes the evidence of the one before, so none can be left out or swapped.
  * Whatever is thrown on the way ends in a refusal: nothing is let through by a failure (W1).
  */
-export async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
+async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
   const progress: Progress = { admitted: false };
   try {
     const call = (progress.call = intercept(arrival, rooms.reader));

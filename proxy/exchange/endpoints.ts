@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { callbackify } from 'node:util';
 import { Agent, request, type buildConnector } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import type { World } from '../world.ts';
@@ -48,13 +49,11 @@ export function openEndpoints(guard: FindWay, world: World): Endpoints {
   return { call, close: () => agent.destroy() };
 }
 
+/** The guard is asked at every dial, so that a name that moves is checked where it went. */
 function connector(guard: FindWay, world: World): buildConnector.connector {
-  return (options, done) => {
-    void dial(options, guard, world).then(
-      (socket) => done(null, socket),
-      (error: unknown) => done(error instanceof Error ? error : new Error('cannot dial'), null),
-    );
-  };
+  const connect = callbackify((options: buildConnector.Options) => dial(options, guard, world));
+  return (options, done) =>
+    connect(options, (error, socket) => (error === null ? done(null, socket) : done(error, null)));
 }
 
 async function dial(options: buildConnector.Options, guard: FindWay, world: World) {

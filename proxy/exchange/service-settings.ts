@@ -2,8 +2,6 @@
 export interface ServiceSettings {
   /** Issuer identifier, compared byte for byte wherever it appears. */
   readonly issuer: string;
-  /** `keycloak` answers a dead subject token with `invalid_request`; the others as RFC 6749 says. */
-  readonly profile: string;
   readonly client_auth: 'spiffe_jwt' | 'client_secret_basic' | 'client_secret_post';
   /** Required for `client_secret_*`; with `spiffe_jwt` the SVID names the client and this is sent along when set. */
   readonly client_id?: string | undefined;

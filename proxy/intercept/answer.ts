@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http';
 import { type Refusal, type RefusalCode, retryAfterSeconds } from '../refusal.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
@@ -97,8 +96,3 @@ const reasons: Record<number, string> = {
   502: 'Bad Gateway',
   503: 'Service Unavailable',
 };
-
-/** Whether anything has been sent to the agent yet. */
-export function hasBegun(response: ServerResponse): boolean {
-  return response.headersSent || response.destroyed;
-}

@@ -63,7 +63,7 @@ export class TaskOpener {
 }
 
 /** The tools of a task: those asked for (all, where none are named) within what the purpose allows at most. */
-export function allowedTools(
+function allowedTools(
   settings: Settings,
   purpose: string,
   asked: readonly string[] | undefined,

@@ -105,7 +105,6 @@ export async function openDesk(
   };
   const corp: ServiceSettings = {
     issuer: service.issuer,
-    profile: 'rfc8693',
     client_auth: 'spiffe_jwt',
     actor: 'jwt-svid',
     bound_subject: 'accept',

@@ -17,6 +17,13 @@ export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
 }
 
+const started = new Set<ChildProcess>();
+
+/** Ends what a failed test left running. */
+export function killRemaining(): void {
+  for (const child of started) child.kill('SIGKILL');
+}
+
 /** A program that runs, with what it has said so far. */
 export class Running {
   readonly child: ChildProcess;
@@ -26,6 +33,8 @@ export class Running {
 
   constructor(program: string, args: readonly string[], options: CommandOptions = {}) {
     this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    started.add(this.child);
+    this.child.once('exit', () => started.delete(this.child));
     this.child.stdout?.setEncoding('utf8').on('data', (chunk: string) => (this.stdout += chunk));
     this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (this.stderr += chunk));
     this.finished = once(this.child, 'close').then(([code, signal]) => ({

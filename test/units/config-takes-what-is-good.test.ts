@@ -127,7 +127,7 @@ describe('what the profile and the actor decide', () => {
 
   test('a plain service', () => {
     expect(service('')).toMatchObject({ profile: 'rfc8693', actor: 'none', bound_subject: 'accept' });
-    expect(service('')?.expect).toEqual({ sub: 'same', act: 'any', typ: ['at+jwt'] });
+    expect(service('')?.expect).toEqual({ sub: 'same', act: 'any', typ: ['at+jwt', 'JWT'] });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
 

