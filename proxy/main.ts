@@ -50,7 +50,9 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
 
 watchLifeline();
 watchFaults();
-process.exitCode = await main(process.argv.slice(2));
+const exitCode = await main(process.argv.slice(2));
+// All that was printed is out first. Whatever a command that failed left open must not keep the process.
+process.stdout.write('', () => process.exit(exitCode));
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--help' || name === '-h' || name === 'help') return help(args[0]);

@@ -1,6 +1,5 @@
 /** Headers of a tool's answer that end here. */
 const dropped = new Set([
-  'connection',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',
@@ -11,18 +10,28 @@ const dropped = new Set([
   'upgrade',
   // Would lead the agent to the tool around the sidecar.
   'alt-svc',
-  // Ours to answer; the agent holds no key that a nonce could be for.
-  'dpop-nonce',
 ]);
 const droppedPrefixes = ['waybill-', 'workload-', 'txn-token', 'signature'];
 
-const known = new Map<string, boolean>();
+/** What a header of an answer is to us. */
+type ReplyHeaderClass = 'forward' | 'drop' | 'cookie' | 'length' | 'challenge' | 'nonce' | 'connection';
 
-function isDropped(name: string): boolean {
+const named: Readonly<Record<string, ReplyHeaderClass>> = {
+  'set-cookie': 'cookie',
+  'content-length': 'length',
+  'www-authenticate': 'challenge',
+  'dpop-nonce': 'nonce',
+  connection: 'connection',
+};
+
+const known = new Map<string, ReplyHeaderClass>();
+
+function classOf(name: string): ReplyHeaderClass {
   const found = known.get(name);
   if (found !== undefined) return found;
   const lower = name.toLowerCase();
-  const decided = dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix));
+  const isDropped = dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix));
+  const decided = Object.hasOwn(named, lower) ? (named[lower] ?? 'forward') : isDropped ? 'drop' : 'forward';
   // Names are the tool's choice: a bounded memory, started anew when full.
   if (known.size >= 2048) known.clear();
   known.set(name, decided);
@@ -45,31 +54,45 @@ export interface ReplyHeaders {
  * would otherwise be carried by the agent into another task.
  */
 export function readReplyHeaders(raw: readonly (Buffer | string)[], keepCookies: boolean): ReplyHeaders {
-  const forward: string[] = [];
-  let nonce: string | undefined;
-  let nonces = 0;
-  let challenge: string | undefined;
-  let nominated: string[] | undefined;
-  let hasLength = false;
+  const reading = new Reading();
   for (let at = 0; at < raw.length; at += 2) {
     const name = textOf(raw[at]);
+    const found = classOf(name);
+    if (found === 'drop') continue;
     const value = textOf(raw[at + 1]);
-    if (!isDropped(name)) {
-      const lower = name.length === 10 || name.length === 14 || name.length === 16 ? name.toLowerCase() : '';
-      if (lower === 'set-cookie' && !keepCookies) continue;
-      if (lower === 'content-length') hasLength = true;
-      if (lower === 'www-authenticate') challenge = challenge === undefined ? value : `${challenge}, ${value}`;
-      forward.push(name, value);
-      continue;
-    }
-    const lower = name.toLowerCase();
-    if (lower === 'dpop-nonce') {
-      nonce = value;
-      nonces += 1;
-    } else if (lower === 'connection') nominated = nominations(nominated, value);
+    if (found === 'forward') reading.forward.push(name, value);
+    else readOwn(reading, found, name, value, keepCookies);
   }
-  const kept = nominated === undefined ? forward : withoutNominated(forward, nominated);
-  return { forward: kept, nonce: nonces === 1 ? nonce : undefined, challenge, hasLength };
+  if (reading.nominated !== undefined) reading.forward = withoutNominated(reading.forward, reading.nominated);
+  // Two nonces are none: nobody can tell which the tool will ask for.
+  if (reading.nonces !== 1) reading.nonce = undefined;
+  return reading;
+}
+
+class Reading implements ReplyHeaders {
+  forward: string[] = [];
+  nonce: string | undefined;
+  nonces = 0;
+  challenge: string | undefined;
+  hasLength = false;
+  nominated: string[] | undefined;
+}
+
+function readOwn(reading: Reading, found: ReplyHeaderClass, name: string, value: string, keepCookies: boolean): void {
+  if (found === 'nonce') {
+    reading.nonce = value;
+    reading.nonces += 1;
+    return;
+  }
+  if (found === 'connection') {
+    reading.nominated = nominations(reading.nominated, value);
+    return;
+  }
+  if (found === 'cookie' && !keepCookies) return;
+  if (found === 'length') reading.hasLength = true;
+  if (found === 'challenge')
+    reading.challenge = reading.challenge === undefined ? value : `${reading.challenge}, ${value}`;
+  reading.forward.push(name, value);
 }
 
 function textOf(part: Buffer | string | undefined): string {
@@ -96,7 +119,7 @@ function withoutNominated(forward: readonly string[], nominated: readonly string
 export function readTrailers(trailers: Readonly<Record<string, string | string[] | undefined>>): [string, string][] {
   const kept: [string, string][] = [];
   for (const [name, value] of Object.entries(trailers)) {
-    if (isDropped(name) || /^(?:content-length|set-cookie|authorization|host)$/i.test(name)) continue;
+    if (classOf(name) !== 'forward' || /^(?:authorization|host)$/i.test(name)) continue;
     for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) kept.push([name, one]);
   }
   return kept;

@@ -39,19 +39,20 @@ class InterceptedCall {
   /** Monotonic milliseconds at which the call was read. */
   readonly startedAt: number;
 
-  constructor(read: Omit<InterceptedCall, 'made'>) {
-    this.id = read.id;
-    this.request = read.request;
-    this.response = read.response;
-    this.door = read.door;
-    this.target = read.target;
-    this.tool = read.tool;
-    this.method = read.method;
-    this.rawPath = read.rawPath;
-    this.path = read.path;
-    this.headers = read.headers;
-    this.proxyAuthorization = read.proxyAuthorization;
-    this.startedAt = read.startedAt;
+  constructor(arrival: Arrival, headers: HeaderList, target: Target, tool: Tool, path: string, onMount: boolean) {
+    const { door } = arrival;
+    this.id = arrival.id;
+    this.request = arrival.request;
+    this.response = arrival.response;
+    this.startedAt = arrival.startedAt;
+    this.door = onMount ? 'mount' : door.kind;
+    this.method = arrival.request.method ?? '';
+    this.headers = headers;
+    this.target = target;
+    this.tool = tool;
+    this.path = path;
+    this.rawPath = withoutQuery(target.path);
+    this.proxyAuthorization = door.kind === 'tunnel' ? door.proxyAuthorization : headers.proxyAuthorization;
   }
 
   /** Only this file makes calls: the private field keeps look-alikes out at compile time and here at run time. */
@@ -106,20 +107,7 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   const path = readPath(target.path, candidates, reader);
   const tool = findTool(candidates, method, path);
   if (tool === undefined) throw unlisted(target, candidates, method);
-  return new InterceptedCall({
-    id: arrival.id,
-    request,
-    response: arrival.response,
-    door: onMount ? 'mount' : door.kind,
-    target,
-    tool,
-    method,
-    rawPath: withoutQuery(target.path),
-    path,
-    headers,
-    proxyAuthorization: door.kind === 'tunnel' ? door.proxyAuthorization : headers.proxyAuthorization,
-    startedAt: arrival.startedAt,
-  });
+  return new InterceptedCall(arrival, headers, target, tool, path, onMount);
 }
 
 function refuseVersionMisuse(request: IncomingMessage, headers: HeaderList): void {

@@ -8,6 +8,15 @@ export interface PathPattern {
 }
 
 export function compilePathPattern(text: string): PathPattern {
+  // Usual patterns need no list: a path, or everything below one.
+  if (!text.includes('*')) return { text, matches: (path) => path === text };
+  const base = text.endsWith('/**') ? text.slice(0, -3) : undefined;
+  if (base !== undefined && !base.includes('*')) {
+    return {
+      text,
+      matches: (path) => path.startsWith(base) && (path.length === base.length || path[base.length] === '/'),
+    };
+  }
   const segments = text.split('/');
   return { text, matches: (path) => matchSegments(segments, path.split('/')) };
 }
