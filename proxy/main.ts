@@ -50,13 +50,14 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
 
 watchLifeline();
 watchFaults();
-const exitCode = await main(process.argv.slice(2));
+const ended = await main(process.argv.slice(2));
 // All that was printed is out first. Whatever a command that failed left open must not keep the process.
-process.stdout.write('', () => process.exit(exitCode));
+process.stdout.write('', () => process.exit(ended));
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--help' || name === '-h' || name === 'help') return help(args[0]);
   if (name === '--version') return printed((await import('./open-record.ts')).version);
+  // A map, so that no name but ours is a command, not even `constructor`.
   const listed = commands.get(name ?? '');
   if (listed === undefined) {
     const problem =
@@ -71,8 +72,10 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   try {
     return await command.run(invocationOf(args));
   } catch (error) {
+    // Already in the form file:line:column: message, which a prefix would break.
     if (error instanceof ConfigErrors) return told(error.message, exitCodes.usage);
     if (error instanceof CommandFailure) return told(`waybill ${name}: ${error.message}`, error.exitCode);
+    // Neither a refusal nor a mistake of the caller: a fault, told by the handler below.
     throw error;
   }
 }
@@ -83,11 +86,13 @@ function asksForHelp(args: readonly string[]): boolean {
   return (end < 0 ? args : args.slice(0, end)).some((argument) => argument === '--help' || argument === '-h');
 }
 
+/** `waybill help`, and `waybill help COMMAND`. */
 async function help(name: string | undefined): Promise<number> {
   const command = commands.get(name ?? '');
   return printed(command === undefined ? overview() : (await command.load()).usage);
 }
 
+/** All commands, one line each. */
 function overview(): string {
   const lines = [...commands].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}\n`);
   return `Waybill, the sidecar that exchanges an agent's identity for a token of one tool, one task and a few minutes.
@@ -100,6 +105,7 @@ ${lines.join('')}
 `;
 }
 
+/** The process as a command sees it. Commands read no environment of their own accord. */
 function invocationOf(args: readonly string[]): Invocation {
   const { env, stdout } = process;
   return {
@@ -112,11 +118,13 @@ function invocationOf(args: readonly string[]): Invocation {
   };
 }
 
+/** A text that was asked for. */
 function printed(text: string): number {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
   return exitCodes.ok;
 }
 
+/** A text that says why nothing was done. */
 function told(message: string, exitCode: number): number {
   process.stderr.write(`${message}\n`);
   return exitCode;

@@ -4,7 +4,7 @@ import { listUnsafe } from '../config/unsafe.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
 import { openRecord } from './open-record.ts';
-import { openSteward } from './open-steward.ts';
+import { openSteward, type Steward } from './open-steward.ts';
 import type { TaskBook } from './tasks/task-book.ts';
 import { realWorld, type World } from './world.ts';
 
@@ -40,19 +40,20 @@ export async function openSidecar(
   const unsafe = listUnsafe(settings);
   const record = openRecord(config, paths, world, unsafe);
   let wayOut: WayOut | undefined;
+  let steward: Steward | undefined;
   try {
     wayOut = await openWayOut(config, paths, world, record, log);
     for (const setting of unsafe) {
       record.trail.unsafe(setting);
       log.warn({ setting }, 'unsafe setting');
     }
-    const steward = await openSteward(settings, paths, record, wayOut, log);
+    steward = await openSteward(settings, paths, record, wayOut, log);
     const outbound = await wayOut.listen(settings.listen.outbound, steward.ports);
     const addresses = { outbound, ...steward.addresses };
     log.info({ addresses, pid: process.pid, config: config.digest.slice(0, 16) }, 'ready');
     return { addresses, tasks: wayOut.tasks, close: closing(wayOut, steward, record, log) };
   } catch (error) {
-    await wayOut?.close(0);
+    await Promise.allSettled([steward?.close(), wayOut?.close(0)]);
     record.close();
     throw error;
   }

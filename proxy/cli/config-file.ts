@@ -52,7 +52,9 @@ function findRuleErrors(path: string, known: readonly ConfigError[]): readonly C
   const document = readDocument(readText(path));
   if (!document.readable) return [];
   const written = new Written(document.value);
+  // Only to warn of rules that name another tool; the names need not be good yet.
   const tools = written.names(['tools']).map((name) => ({ name }));
+  // What a rule may read is fixed by the checker, so any values do.
   const agent = { name: '', owner: '', purpose: '', environment: '', spiffe_id: '' };
   const found: ConfigError[] = [];
   for (let index = 0; index < written.count(['rules']); index++) {

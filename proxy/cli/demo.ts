@@ -35,12 +35,14 @@ Exit code 1 if a step did not show what it was to show.
     });
     const narration = new Narration(values.json ? () => undefined : invocation.print, invocation.colour);
     const interrupted = hearStop();
+    // Whatever ends the demo, its parts are closed in the reverse order of their opening.
     await using stack = new AsyncDisposableStack();
     introduce(narration);
     const stage = await openStage(stack, invocation.surroundings).catch((error: unknown) => {
       narration.cross('The parts do not start.');
       throw new CommandFailure(exitCodes.no, error instanceof Error ? error.message : 'unknown cause');
     });
+    // Filled as the steps end, so that an interruption or failure leaves those before it.
     const results: StepResult[] = [];
     const ended = await Promise.race([play(stage, narration, results), interrupted]);
     if (ended === 'interrupted') return exitCodes.no;
@@ -49,6 +51,7 @@ Exit code 1 if a step did not show what it was to show.
     if (ok && values.keep) await keepOpen(stage, narration, interrupted);
     if (values.ci || values.json) {
       const replays = await readReplaysBlocked(stage.sidecar.addresses.metrics).catch(() => ({}));
+      if (!values.json) invocation.print('');
       invocation.print(JSON.stringify({ ok, steps: results, replays_blocked: replays }));
     }
     return ok ? exitCodes.ok : exitCodes.no;
@@ -62,6 +65,7 @@ function hearStop(): Promise<'interrupted'> {
   return promise;
 }
 
+/** Says what is shown before anything runs: the start of the parts takes a second. */
 function introduce(narration: Narration): void {
   narration.title('Waybill demo: one task of one agent');
   narration.say(
@@ -72,12 +76,13 @@ function introduce(narration: Narration): void {
     'agent ─────────▶ sidecar ─────────▶ crm, tickets, payroll',
     '  plain fetch,    │   │    token for one tool and one task,',
     '  a task handle   │   │    and a proof for each request',
-    '                  │   └──▶ token service       RFC 8693 exchange, DPoP',
-    '                  └──────▶ SPIFFE Workload API who the agent is',
+    '                  │   └──▶ token service        RFC 8693 exchange, DPoP',
+    '                  └──────▶ SPIFFE Workload API  who the agent is',
     '',
   );
 }
 
+/** Plays the steps until one fails; those behind it would fail for the same reason and hide it. */
 async function play(stage: Stage, narration: Narration, results: StepResult[]): Promise<'played'> {
   const { sidecar } = stage;
   narration.tick(
@@ -89,6 +94,7 @@ async function play(stage: Stage, narration: Narration, results: StepResult[]): 
     try {
       results.push({ name, ok: true, detail: await playStep({ stage, narration, task }) });
     } catch (error) {
+      // Messages of steps are written for people; none of them quotes a token.
       const why = error instanceof Error ? error.message : 'unknown cause';
       narration.cross(error instanceof StepFailure ? `Not as it should be: ${why}.` : `The step broke off: ${why}`);
       narration.show('', 'The end of the sidecar’s log:', ...sidecar.log().trimEnd().split('\n').slice(-10));
@@ -99,6 +105,7 @@ async function play(stage: Stage, narration: Narration, results: StepResult[]): 
   return 'played';
 }
 
+/** Shows what the task was opened with, so that the reader can compare it with what a tool gets later. */
 function tellOfTask(stage: Stage, narration: Narration, task: DemoTask): void {
   narration.title('The task');
   narration.say(
@@ -111,6 +118,7 @@ function tellOfTask(stage: Stage, narration: Narration, task: DemoTask): void {
   );
 }
 
+/** Where to go from here. */
 function conclude(narration: Narration, isKept: boolean): void {
   narration.title('What to try next');
   narration.claims([
@@ -139,6 +147,7 @@ async function keepOpen(stage: Stage, narration: Narration, stopped: Promise<unk
   await stopped;
 }
 
+/** A user's name as a sentence has it. */
 function nameOf(sub: string): string {
   return sub.slice(0, 1).toUpperCase() + sub.slice(1);
 }

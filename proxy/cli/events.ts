@@ -22,6 +22,7 @@ Exit code 1 if a chain is broken.
       options: { ...configOption, ...jsonOption },
       allowPositionals: true,
     });
+    // The configuration is asked only where no file is named: a record may lie far from the machine that wrote it.
     const files = positionals.length > 0 ? positionals : [findRecord(values.config, invocation)];
     const report = await verifyEvents(files).catch((error: unknown) => {
       throw unreadable(error);
@@ -32,6 +33,7 @@ Exit code 1 if a chain is broken.
   },
 };
 
+/** The record of the configuration; there may be none to read where standard output alone is the record. */
 function findRecord(config: string | undefined, { surroundings }: Invocation): string {
   const { recordFile } = findPlaces(findConfigFile(config), surroundings);
   if (recordFile === undefined) {
@@ -40,11 +42,13 @@ function findRecord(config: string | undefined, { surroundings }: Invocation): s
   return recordFile;
 }
 
+/** Errors of the system name the file; anything else is a fault. */
 function unreadable(error: unknown): unknown {
   if (!(error instanceof Error && 'code' in error && 'path' in error)) return error;
   return new CommandFailure(exitCodes.usage, `${String(error.path)} cannot be read (${String(error.code)})`);
 }
 
+/** The report as `--json` prints it. Names are those of the events themselves. */
 function describe(report: ChainReport): object {
   return {
     ok: report.faultCount === 0,
@@ -62,6 +66,7 @@ function describe(report: ChainReport): object {
   };
 }
 
+/** Faults first, each as `file:line: what`, which terminals and editors turn into a link; the verdict last. */
 function show(report: ChainReport, { print }: Invocation): void {
   for (const { file, line, message } of report.faults) print(`${file}:${line}: ${message}`);
   const hidden = report.faultCount - report.faults.length;
@@ -70,6 +75,7 @@ function show(report: ChainReport, { print }: Invocation): void {
   const { lines, boots, outcomeUnknown } = report;
   const verdict = report.faultCount === 0 ? 'whole' : `BROKEN in ${report.faultCount} places`;
   print(`${plural(lines, 'line')}, ${plural(boots.length, 'boot')}: ${verdict}`);
+  // The last ones: a sidecar that restarts often would fill the screen.
   for (const { boot, lastSequence, head } of boots.slice(-5))
     print(`  boot ${boot}: last sequence ${lastSequence}, head ${head}`);
   if (outcomeUnknown > 0) print(`${plural(outcomeUnknown, 'call')} admitted without an end: outcome unknown`);

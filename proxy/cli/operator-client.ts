@@ -34,6 +34,7 @@ export async function callOperator(
   return answer;
 }
 
+/** One request, by socket or by HTTP. The token is read for each: a rotated one needs nothing else. */
 async function send(place: OperatorPlace, method: string, path: string, body: object | undefined) {
   const content = body === undefined ? {} : { body: JSON.stringify(body) };
   const headers = body === undefined ? {} : { 'Content-Type': 'application/json' };
@@ -54,6 +55,7 @@ function checkUrl({ protocol, hostname }: URL): void {
   throw new CommandFailure(exitCodes.usage, '--url must be https, or http to this machine (http://127.0.0.1:15000)');
 }
 
+/** A token with a line break in it would end the header. */
 function readToken(file: string): string {
   const text = readTextFile(file, '--token-file').trim();
   if (!/^[\x21-\x7e]+$/.test(text)) throw new CommandFailure(exitCodes.usage, `${file} must hold one bearer token`);
@@ -70,6 +72,7 @@ export function readTextFile(file: string, option: string): string {
   }
 }
 
+/** Nobody there, or nobody who may be spoken to: exit code 69, with what to do about it. */
 function absenceOf(place: OperatorPlace, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof CommandFailure) return error;
   const where = 'socket' in place ? place.socket : place.url.origin;
@@ -84,6 +87,7 @@ function absenceOf(place: OperatorPlace, error: unknown): unknown {
   return new CommandFailure(exitCodes.unavailable, `no sidecar answers at ${where} (${code}): ${hint}`);
 }
 
+/** Title, detail and code of a problem+json; of another answer only its status, since its text may be anything. */
 function sentenceOf(status: number, body: string): string {
   const problem = parseObject(body);
   const part = (name: string): string | undefined => {

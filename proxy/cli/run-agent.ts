@@ -9,6 +9,7 @@ export async function runAgent(
 ): Promise<number> {
   const child = spawn(program, args, { stdio: 'inherit', env: { ...env } });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  // The agent ends first and we end with it: its last calls still find the sidecar.
   process.on('SIGTERM', forward).on('SIGINT', forward);
   try {
     return await new Promise<number>((resolve, reject) => {
@@ -16,6 +17,7 @@ export async function runAgent(
         reject(new CommandFailure(exitCodes.usage, `${program} cannot be started (${error.code ?? 'unknown error'})`));
       });
       child.once('exit', (code, signal) => {
+        // As shells tell it.
         resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
       });
     });

@@ -28,7 +28,9 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     const { own, agent } = split(invocation.args);
     const { values } = parseArguments({ args: own, options: configOption });
     const checked = loadConfigFile(values.config ?? defaultConfigFile);
+    // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
+    // Before it opens: a signal during the start must still close what was opened.
     const stopped = hearStop();
     const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
@@ -44,6 +46,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
   },
 };
 
+/** What stands before `--` is for us, all behind it for the agent, even if it looks like an option of ours. */
 function split(args: readonly string[]): { own: string[]; agent: readonly [string, ...string[]] | undefined } {
   const end = args.indexOf('--');
   if (end < 0) return { own: [...args], agent: undefined };
@@ -59,6 +62,7 @@ function hearStop(): Promise<NodeJS.Signals> {
   return promise;
 }
 
+/** The agent's environment is ours with proxy and trust added: on a laptop it needs the rest (PATH, HOME, a terminal). */
 async function runBehind(
   sidecar: Sidecar,
   { config }: CheckedConfig,
@@ -82,8 +86,9 @@ function failureOf(error: unknown): unknown {
       `an address is taken (${error.message}); does a sidecar run already?`,
     );
   }
+  // Rooms throw plain errors for settings that only the start can judge, such as a token file that is empty.
   // Every error that the system gives has a code; one without is our own, made for people.
   const isOurs = code === undefined && error.constructor === Error;
-  const isPlace = /^E(?:ACCES|PERM|NOENT|NOTDIR|ISDIR|ROFS|ADDRNOTAVAIL)$/.test(String(code));
+  const isPlace = /^E(?:ACCES|PERM|NOENT|EXIST|NOTDIR|ISDIR|ROFS|ADDRNOTAVAIL)$/.test(String(code));
   return isOurs || isPlace ? new CommandFailure(exitCodes.usage, `the sidecar cannot start: ${error.message}`) : error;
 }

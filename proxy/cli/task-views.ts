@@ -7,6 +7,7 @@ import { formatTable } from './table.ts';
 
 /** Prints what makes a shell work in an opened task, on standard output alone, and says what that is. */
 export function showOpened(opened: JsonObject, trustFolder: string, { print, tell }: Invocation): void {
+  // A variable that names a missing file makes curl and Python fail at every https call.
   const isTrusted = existsSync(join(trustFolder, 'ca.pem'));
   const proxy = textOf(opened['proxy']);
   const handles = asObject(opened['handles']);
@@ -17,7 +18,8 @@ export function showOpened(opened: JsonObject, trustFolder: string, { print, tel
     }),
   );
   const subject = asObject(opened['subject']);
-  tell(`# Task ${String(opened['txn'])} for ${String(subject['sub'])} (${String(subject['iss'])})`);
+  // On standard error, as a comment: neither eval nor a copied block is harmed by it.
+  tell(`# Task ${String(opened['txn'])} for ${printable(subject['sub'])} (${printable(subject['iss'])})`);
   tell(`# ${purposeOf(opened)}, tools: ${listOf(opened['tools'])}, until ${String(opened['expires_at'])}`);
   tell(
     '# The handle in the proxy URL stands for the task. It is worthless at any other place and when the task has ended.',
@@ -31,12 +33,13 @@ export function showOpened(opened: JsonObject, trustFolder: string, { print, tel
 
 /** Prints tasks as a table, the open ones first. */
 export function showTasks(answer: JsonObject, { print, tell }: Invocation): void {
+  // The order of the API: open tasks first.
   const listed = Array.isArray(answer['tasks']) ? answer['tasks'].map(asObject) : [];
   const rows = listed.map((task) => [
     String(task['txn']),
     String(task['state']),
-    String(asObject(task['subject'])['sub']),
-    String(task['purpose']),
+    printable(asObject(task['subject'])['sub']),
+    printable(task['purpose']),
     listOf(task['tools']),
     textOf(task['ended_at'] ?? task['expires_at']) ?? 'no end',
   ]);
@@ -44,18 +47,27 @@ export function showTasks(answer: JsonObject, { print, tell }: Invocation): void
   else for (const row of formatTable([['TXN', 'STATE', 'SUBJECT', 'PURPOSE', 'TOOLS', 'UNTIL'], ...rows])) print(row);
 }
 
+/** `WAYBILL_HANDLE_CRM` for `crm`: letters, digits and underscores are what a shell takes. */
 function variableOf(tool: string): string {
   return `WAYBILL_HANDLE_${tool.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`;
 }
 
-function purposeOf(task: JsonObject): string {
-  return task['purpose'] === '' ? 'no purpose' : `purpose: ${String(task['purpose'])}`;
+/** A subject is named by its issuer: whatever that writes must not speak to the terminal. */
+function printable(value: unknown): string {
+  return String(value).replaceAll(/\p{Cc}/gu, '?');
 }
 
+/** A task may have no purpose where the configuration lists none. */
+function purposeOf(task: JsonObject): string {
+  return task['purpose'] === '' ? 'no purpose' : `purpose: ${printable(task['purpose'])}`;
+}
+
+/** Names as a sentence has them. */
 function listOf(value: unknown): string {
   return Array.isArray(value) ? value.map(String).join(', ') : '';
 }
 
+/** The API leaves members out that do not apply. */
 function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }

@@ -3,6 +3,7 @@ import { configOption, findConfigFile, findPlaces } from './config-file.ts';
 import { callOperator, OperatorRefusal, readTextFile, type OperatorPlace } from './operator-client.ts';
 import { showOpened, showTasks } from './task-views.ts';
 
+/** Options of every action: where the sidecar is, and how its answer is shown. */
 const connection = {
   ...configOption,
   ...jsonOption,
@@ -59,6 +60,7 @@ default: ./waybill.yaml, else the default socket. --json prints the answer of th
   },
 };
 
+/** `tasks open`: the token goes from its file to the API and is never shown. */
 async function open(invocation: Invocation, args: readonly string[]): Promise<void> {
   const { values } = parseArguments({
     args: [...args],
@@ -79,6 +81,7 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
     subject_token: readTextFile(file, '--subject-token-file').trim(),
     subject_token_type: values['subject-token-type'],
     purpose: values.purpose,
+    // Names are checked by the API, which knows the configuration that really runs.
     tools: values.tools?.split(',').map((name) => name.trim()),
     handles: values.handles,
     deadline: values.deadline,
@@ -90,6 +93,7 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
   else showOpened(opened, trustFolder, invocation);
 }
 
+/** `tasks list`: the API never tells handles, so neither does this. */
 async function list(invocation: Invocation, args: readonly string[]): Promise<void> {
   const { values } = parseArguments({
     args: [...args],
@@ -101,6 +105,7 @@ async function list(invocation: Invocation, args: readonly string[]): Promise<vo
   else showTasks(answer, invocation);
 }
 
+/** `tasks complete` and `tasks fail`. */
 async function end(invocation: Invocation, args: readonly string[], action: string): Promise<void> {
   const { values, positionals } = parseArguments({
     args: [...args],
@@ -121,6 +126,7 @@ async function end(invocation: Invocation, args: readonly string[], action: stri
   }
 }
 
+/** The options of `connection` as they were given. */
 interface ConnectionValues {
   readonly config?: string | undefined;
   readonly socket?: string | undefined;
@@ -128,6 +134,7 @@ interface ConnectionValues {
   readonly 'token-file'?: string | undefined;
 }
 
+/** Decides which sidecar is meant. Two ways at once are an error: acting on another sidecar than the person means is worse. */
 function findSidecar(values: ConnectionValues, { surroundings }: Invocation): Sidecar {
   const { socket, url, 'token-file': tokenFile } = values;
   if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {

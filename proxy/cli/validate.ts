@@ -28,6 +28,7 @@ Exit code 64 if there are errors; warnings are no errors.
     } catch (error) {
       if (!(error instanceof ConfigErrors)) throw error;
       const { fileName, errors } = error;
+      // Programs find the errors where they find the rest; people see them where errors belong.
       if (values.json) invocation.print(JSON.stringify({ ok: false, file: fileName, errors }));
       else invocation.tell(`${error.message}\n${errors.length} ${errors.length === 1 ? 'error' : 'errors'}`);
       return exitCodes.usage;
@@ -35,6 +36,7 @@ Exit code 64 if there are errors; warnings are no errors.
   },
 };
 
+/** What `--json` prints of a good configuration. */
 function describe({ config, rules }: CheckedConfig): object {
   const { settings } = config;
   return {
@@ -64,6 +66,7 @@ function describe({ config, rules }: CheckedConfig): object {
   };
 }
 
+/** The same for people: what the sidecar would be, then what is doubtful. */
 function show(checked: CheckedConfig, { print }: Invocation): void {
   const { config } = checked;
   const { settings } = config;
@@ -92,6 +95,7 @@ function show(checked: CheckedConfig, { print }: Invocation): void {
   if (unsafe.length > 0) print(`\n${unsafe.map((setting) => `unsafe: ${setting}`).join('\n')}`);
 }
 
+/** A tool in one line: which calls are its calls, what they carry, and how grave they are. */
 function rowOf(tool: ToolSettings): readonly string[] {
   const { host, port, methods, paths } = tool.match;
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
@@ -99,6 +103,7 @@ function rowOf(tool: ToolSettings): readonly string[] {
   return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
 }
 
+/** A named list of rows; its name stands once. */
 function section(name: string, rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return `${name.padEnd(11)}none`;
   return formatTable(rows)
@@ -106,6 +111,7 @@ function section(name: string, rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
+/** Where the SVID comes from. */
 function identityOf({ identity }: Settings): string {
   return identity === 'none' ? 'none' : identity.workload_api;
 }

@@ -40,8 +40,7 @@ export interface Ladder {
  */
 export function identify(call: Call, ladder: Ladder): Attributed {
   const inHeader = findInHeaders(call, ladder.handles);
-  const inProxy =
-    call.proxyAuthorization === undefined ? undefined : findHandle(call.proxyAuthorization, ladder.handles);
+  const inProxy = findInProxy(call, ladder.handles);
   if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)
     throw new Refusal('task_conflict');
   const handle = inHeader ?? inProxy;
@@ -84,6 +83,16 @@ function findInHeaders(call: Call, handles: HandleBook): Handle | undefined {
     found = handle;
   }
   return found;
+}
+
+/** The credential for the proxy. Inside a tunnel a client may send one more: it may not name another task than the CONNECT did. */
+function findInProxy(call: Call, handles: HandleBook): Handle | undefined {
+  const outer = call.proxyAuthorization === undefined ? undefined : findHandle(call.proxyAuthorization, handles);
+  const own = call.headers.proxyAuthorization;
+  if (own === undefined || own === call.proxyAuthorization) return outer;
+  const inner = findHandle(own, handles);
+  if (outer !== undefined && inner !== undefined && outer.task !== inner.task) throw new Refusal('task_conflict');
+  return outer ?? inner;
 }
 
 function findHandle(value: string, handles: HandleBook): Handle | undefined {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { type Refusal, type RefusalCode, retryAfterSeconds } from '../refusal.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
@@ -66,9 +67,33 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal): void {
     arrival.door.kind === 'proxy' && !(request.url ?? '').startsWith('/'),
   );
   // A body that was not read stays in the connection and could be read as the next request: such a connection ends here.
-  if (refusal.code === 'message_malformed' || leavesBody(arrival)) answer.headers.push('Connection', 'close');
+  const isLeft = leavesBody(arrival);
+  if (refusal.code === 'message_malformed' || isLeft) answer.headers.push('Connection', 'close');
   response.writeHead(answer.status, answer.headers);
-  response.end(request.method === 'HEAD' ? undefined : answer.body);
+  if (isLeft && refusal.code !== 'message_malformed') endAfterBody(arrival, answer.body);
+  else response.end(request.method === 'HEAD' ? undefined : answer.body);
+}
+
+/** How long the rest of a refused upload is taken and thrown away, milliseconds. */
+const lingerMs = 2000;
+const ending = new WeakSet<Socket>();
+
+/** Whether a connection ends with the answer that is on its way: what follows on it is no request any more (RFC 9112 9.6). */
+export function isEnding(socket: Socket): boolean {
+  return ending.has(socket);
+}
+
+/** A connection that is closed while the agent still sends is reset, and the reset can overtake the answer that says why. */
+function endAfterBody({ request, response }: Arrival, body: string): void {
+  ending.add(request.socket);
+  response.flushHeaders();
+  response.write(body);
+  const end = (): void => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, lingerMs);
+  request.once('end', end).once('close', end).resume();
 }
 
 function leavesBody(arrival: Arrival): boolean {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { Refusal, type RefusalCode } from '../refusal.ts';
 import { normalHost } from './authority.ts';
-import { refusalBytes, renderRefusal } from './answer.ts';
+import { isEnding, refusalBytes, renderRefusal } from './answer.ts';
 import type { Arrival, Door, Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
@@ -65,6 +65,7 @@ export async function openListener(
 function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
+    if (isEnding(socket)) return;
     let door = doors.get(socket);
     if (door === undefined) {
       door = {

@@ -10,9 +10,10 @@ export function readRuledPath(target: string): string {
   const path = withoutQuery(target);
   if (isPlain(path)) return path;
   if (/[\\;]|\/\/|\/\.{1,2}(?:\/|$)/.test(path)) throw ambiguous();
-  if (/%(?:2e|2f|5c|3b|3f|23|00|25[0-9a-f]{2}|25$)/i.test(path)) throw ambiguous();
+  if (/%(?:2e|2f|5c|3b|3f|23|00)/i.test(path)) throw ambiguous();
   const decoded = decode(path);
-  if (decoded === undefined) throw ambiguous();
+  // An escape that decoding brought out (`%252e`, `%25%32e`) is one for a tool that decodes twice.
+  if (decoded === undefined || /%(?:[0-9a-f]{2}|$)/i.test(decoded)) throw ambiguous();
   return decoded;
 }
 
@@ -28,9 +29,9 @@ export function withoutQuery(target: string): string {
   return end === -1 ? target : target.slice(0, end);
 }
 
-/** Nothing to decode and nothing to refuse: the usual path, found without allocating. */
+/** Nothing to decode and nothing to refuse: the usual path, found without allocating. No segment is empty or begins with a dot. */
 function isPlain(path: string): boolean {
-  return /^(?:\/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)?)(?:\/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)*\/?$/.test(
+  return /^\/(?:[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*(?:\/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9_~!$&'()*+,=:@.-]*)*\/?)?$/.test(
     path,
   );
 }

@@ -37,6 +37,7 @@ export interface ChainReport {
   readonly outcomeUnknown: number;
 }
 
+/** Where a boot's chain stands after the lines so far. */
 interface Boot {
   readonly name: string;
   lines: number;
@@ -46,6 +47,7 @@ interface Boot {
   readonly openCalls: Set<string>;
 }
 
+/** Enough to see what happened; a record of gigabytes that was rewritten must not fill the memory. */
 const keptFaults = 100;
 
 /**
@@ -77,6 +79,7 @@ export class EventChains {
     }
     this.#settleFragment(line);
     const known = this.#boots.get(line.boot);
+    /** A boot that was not seen before: it begins with number 1, nothing before it, and its boot event. */
     const boot = known ?? this.#begin(place, line);
     if (known !== undefined) this.#compare(known, place, line);
     boot.lines += 1;
@@ -127,6 +130,7 @@ export class EventChains {
     return boot;
   }
 
+  /** The chain goes on from this line whatever was wrong with it, so that one change is one fault and not all that follow. */
   #compare(boot: Boot, place: LinePlace, line: EventLine): void {
     const expected = boot.sequence + 1;
     if (line.seq > expected) {

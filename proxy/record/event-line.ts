@@ -20,10 +20,12 @@ export function parseEventLine(text: string): EventLine | undefined {
   if (!('prev' in value && 'event' in value)) return undefined;
   const { seq, boot, prev, event } = value;
   if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || typeof boot !== 'string') return undefined;
-  if (typeof prev !== 'string' || typeof event !== 'string') return undefined;
+  // Names of boots are printed: a file from elsewhere must not speak to the terminal.
+  if (typeof prev !== 'string' || typeof event !== 'string' || !/^[A-Za-z0-9_-]{1,64}$/.test(boot)) return undefined;
   return { seq, boot, prev, event, call: callOf(value) };
 }
 
+/** Of both events the same text, so that an end finds its beginning. */
 function callOf(value: object): string | undefined {
   if (!('id' in value && 'attempt' in value)) return undefined;
   return typeof value.id === 'string' ? `${value.id} ${String(value.attempt)}` : undefined;
@@ -42,6 +44,7 @@ export function couldBegin(text: string, seq: number, boot: string | undefined, 
   return agree(text, `${head}","prev":"${prev}",`);
 }
 
+/** One is the beginning of the other. */
 function agree(text: string, head: string): boolean {
   return text.startsWith(head) || head.startsWith(text);
 }

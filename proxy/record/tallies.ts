@@ -74,6 +74,8 @@ export function gaugesOf<Label extends string>(
     registers: [registry],
     collect() {
       gauge.reset();
+      // Without labels, a reset sets 0, which would say something: that an identity ended in 1970.
+      if (labelNames.length === 0) gauge.remove();
       for (const { labels, value } of read()) gauge.set(labels, value);
     },
   });

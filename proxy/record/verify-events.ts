@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
-import { EventChains, type ChainFault, type ChainReport, type TornLine } from './event-chains.ts';
+import { EventChains, type ChainReport } from './event-chains.ts';
 
-export type { ChainFault, ChainReport, TornLine };
+export type { ChainReport };
 
 /** Far above any event; a longer "line" is no record, and is not kept in memory. */
 const maxLineBytes = 1024 * 1024;

@@ -42,7 +42,8 @@ async function dispatch(
   role: Role,
   rooms: OperatorRooms,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://operator');
+  const url = URL.parse(request.url ?? '/', 'http://operator');
+  if (url === null) throw new Problem('not_found');
   const [version, collection, txn, action, ...more] = url.pathname.split('/').slice(1);
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');
   if (action !== undefined) {

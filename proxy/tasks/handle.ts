@@ -48,9 +48,9 @@ export class HandleBook {
     return this.#spelled.get(value);
   }
 
-  /** Whether a header value carries a handle of any process: then it is never passed on. */
+  /** Whether a header value carries a handle of any process, also in a form that no rung reads: then it is never passed on. */
   carries(value: string): boolean {
-    return this.#spelled.has(value) || findHandleText(value) !== undefined;
+    return this.#spelled.has(value) || findHandleText(value) !== undefined || value.includes('wbh_');
   }
 
   find(text: string): HandleFound {

@@ -80,7 +80,10 @@ const answers: Record<string, (request: IncomingMessage, response: ServerRespons
   /** Takes nothing of the body until a second has passed. */
   slow: (request, response) => {
     request.pause();
-    setTimeout(() => answers['up']?.(request, response), 1000);
+    setTimeout(() => {
+      answers['up']?.(request, response);
+      request.resume();
+    }, 1000);
   },
   'too-large': (_request, response) => {
     response.writeHead(413, { 'content-length': 9, connection: 'close' }).end('too large');

@@ -48,7 +48,7 @@ export class Running {
   /** The log line `ready` of a sidecar, once it is there. */
   async ready(): Promise<{ readonly pid: number; readonly addresses: Readonly<Record<string, string>> }> {
     for (;;) {
-      const line = this.stderr.split('\n').find((candidate) => /"msg":"ready"\}$/.test(candidate));
+      const line = this.stderr.split('\n').find((candidate) => candidate.endsWith('"msg":"ready"}'));
       if (line !== undefined) return JSON.parse(line) as Awaited<ReturnType<Running['ready']>>;
       const ended = await Promise.race([this.finished, once(this.child.stderr!, 'data')]);
       if ('code' in ended) throw new Error(`it ended with ${ended.code}: ${ended.stderr}`);

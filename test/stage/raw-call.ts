@@ -5,6 +5,8 @@ import { connect as connectTls } from 'node:tls';
 export interface RawAnswer {
   readonly status: number;
   readonly headers: Record<string, string>;
+  /** Header lines as they came. */
+  readonly lines: readonly string[];
   readonly body: string;
   /** Member `code` of a problem+json body. */
   readonly code: string | undefined;
@@ -102,7 +104,7 @@ function parseAnswer(read: Buffer, ended: boolean): RawAnswer | undefined {
           : undefined;
   if (body === undefined) return undefined;
   const text = body.toString('utf8');
-  return { status, headers, body: text, code: codeOf(headers['content-type'], text) };
+  return { status, headers, lines, body: text, code: codeOf(headers['content-type'], text) };
 }
 
 function unchunk(rest: Buffer): Buffer | undefined {

@@ -65,20 +65,64 @@ test('Expect: 100-continue is answered before the body, and only for a call that
   expect(refused.received).not.toContain('100 Continue');
 });
 
-test.each(['/too-large', '/too-large-kept'])(
-  'an answer that comes during the upload reaches the agent: %s',
-  async (path) => {
+test('an answer that comes during the upload reaches the agent', async () => {
+  const wire = await openWire(way, to);
+  wire.socket.write(post('/too-large-kept', { 'Content-Length': String(500 * 1024 * 1024) }));
+  pump(wire);
+  await wire.until('too large', 10_000);
+  expect(wire.received).toMatch(/^HTTP\/1\.1 413 /);
+  wire.socket.destroy();
+  await eventually('the end is recorded', () => ends('/too-large-kept').length === 1);
+  expect(ends('/too-large-kept')[0]).toMatchObject({ status: 413, outcome: 'ok' });
+});
+
+test('a tool that answers and closes at once leaves an answer to the agent: its own, or that it went away', async () => {
+  for (let count = 0; count < 10; count += 1) {
     const wire = await openWire(way, to);
-    wire.socket.write(post(path, { 'Content-Length': String(500 * 1024 * 1024) }));
-    pump(wire);
-    await wire.until('too large', 10_000);
-    expect(wire.received).toMatch(/^HTTP\/1\.1 413 /);
-    // Nobody can tell where a next request would begin.
-    await wire.untilClosed(10_000);
-    await eventually('the end is recorded', () => ends(path).length === 1);
-    expect(ends(path)[0]).toMatchObject({ status: 413, outcome: 'ok' });
-  },
-);
+    wire.socket.write(post('/too-large', { 'Content-Length': '20000000' }));
+    wire.socket.write(Buffer.alloc(20_000_000, 7));
+    await wire.until(/too large|upstream_unreachable/, 10_000);
+    expect(wire.received).toMatch(/^HTTP\/1\.1 (413|502) /);
+    wire.socket.destroy();
+  }
+});
+
+test('a refusal of a large upload reaches the agent, whatever it still sends', async () => {
+  for (let count = 0; count < 10; count += 1) {
+    const unlisted = { ...to, plainHost: 'unlisted.test' };
+    const wire = await openWire(way, unlisted);
+    wire.socket.write(post('/up', { 'Content-Length': '20000000' }, unlisted));
+    wire.socket.write(Buffer.alloc(20_000_000, 7));
+    await wire.untilClosed();
+    expect(wire.received).toContain('destination_unlisted');
+  }
+});
+
+test('what follows a refused upload on its connection is no request any more', async () => {
+  bodies.requests.length = 0;
+  const unlisted = { ...to, plainHost: 'unlisted.test' };
+  const wire = await openWire(way, unlisted);
+  wire.socket.write(post('/up', { 'Content-Length': '100000' }, unlisted));
+  await wire.until('destination_unlisted');
+  wire.socket.write(Buffer.concat([Buffer.alloc(100_000, 7), request(way, to, '/hello')]));
+  await wire.untilClosed();
+  expect([...wire.received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(['403']);
+  expect(bodies.requests).toEqual([]);
+});
+
+test('the rest of an upload that was answered early is never read as a request', async () => {
+  const wire = await openWire(way, to);
+  const smuggled = post('/smuggled', { 'Content-Length': '0' });
+  const rest = Buffer.concat([Buffer.alloc(1_000_000, 7), smuggled]);
+  wire.socket.write(post('/too-large-kept', { 'Content-Length': String(1_000_000 + rest.length) }));
+  wire.socket.write(Buffer.alloc(1_000_000, 7));
+  await wire.until('too large');
+  wire.socket.write(rest);
+  wire.socket.write(request(way, to, '/hello', { headers: { Connection: 'close' } }));
+  await wire.untilClosed();
+  expect([...wire.received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(['413', '200']);
+  expect(bodies.requests.filter(({ url }) => url === '/smuggled')).toEqual([]);
+});
 
 test.each([
   ['declared', { 'Content-Length': String(500 * 1024 * 1024) }],

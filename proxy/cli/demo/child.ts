@@ -17,6 +17,7 @@ export interface SidecarProcess {
   stop(): Promise<void>;
 }
 
+/** Far above what each takes; a demo that hangs is worse than one that fails. */
 const readyWithinMs = 10_000;
 const stopWithinMs = 5000;
 const agentWithinMs = 10_000;
@@ -27,10 +28,12 @@ const programs = {
   agent: new URL('../../embedded/demo-agent.ts', import.meta.url),
   intruder: new URL('../../embedded/demo-intruder.ts', import.meta.url),
 };
+/** Those of launch.js, which is passed by: a child of a child would not hear when the demo is killed. */
 const nodeOptions = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning'];
 
 /** Runs `waybill run --config FILE` and waits until it is ready. Rejects with the end of its log where it does not get there. */
 export async function startSidecar(configFile: string, env: Environment): Promise<SidecarProcess> {
+  // By its own command line, as everybody starts it: what the demo shows is the program that people run.
   const child = spawn(process.execPath, [...nodeOptions, fileOf('main'), 'run', '--config', configFile], {
     // The fourth is its lifeline: should this process be killed, it goes too.
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
@@ -54,6 +57,7 @@ export async function startSidecar(configFile: string, env: Environment): Promis
       failed('ended');
     });
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      // Bounded: a sidecar that complains without end must not fill the memory of the demo.
       log = (log + chunk).slice(-keptLogLength);
       const found = log
         .split('\n')
@@ -91,6 +95,7 @@ export interface AgentResult {
 /** Runs one of the two small programs of `embedded/` with exactly this environment. */
 export async function runProgram(name: 'agent' | 'intruder', url: string, env: Environment): Promise<AgentResult> {
   const child = spawn(process.execPath, [...nodeOptions, fileOf(name), url], {
+    // Not one variable of ours: what leads the agent through the sidecar is to be seen in the call of this function.
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...env },
     timeout: agentWithinMs,
@@ -113,6 +118,7 @@ export async function runProgram(name: 'agent' | 'intruder', url: string, env: E
   };
 }
 
+/** Path of a program in the form that Node.js can run here. */
 function fileOf(name: keyof typeof programs): string {
   const file = fileURLToPath(programs[name]);
   return import.meta.filename.endsWith('.ts') ? file : file.replace(/\.ts$/, '.js');

@@ -12,6 +12,7 @@ export function describeSubjectToken(claims: JsonObject): readonly ClaimRow[] {
 
 /** Claims of an exchanged token, with what they mean here. */
 export function describeToken(claims: JsonObject): readonly ClaimRow[] {
+  // From its own claims, not from the clock: the table says what was issued.
   const life = Number(claims['exp']) - Number(claims['iat']);
   return [
     ['sub', text(claims['sub']), 'for whom'],
@@ -19,6 +20,7 @@ export function describeToken(claims: JsonObject): readonly ClaimRow[] {
     ['aud', text(claims['aud']), 'good at this tool only'],
     ['scope', text(claims['scope']), 'of all her scopes only this one'],
     [
+      // A thumbprint is public; it is cut because the table is to be read, not checked.
       'cnf',
       `jkt ${text(asObject(claims['cnf'])['jkt']).slice(0, 16)}…`,
       'useless without the key of this task in the sidecar (DPoP)',
@@ -27,6 +29,7 @@ export function describeToken(claims: JsonObject): readonly ClaimRow[] {
   ];
 }
 
+/** A claim as it is shown: texts without quotes. */
 function text(value: unknown): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'absent');
 }

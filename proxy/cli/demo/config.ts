@@ -51,6 +51,7 @@ export function filesOf(folder: string) {
 
 /** The sidecar's configuration as YAML text: an ordinary one, but for ports and files of this run. */
 export function demoConfig({ folder, issuer, workloadApiSocket, toolsPort, toolsCa }: DemoPlaces): string {
+  // Everything that a run leaves lies in one folder, which is removed as a whole.
   const files = filesOf(folder);
   const tools = Object.entries(demoTools).map(([name, { host, scope }]): [string, object] => [
     name,
@@ -58,6 +59,7 @@ export function demoConfig({ folder, issuer, workloadApiSocket, toolsPort, tools
       match: { host, methods: ['GET'] },
       token: { from: 'corp', resource: `https://${host}`, scopes: [scope], use_for: '5m', proof: 'dpop' },
       risk: 'read',
+      // The names are of example.org and lead nowhere; the tools of the demo listen on a free port.
       dial: `127.0.0.1:${toolsPort}`,
       tls: { ca: toolsCa },
     },
@@ -80,6 +82,7 @@ export function demoConfig({ folder, issuer, workloadApiSocket, toolsPort, tools
       tools: Object.fromEntries(tools),
       rules: [
         { name: 'reading-for-reconciling', effect: 'allow', when: `task.purpose == "${names.purpose}"` },
+        // Matches nothing here: it shows how a requirement is written.
         { name: 'four-eyes', effect: 'require-approval', when: 'tool.risk in ["payment", "export"]' },
       ],
       purposes: {
@@ -88,6 +91,7 @@ export function demoConfig({ folder, issuer, workloadApiSocket, toolsPort, tools
       },
       ca: { dir: join(folder, 'ca'), publish: files.trust },
       operator: { socket: files.operatorSocket },
+      // Port 0: a demo runs beside another one, and beside a sidecar at its usual ports.
       listen: { outbound: '127.0.0.1:0', metrics: '127.0.0.1:0', health: '127.0.0.1:0' },
       record: { file: files.record },
     },

@@ -5,6 +5,7 @@ type Style = Parameters<typeof styleText>[0];
 /** One line of a table of claims: name, value, and what it means. */
 export type ClaimRow = readonly [name: string, value: string, meaning?: string];
 
+/** Narrow enough for half a screen. */
 const lineWidth = 96;
 
 /** How the demo speaks: to people, in lines. With a silent printer it says nothing. */
@@ -17,6 +18,7 @@ export class Narration {
     this.#colour = colour;
   }
 
+  /** The head of a part. */
   title(text: string): void {
     this.#print(`\n${this.#styled(['bold', 'cyan'], text)}`);
   }
@@ -37,14 +39,17 @@ export class Narration {
     for (const line of lines) this.#print(`   ${this.#styled('cyan', line)}`.trimEnd());
   }
 
+  /** Something was shown. */
   tick(text: string): void {
     this.#mark('green', '✔', text);
   }
 
+  /** Something was not as it should be. */
   cross(text: string): void {
     this.#mark('red', '✘', text);
   }
 
+  /** A table; the meaning is dimmed, the value is what counts. */
   claims(rows: readonly ClaimRow[]): void {
     const nameWidth = Math.max(...rows.map(([name]) => name.length));
     const valueWidth = Math.max(...rows.map(([, value]) => value.length));
@@ -54,8 +59,10 @@ export class Narration {
     }
   }
 
+  /** The mark stands in the margin, so that all marks of a run can be seen at a glance. */
   #mark(style: Style, mark: string, text: string): void {
     const [first = '', ...rest] = wrapped(text, lineWidth - 5);
+    /** validateStream: whether this is a terminal was decided by who made the printer. */
     this.#print(` ${this.#styled(style, mark)} ${first}`);
     for (const line of rest) this.#print(`   ${line}`);
   }
@@ -65,6 +72,7 @@ export class Narration {
   }
 }
 
+/** Breaks a text at its spaces. Words that are longer than a line stay whole: they are to be copied. */
 function wrapped(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = '';

@@ -49,6 +49,7 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
     jwtTtlSeconds: 5 * minute,
   });
   stack.defer(() => workloadApi.close());
+  // Kept in memory alone: no file of the demo holds a secret but the keys of two CAs.
   const clientSecret = randomBytes(24).toString('base64url');
   const service = await openService(authority, clientSecret);
   stack.defer(() => service.close());
@@ -62,6 +63,7 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
   const places = { folder, issuer: service.issuer, workloadApiSocket, toolsPort: front.port };
   const configFile = filesOf(folder).config;
   await writeFile(configFile, demoConfig({ ...places, toolsCa: join(toolsTrust, 'ca.pem') }), { mode: 0o600 });
+  // The reader's own proxy settings and NODE_OPTIONS would change what is shown.
   const baseEnvironment = { PATH: env['PATH'], HOME: env['HOME'] };
   const sidecar = await startSidecar(configFile, baseEnvironment);
   stack.defer(() => sidecar.stop());
@@ -70,9 +72,11 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
   return { folder, service, tools, front, sidecar, subjectToken, baseEnvironment, introspect };
 }
 
+/** In the order of the configuration. */
 const toolNames = ['crm', 'tickets', 'payroll'] as const satisfies readonly ToolName[];
 const scopes = toolNames.map((name) => demoTools[name].scope);
 
+/** The token service, and what it knows: one workload as client, the tools, one user. */
 function openService(authority: Authority, clientSecret: string): Promise<TokenService> {
   return openTokenService({
     clients: [
@@ -87,6 +91,7 @@ function openService(authority: Authority, clientSecret: string): Promise<TokenS
   });
 }
 
+/** One resource server for each tool; each takes tokens for itself only. */
 async function openTools(issuer: string, stack: AsyncDisposableStack): Promise<Record<ToolName, DemoTool>> {
   const open = async (name: ToolName): Promise<DemoTool> => {
     const tool = await openDemoTool({ issuer, audience: originOf(name), origin: originOf(name) });
@@ -101,6 +106,7 @@ function signIn(service: TokenService): Promise<string> {
   return service.mintSubjectToken({ sub: names.user, audience: names.agent, scopes, ttlSeconds: 15 * minute });
 }
 
+/** RFC 7662, with the client secret of the CRM. */
 async function introspectAt(issuer: string, clientSecret: string, token: Secret): Promise<JsonObject> {
   const { status, text } = await exchangeHttp({
     url: new URL(`${issuer}/token/introspection`),

@@ -18,6 +18,7 @@ import {
   type Step,
 } from './step.ts';
 
+/** Longest wait for the revocation, which follows the end of the task in its own time. */
 const revokedWithinMs = 3000;
 
 /** The steps in their order. */
@@ -29,6 +30,10 @@ export const steps: readonly Step[] = [
   { name: 'task_end', play: playTaskEnd },
 ];
 
+/**
+ * W3, W5: the agent gets the answer and never the token; the token is for this user, this actor, this tool and this scope, and bound
+ * to a key. The claims are read where the token arrived, at the tool.
+ */
 async function playExchange(scene: Scene) {
   const { stage, narration } = scene;
   narration.step(
@@ -45,6 +50,7 @@ async function playExchange(scene: Scene) {
   expectThat(actorId === names.agentId, 'the token does not name the agent as actor');
   expectThat(claims['aud'] === originOf('crm'), `the token is good at ${String(claims['aud'])}`);
   expectThat(claims['scope'] === 'crm.read', `the token has the scopes ${String(claims['scope'])}`);
+  // The tool checks the proof itself; a bearer token would have been taken too, had one been issued.
   const request = stage.tools.crm.requests.at(-1);
   expectThat(request?.scheme === 'DPoP' && request.status === 200, 'the CRM was sent no proof');
   narration.tick(`200. The CRM got token ${token.id}, which the agent has never seen:`);
@@ -52,6 +58,10 @@ async function playExchange(scene: Scene) {
   return { status: 200, token: token.id, from: 'exchange', claims: shown(claims) };
 }
 
+/**
+ * W4: the second call asks nobody. Three witnesses that know nothing of each other must agree: the tool (same token), the token service
+ * (one exchange) and the record (`from: cache`).
+ */
 async function playCache(scene: Scene) {
   const { stage, narration } = scene;
   narration.step(
@@ -59,6 +69,7 @@ async function playCache(scene: Scene) {
     'The second call comes from the cache',
     'The same call again. The token is the same and the token service is not asked; the proof is a new one, because a proof is good for one request.',
   );
+  // Read before the call, since the record goes on growing.
   const before = {
     token: stage.front.seen.at(-1)?.token.id,
     proof: proofOf(await newestEvent(stage, 'call.admitted')),
@@ -77,6 +88,7 @@ async function playCache(scene: Scene) {
   return { status: 200, token: token.id, from, exchanges };
 }
 
+/** W9, W1: the refusal is made before any token is asked for; the tool and the token service are asked whether they heard of it. */
 async function playRefusal(scene: Scene) {
   const { stage, narration } = scene;
   narration.step(
@@ -100,15 +112,20 @@ async function playRefusal(scene: Scene) {
   return { status: 403, code, detail, hint, event, requests_at_tool: 0 };
 }
 
+/**
+ * W11: a per-tool handle in other hands. The mount is called, and not the proxy: there an attacker can read why it was refused. That
+ * the handle is good at its own tool shows that the refusal is about the place, and not about the handle.
+ */
 async function playForeignTool({ stage, narration }: Scene) {
   narration.step(
     4,
     'A handle used for another tool is refused',
-    'An attacker talks an agent out of the handle for the CRM (tasks can have one handle for each tool) and tries it at the tickets. A handle is no token: it is good in this sidecar, for this task, at its tool, and its use elsewhere is a replay, which is counted and wakes somebody up.',
+    'An attacker talks an agent out of the handle for the CRM (tasks can have one handle for each tool) and tries it at the tickets. A handle is no token: it is good in this sidecar, for this task, at its tool, and its use anywhere else is a replay: blocked, recorded and counted.',
   );
   const { txn, handles } = await openTask(stage, 'per_tool');
   const stolen = handles['crm'];
   expectThat(typeof stolen === 'string', 'the task has no handle for the CRM');
+  // A task of its own, so that the agent's task goes on as it was.
   const mount = (tool: string): string => `http://${stage.sidecar.addresses.outbound}/tools/${tool}/api/stolen`;
   const use = (tool: string) =>
     runProgram('intruder', mount(tool), { ...stage.baseEnvironment, STOLEN_HANDLE: stolen });
@@ -124,6 +141,7 @@ async function playForeignTool({ stage, narration }: Scene) {
   return { status: 403, code, detail, requests_at_tool: 0, status_at_own_tool: 200 };
 }
 
+/** The end of a task as DESIGN 4 has it: credentials dropped and revoked, handles made tombstones, all of it in the record (W7). */
 async function playTaskEnd(scene: Scene) {
   const { stage, narration, task } = scene;
   narration.step(
@@ -133,6 +151,7 @@ async function playTaskEnd(scene: Scene) {
   );
   const token = stage.front.seen[0]?.token;
   expectThat(token !== undefined, 'no token reached a tool');
+  // Without this, a token that was never active would pass for a revoked one.
   const activeBefore = (await stage.introspect(token))['active'];
   expectThat(activeBefore === true, 'the token was inactive before the end of the task');
   const ended = await completeTask(stage, task.txn);
@@ -141,6 +160,7 @@ async function playTaskEnd(scene: Scene) {
   expectThat(await becomesInactive(stage, token), 'the token is still active at the token service');
   narration.tick(`Task ${task.txn} is completed. Token ${token.id} was active, and is inactive at the token service.`);
   const result = await callAsAgent(scene, 'crm');
+  // fetch tells nothing of a CONNECT that was refused; the record does.
   const refused = await newestEvent(stage, 'call.refused');
   expectThat(result.status !== 200, 'the agent could still call the CRM');
   expectThat(refused['code'] === 'handle_ended', `the record says ${String(refused['code'])}`);
@@ -170,6 +190,7 @@ async function becomesInactive(stage: Stage, token: Secret): Promise<boolean> {
   return false;
 }
 
+/** Id of the proof that went with an admitted call; undefined where none did. */
 function proofOf(event: JsonObject): unknown {
   return asObject(event['proof'])['id'];
 }

@@ -36,6 +36,7 @@ export async function openToolFront(tools: ReadonlyMap<string, DemoTool>, ca: Po
     const host = request.socket instanceof TLSSocket ? request.socket.servername : '';
     const tool = tools.get(String(host));
     if (tool === undefined || typeof host !== 'string') {
+      // A name that no tool has: this server is not that host (RFC 9110, 15.5.20).
       response.writeHead(421).end();
       return;
     }
@@ -71,6 +72,7 @@ function pass(request: IncomingMessage, response: ServerResponse, tool: DemoTool
   request.pipe(onward);
 }
 
+/** The token of a request, with its claims; undefined where there is none. */
 function readToken(authorization: string | undefined, host: string): SeenToken | undefined {
   const text = /^(?:DPoP|Bearer) (?<token>\S+)$/i.exec(authorization ?? '')?.groups?.['token'];
   if (text === undefined) return undefined;

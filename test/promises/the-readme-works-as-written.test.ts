@@ -1,0 +1,131 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test, type TestContext } from 'vitest';
+import { openDemoTool, type DemoTool } from '../../proxy/embedded/demo-tool.ts';
+import { openTokenService, type TokenService } from '../../proxy/embedded/token-service.ts';
+import { eventually } from '../fakes/eventually.ts';
+import { readSource } from '../repo/sources.ts';
+import { findObstacle, OwnClone, type Terminal } from '../stage/own-clone.ts';
+
+const readme = readSource('README.md');
+const blocks = (language: string): string[] =>
+  [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, text = '']) => text);
+const [config = '', ...otherConfigs] = blocks('yaml');
+const [, , validate = '', run = '', open = '', call = '', wrong = '', ...otherCommands] = blocks('sh');
+const [explanation = ''] = blocks('text');
+
+/** What the README tells to replace, and nothing else. */
+const named = { issuer: 'http://127.0.0.1:9400', toolPort: '9500' };
+const ownFiles = ['waybill.yaml', 'wrong.yaml', 'client-secret', 'user-token'];
+const secret = 'the-secret-of-the-client-at-its-service';
+
+let obstacle: string | undefined;
+let clone: OwnClone;
+let service: TokenService;
+let tool: DemoTool;
+let sidecar: Terminal | undefined;
+let replaced: (text: string) => string;
+let subjectToken: string;
+
+beforeAll(async () => {
+  obstacle = await findObstacle([15_001, 15_020, 15_021]);
+  if (obstacle !== undefined) return;
+  service = await openTokenService({
+    clients: [{ clientId: 'invoice-bot', auth: 'client_secret_basic', clientSecret: secret, scopes: ['crm.read'] }],
+    resources: [{ resource: 'https://crm.example.org', audience: 'crm', scopes: ['crm.read'] }],
+    accessTokenTtlSeconds: 300,
+  });
+  tool = await openDemoTool({ issuer: service.issuer, audience: 'crm' });
+  const toolPort = new URL(tool.url).port;
+  replaced = (text) => text.replaceAll(named.issuer, service.issuer).replaceAll(named.toolPort, toolPort);
+  subjectToken = await service.mintSubjectToken({
+    sub: 'alice',
+    audience: 'invoice-bot',
+    scopes: ['crm.read'],
+    ttlSeconds: 600,
+  });
+  clone = new OwnClone();
+  clone.write('waybill.yaml', replaced(config));
+  clone.write('client-secret', `${secret}\n`);
+  clone.write('user-token', `${subjectToken}\n`);
+}, 60_000);
+
+afterAll(async () => {
+  await sidecar?.interrupt();
+  clone?.remove();
+  await Promise.all([tool?.close(), service?.close()]);
+});
+
+function needShell(context: TestContext): void {
+  if (obstacle !== undefined) context.skip(obstacle);
+}
+
+describe('the README works as written', { timeout: 120_000 }, () => {
+  test('its blocks are the ones that are tried here, and its config is short', () => {
+    expect(otherConfigs).toEqual([]);
+    expect(otherCommands).toEqual([]);
+    expect(config.trim().split('\n').length).toBeLessThanOrEqual(16);
+    expect(readme).toContain(`Replace the issuer \`${named.issuer}\` by yours, twice`);
+    expect(readme).toContain(`the tool \`127.0.0.1\`, port \`${named.toolPort}\`, by yours`);
+    expect(config.split(named.issuer)).toHaveLength(3);
+    // Git must not take them along.
+    expect(readSource('.gitignore').split('\n')).toEqual(expect.arrayContaining(ownFiles.map((name) => `/${name}`)));
+  });
+
+  test('the config is good', async (context) => {
+    needShell(context);
+    const ended = await clone.run(validate);
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(ended.stdout).toContain('waybill.yaml is good');
+    expect(ended.stdout).not.toMatch(/warning|unsafe/);
+  });
+
+  test('a wrong one shows all that is wrong, as the README prints it', async (context) => {
+    needShell(context);
+    const ended = await clone.run(wrong);
+    expect(ended).toEqual({ code: 64, stdout: '', stderr: explanation.trim() });
+  });
+
+  test('the sidecar starts, without root and with its files in the folders of the user', async (context) => {
+    needShell(context);
+    sidecar = await clone.start(run, '"msg":"ready"');
+    // A clone that only root can read is tried as root, and then the folders are those of the system.
+    if (!clone.isRoot) expect(existsSync(clone.record)).toBe(true);
+  });
+
+  test('a task is opened by one line that leads the shell through the sidecar, and the call arrives with a token', async (context) => {
+    needShell(context);
+    const line = await clone.run(/\$\((.*)\)/.exec(open)?.[1] ?? '');
+    expect(line.code).toBe(0);
+    expect(line.stdout).toMatch(/^export HTTP_PROXY=http:\/\/task:wbh_\S+@127\.0\.0\.1:15001 [^\n]*\n$/);
+    const ended = await clone.run(`${open}\n${replaced(call)}\necho; env`);
+    expect(ended.code, ended.stderr).toBe(0);
+    const [answer = '', ...environment] = ended.stdout.split('\n');
+    expect(JSON.parse(answer)).toMatchObject({ sub: 'alice', aud: 'crm', scope: 'crm.read' });
+    expect(tool.requests).toMatchObject([{ method: 'GET', path: '/api/customers', scheme: 'Bearer', status: 200 }]);
+    expect(environment.join('\n')).toContain('task:wbh_');
+    // What the shell holds is a handle: neither the user's token nor the tool's.
+    expect(environment.join('\n')).not.toMatch(/eyJ/);
+    expect(service.counters.exchanges).toBe(1);
+  });
+
+  test('the commands of the text list the task, end it, take its token back and verify the record', async (context) => {
+    needShell(context);
+    for (const command of ['npx waybill tasks list', 'npx waybill tasks complete TXN', 'npx waybill events verify']) {
+      expect(readme).toContain(`\`${command}\``);
+    }
+    const listed = await clone.run('npx waybill tasks list');
+    const transactions = [...listed.stdout.matchAll(/^(\S+) +open +alice /gm)].map(([, txn = '']) => txn);
+    expect(transactions).toHaveLength(2);
+    for (const txn of transactions)
+      expect(await clone.run(`npx waybill tasks complete ${txn}`)).toMatchObject({ code: 0 });
+    await eventually('the token is back at its service', () => service.counters.revocations === 1);
+    expect(await clone.run('npx waybill events verify')).toMatchObject({ code: 0 });
+    if (!clone.isRoot) expect(readFileSync(clone.record, 'utf8')).toContain('"event":"call.admitted"');
+  });
+
+  test('Ctrl-C ends it', async (context) => {
+    needShell(context);
+    await sidecar?.interrupt();
+    expect(await findObstacle([15_001])).toBeUndefined();
+  });
+});

@@ -1,0 +1,161 @@
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { exchangeOn, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
+import { callOperator } from '../stage/sidecar-process.ts';
+import { openStage, type Stage } from '../stage/way-out-stage.ts';
+
+let stage: Stage;
+
+beforeAll(async () => {
+  stage = await openStage({
+    tools: { crm: { port: 1 }, files: { port: 1 } },
+    sections: { tasks: { max_open: 40, deadline: '20m' } },
+  });
+});
+afterAll(() => stage?.close());
+
+/** Over the socket, where every role is given: only the request itself can be what is refused. */
+async function send(method: string, path: string, body?: unknown): Promise<RawAnswer> {
+  const socket = connect(stage.sidecar.addresses.socket);
+  socket.on('error', () => undefined);
+  const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
+  const headers = {
+    Host: 'operator',
+    ...(text === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(text)) }),
+  };
+  try {
+    return await exchangeOn(socket, requestBytes(method, path, headers, text));
+  } finally {
+    socket.destroy();
+  }
+}
+
+const openTasks = (): Promise<number> => stage.sidecar.metric('waybill_tasks_open');
+
+describe('W9: what is not understood is refused, and opens nothing', () => {
+  test('bodies', async () => {
+    const subject_token = await stage.service.subjectToken();
+    const bodies: unknown[] = [
+      '',
+      '{',
+      'null',
+      '[]',
+      '"x"',
+      '1',
+      '{}',
+      '{"subject_token":""}',
+      `{"subject_token":"${'x'.repeat(20_000)}"}`,
+      '\ufeff{}',
+      `{"a":${'['.repeat(5000)}${']'.repeat(5000)}}`,
+      'x'.repeat(70_000),
+      ...[
+        { subject_token: 1 },
+        { subject_token: [subject_token] },
+        { subject_token, user: 'x' },
+        { subject_token, __proto__: null, constructor: 1 },
+        { subject_token, purpose: '' },
+        { subject_token, purpose: 1 },
+        { subject_token, tools: 'crm' },
+        { subject_token, tools: [1] },
+        { subject_token, tools: ['nope'] },
+        { subject_token, tools: ['crm', 'CRM'] },
+        { subject_token, handles: 'all' },
+        { subject_token, subject_token_type: 'jwt' },
+        { subject_token, parent: 7 },
+        ...['', '0s', '-1s', '10', '10 m', '1d', 'soon', 5].map((deadline) => ({ subject_token, deadline })),
+      ],
+    ];
+    const before = await openTasks();
+    for (const body of bodies) {
+      const answer = await send('POST', '/v1/tasks', body);
+      expect([JSON.stringify(body).slice(0, 80), answer.status]).toEqual([JSON.stringify(body).slice(0, 80), 400]);
+      expect(answer.code).toMatch(/^(?:request_invalid|tool_unknown)$/);
+      expect(answer.body).not.toContain(subject_token.slice(-40));
+    }
+    expect(await openTasks()).toBe(before);
+    expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
+  });
+
+  test('paths and methods', async () => {
+    const { txn } = await stage.task();
+    const wrong: [string, string, number][] = [
+      ['PUT', '/v1/tasks', 405],
+      ['DELETE', `/v1/tasks/${txn}`, 405],
+      ['GET', `/v1/tasks/${txn}/complete`, 405],
+      ['POST', `/v1/tasks/${txn}`, 405],
+      ['POST', `/v1/tasks/${txn}/cancel`, 404],
+      ['POST', `/v1/tasks/${txn}/complete/now`, 404],
+      ['GET', '/', 404],
+      ['GET', '/v2/tasks', 404],
+      ['GET', '/v1', 404],
+      ['GET', '/v1/task', 404],
+      ['GET', '//', 404],
+      ['GET', '//v1/tasks', 404],
+      ['GET', '/v1/tasks/unknown', 404],
+      ['POST', '/v1/tasks/unknown/complete', 404],
+      ['POST', '/v1/tasks/__proto__/complete', 404],
+    ];
+    for (const [method, path, status] of wrong) {
+      const answer = await send(method, path, method === 'POST' ? {} : undefined);
+      expect([method, path, answer.status]).toEqual([method, path, status]);
+      expect(JSON.parse(answer.body)).toMatchObject({ status, code: answer.code });
+    }
+    expect((await callOperator(stage.sidecar.addresses.socket, 'GET', `/v1/tasks/${txn}`)).body['state']).toBe('open');
+  });
+
+  test('subject tokens of others, for others, over or forged', async () => {
+    const { service } = stage;
+    const now = Math.floor(Date.now() / 1000);
+    const good = await service.subjectToken();
+    const [head = '', payload = '', signature = ''] = good.split('.');
+    const none = Buffer.from('{"alg":"none","typ":"at+jwt"}').toString('base64url');
+    const wrong = [
+      'x',
+      'a.b.c',
+      `${good}=`,
+      `${good}\n`,
+      ` ${good}`,
+      `${head}.${payload}.`,
+      `${none}.${payload}.`,
+      `${none}.${payload}.${signature}`,
+      `${head}.${payload}.${signature.slice(0, -4)}AAAA`,
+      `${head}.${Buffer.from(Buffer.from(payload, 'base64url').toString().replace('alice', 'admin')).toString('base64url')}.${signature}`,
+      ...(await Promise.all(
+        [
+          { exp: now - 1 },
+          { aud: 'other' },
+          { aud: [] },
+          { iss: 'https://evil.test' },
+          { iss: `${service.issuer}/` },
+          { nbf: now + 600 },
+          { iat: now + 600 },
+          { sub: '' },
+          { sub: 7 },
+          { exp: 'soon' },
+          { act: 'planner' },
+        ].map((claims) => service.subjectToken(claims)),
+      )),
+      await service.subjectToken({}, 'JWT'),
+      await service.subjectToken({}, 'id+jwt'),
+    ];
+    const before = await openTasks();
+    for (const [at, subject_token] of wrong.entries()) {
+      const answer = await send('POST', '/v1/tasks', { subject_token });
+      expect([at, answer.status, answer.code]).toEqual([at, 403, 'subject_token_invalid']);
+    }
+    expect(await openTasks()).toBe(before);
+  });
+
+  test('more tasks than may be open', async () => {
+    const answers: number[] = [];
+    for (let at = 0; at <= 40; at += 1)
+      answers.push(
+        (
+          await callOperator(stage.sidecar.addresses.socket, 'POST', '/v1/tasks', {
+            subject_token: await stage.service.subjectToken(),
+          })
+        ).status,
+      );
+    expect([answers.at(-1), await openTasks()]).toEqual([429, 40]);
+  });
+});
