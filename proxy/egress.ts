@@ -100,11 +100,8 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
     rooms.trail.fault();
     rooms.onFault(arrival.id, error);
   }
-  const { status } = renderRefusal(
-    refusal,
-    arrival.id,
-    arrival.door.kind === 'proxy' && progress.call?.door !== 'mount',
-  );
+  const throughProxy = arrival.door.kind === 'proxy' && progress.call?.door !== 'mount';
+  const answer = renderRefusal(refusal, arrival.id, throughProxy);
   const { call, attributed, permit } = progress;
   const { seen } = arrival;
   const method = arrival.request.method ?? '';
@@ -113,6 +110,9 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
       ? undefined
       : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
   const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
-  rooms.trail.refused({ id: arrival.id, refusal, status, call, attributed, decision, target }, progress.admitted);
-  answerRefusal(arrival, refusal);
+  rooms.trail.refused(
+    { id: arrival.id, refusal, status: answer.status, call, attributed, decision, target },
+    progress.admitted,
+  );
+  answerRefusal(arrival, refusal, answer);
 }

@@ -98,10 +98,13 @@ export class Desk {
 function checkErrand(errand: Errand, tool: Tool): void {
   const { task } = errand;
   if (!task.tools.has(tool.name)) throw new Refusal('tool_not_in_task', `The task may not use ${tool.name}.`);
-  const { on_behalf_of: onBehalfOf } = tool.settings;
-  if (task.subject.kind === 'agent' && tool.credentialed && onBehalfOf !== 'agent' && onBehalfOf !== 'any') {
-    throw new Refusal('subject_required');
-  }
+  if (task.subject.kind === 'agent' && tool.credentialed && !servesAgents(tool)) throw new Refusal('subject_required');
+}
+
+/** Whether a tool takes calls that the agent makes for itself: there is no user's token then that could be exchanged. */
+function servesAgents({ settings }: Tool): boolean {
+  if (settings.token?.grant === 'token_exchange') return false;
+  return settings.on_behalf_of === 'agent' || settings.on_behalf_of === 'any';
 }
 
 function refusalOf(decision: Decision): Refusal {

@@ -55,17 +55,12 @@ export function renderRefusal(refusal: Refusal, callId: string, throughProxy: bo
 }
 
 /** Answers a refused request, or cuts the connection where an answer has already begun. */
-export function answerRefusal(arrival: Arrival, refusal: Refusal): void {
+export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer): void {
   const { request, response } = arrival;
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
   }
-  const answer = renderRefusal(
-    refusal,
-    arrival.id,
-    arrival.door.kind === 'proxy' && !(request.url ?? '').startsWith('/'),
-  );
   // A body that was not read stays in the connection and could be read as the next request: such a connection ends here.
   const isLeft = leavesBody(arrival);
   if (refusal.code === 'message_malformed' || isLeft) answer.headers.push('Connection', 'close');

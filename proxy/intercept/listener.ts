@@ -47,6 +47,8 @@ export async function openListener(
   const doors = new WeakMap<Socket, Door>();
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
+    // A connection whose CONNECT was challenged begins anew, and must not gather listeners by that.
+    if (sockets.has(socket)) return;
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
@@ -94,8 +96,10 @@ function hearConnects(
   ca: PodCa,
   hearers: Hearers,
 ): void {
+  const guarded = new WeakSet<Socket>();
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    socket.on('error', () => socket.destroy());
+    if (!guarded.has(socket)) socket.on('error', () => socket.destroy());
+    guarded.add(socket);
     const id = hearers.nextCallId();
     let connect: ConnectRequest | undefined;
     try {

@@ -48,9 +48,12 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   throw new Problem('request_invalid', `${issues.join('; ')}.`);
 }
 
+/** A token that slipped into the place of a name must not come back in an error (W8). */
+function printable(name: string): string {
+  return /^[a-z_]{1,30}$/.test(name) ? name : '(not printable)';
+}
+
 function plain(issue: z.core.$ZodIssue): string {
-  // A token that slipped into the place of a name must not come back in an error (W8).
-  const printable = (name: string): string => (/^[a-z_]{1,30}$/.test(name) ? name : '(not printable)');
   if (issue.code === 'unrecognized_keys') return `unknown member ${issue.keys.map(printable).join(', ')}`;
   return issue.message;
 }

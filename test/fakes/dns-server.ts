@@ -90,7 +90,7 @@ function reply(
   }
   const head = Buffer.alloc(12);
   query.copy(head, 0, 0, 2);
-  const rcode = typeof found === 'string' && found !== 'silence' ? rcodes[found] : 0;
+  const rcode = typeof found === 'string' ? rcodes[found] : 0;
   head.writeUInt16BE(0x8180 | rcode, 2);
   head.writeUInt16BE(1, 4);
   head.writeUInt16BE(records.length, 6);

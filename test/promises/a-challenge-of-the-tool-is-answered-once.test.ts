@@ -9,10 +9,7 @@ import type { StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 /** What the tool answers, by how many calls came since the test began; undefined is a plain 200. */
-type Script = (
-  count: number,
-  call: SeenCall,
-) => { status: number; headers: Record<string, string | string[]> } | undefined;
+type Script = (count: number) => { status: number; headers: Record<string, string | string[]> } | undefined;
 
 let tool: EchoTool;
 let stage: Stage;
@@ -30,9 +27,9 @@ const nonceChallenge = (nonce: string) => ({
 
 beforeAll(async () => {
   tool = await openEchoTool({
-    answer: (call, response) => {
-      const said = script(tool.seen.length - 1 - from, call);
-      if (said === undefined) answerEcho(call, response);
+    answer: (seenCall, response) => {
+      const said = script(tool.seen.length - 1 - from);
+      if (said === undefined) answerEcho(seenCall, response);
       else response.writeHead(said.status, said.headers).end('what the tool says');
     },
   });
@@ -118,11 +115,12 @@ describe('W7: a tool that wants a nonce gets it by one second send, with an admi
     expect(nonces).toEqual([undefined, 'n-1', 'after-1', 'after-2']);
     await call('other');
     expect((await proofOf(seen().at(-1)!))['nonce']).toBeUndefined();
-    const toService = stage.service.requests.map(({ proof }) => proof?.['nonce']);
-    const serviceNonces = toService.filter((nonce) => nonce !== undefined);
-    expect(serviceNonces.length).toBeGreaterThan(0);
-    expect(serviceNonces.filter((nonce) => /^(?:n-1|after-)/.test(String(nonce)))).toEqual([]);
-    expect(nonces.filter((nonce) => serviceNonces.includes(nonce))).toEqual([]);
+    const toService = stage.service.requests.flatMap(({ proof }) => {
+      const nonce = proof?.['nonce'];
+      return typeof nonce === 'string' ? [nonce] : [];
+    });
+    expect(toService.length).toBeGreaterThan(0);
+    expect(toService.filter((nonce) => /^(?:n-1|after-)/.test(nonce) || nonces.includes(nonce))).toEqual([]);
   });
 
   test('a tool that is never content is left after the second send', async () => {

@@ -115,7 +115,7 @@ test.each(['now', 'random'] as const)(
 test('W1: where not even the refusal can be written, the connection is cut, and nothing leaves', async () => {
   world.once = false;
   const { counted } = await callWhile('now', () =>
-    call('/cut').catch(() => ({ status: 0, headers: {}, body: '', code: undefined })),
+    call('/cut').catch(() => ({ status: 0, headers: {}, lines: [], body: '', code: undefined })),
   );
   world.once = true;
   expect(counted).toBeGreaterThanOrEqual(1);

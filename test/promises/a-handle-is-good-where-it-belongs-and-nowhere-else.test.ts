@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { basic, dial, exchangeOn, exchangeRaw, openTunnel, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
-import { callInTunnel, callIdOf, expectRefused } from '../stage/refused-calls.ts';
+import { callInTunnel, callIdOf } from '../stage/refused-calls.ts';
 import type { StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
@@ -34,7 +34,6 @@ afterAll(async () => {
 });
 
 const outbound = (): string => stage.sidecar.addresses.outbound;
-const base64 = (text: string): string => Buffer.from(text).toString('base64');
 
 function send(headers: Record<string, string>, host = 'crm.test'): Promise<RawAnswer> {
   return exchangeRaw(outbound(), requestBytes('GET', `http://${host}/x`, { Host: host, ...headers }));

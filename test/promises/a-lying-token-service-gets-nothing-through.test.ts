@@ -8,10 +8,10 @@ const boundLies: ReadonlySet<Lie> = new Set(['missing_cnf', 'other_cnf', 'bearer
 
 /** Answers that are not the token that was asked for: 502, recorded as rejected. */
 const rejected: readonly Lie[] = [
-  ...['html', 'html_with_json', 'garbage', 'json_list', 'empty_body', 'no_content', 'huge', 'redirect'],
+  ...'html html_with_json garbage json_list empty_body no_content huge redirect'.split(' '),
   ...Object.keys(memberLies).filter((lie) => lie !== 'no_expires_in'),
   ...Object.keys(claimLies),
-  ...['foreign_key', 'unsigned', 'id_token_typ', 'no_typ', 'opaque', 'echo_subject'],
+  ...'foreign_key unsigned id_token_typ no_typ opaque echo_subject'.split(' '),
 ];
 /** What the service says of the request (403), and of itself (503). */
 const refused: Readonly<Record<string, string>> = {

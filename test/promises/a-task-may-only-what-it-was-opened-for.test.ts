@@ -146,7 +146,7 @@ describe('W9: a sub-task gets no more than its parent has', () => {
     const causes = readRecord(stage.sidecar.eventsFile).filter(
       ({ event, txn }) => event === 'task.ended' && [parent, child, grandchild].some((task) => task['txn'] === txn),
     );
-    expect(causes.map(({ cause }) => cause).toSorted()).toEqual(['parent_ended', 'parent_ended', 'user left']);
+    expect(causes.map(({ cause }) => String(cause)).toSorted()).toEqual(['parent_ended', 'parent_ended', 'user left']);
   });
 
   test('nothing opens below a task that is over or was never there', async () => {

@@ -22,10 +22,10 @@ const tokenOf = ({ headers }: SeenCall): string => headers.authorization ?? '';
 
 beforeAll(async () => {
   tool = await openEchoTool({
-    answer: (call, response) => {
-      if (call.path.startsWith('/refuse-all') || refused.has(tokenOf(call))) {
+    answer: (seenCall, response) => {
+      if (seenCall.path.startsWith('/refuse-all') || refused.has(tokenOf(seenCall))) {
         response.writeHead(401, { 'WWW-Authenticate': challenge }).end('no');
-      } else answerEcho(call, response);
+      } else answerEcho(seenCall, response);
     },
   });
   stage = await openStage({

@@ -17,9 +17,9 @@ let said: { status: number; headers: [name: string, value: string][]; trailers?:
 
 beforeAll(async () => {
   tool = await openEchoTool({
-    answer: (call, response) => {
+    answer: ({ method }, response) => {
       response.writeHead(said.status, said.headers.flat());
-      if (call.method !== 'HEAD') response.write('content');
+      if (method !== 'HEAD') response.write('content');
       if (said.trailers !== undefined) response.addTrailers(said.trailers);
       response.end();
     },

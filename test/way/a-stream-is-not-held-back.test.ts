@@ -12,7 +12,7 @@ import { openWire, request, waysIn, type Destination, type Wire } from '../stage
 
 /** What nothing may be late by. A machine that stops for so long by itself gets another try. */
 const promptMs = 100;
-const tries = { retry: 2 };
+const tries = { retry: 2, timeout: 5000 };
 const eventStream = { 'content-type': 'text/event-stream' };
 
 let stage: Stage;

@@ -127,7 +127,7 @@ test('the rest of an upload that was answered early is never read as a request',
 test.each([
   ['declared', { 'Content-Length': String(500 * 1024 * 1024) }],
   ['in chunks', { 'Transfer-Encoding': 'chunked' }],
-])('an agent that leaves its upload is gone for the tool within 100 ms: %s', { retry: 2 }, async (name, headers) => {
+])('an agent that leaves its upload is gone for the tool within 100 ms: %s', { retry: 2, timeout: 5000 }, async (name, headers) => {
   silent.requests.length = 0;
   const path = `/left-${name.replaceAll(' ', '-')}-${Math.floor(performance.now())}`;
   const wire = await openWire(way, toSilent);
