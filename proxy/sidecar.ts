@@ -4,6 +4,7 @@ import { listUnsafe } from '../config/unsafe.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
 import { openRecord } from './open-record.ts';
+import { claimRunFolder } from './own-folder.ts';
 import { openSteward, type Steward } from './open-steward.ts';
 import type { TaskBook } from './tasks/task-book.ts';
 import { realWorld, type World } from './world.ts';
@@ -36,7 +37,9 @@ export async function openSidecar(
   log: ProcessLog = openProcessLog(),
 ): Promise<Sidecar> {
   const { settings } = config;
-  const paths = resolvePaths(settings, { uid: process.getuid?.() ?? 0, env: process.env });
+  const uid = process.getuid?.() ?? 0;
+  const paths = resolvePaths(settings, { uid, env: process.env });
+  claimRunFolder(paths, uid);
   const unsafe = listUnsafe(settings);
   const record = openRecord(config, paths, world, unsafe);
   let wayOut: WayOut | undefined;

@@ -1,0 +1,20 @@
+import { lstatSync, mkdirSync } from 'node:fs';
+import type { Paths } from '../config/paths.ts';
+
+/**
+ * Makes the default run folder, where one of the paths lies in it, and refuses one that belongs to somebody else: under the temporary
+ * folder, another user could have made it first, with a CA of his own in it or a link to where we should not write.
+ * @param uid of this process. @throws Error with a sentence for the operator.
+ */
+export function claimRunFolder({ run, caDir, caPublish, operatorSocket }: Paths, uid: number): void {
+  if (![caDir, caPublish, operatorSocket].some((path) => path.startsWith(`${run}/`))) return;
+  mkdirSync(run, { recursive: true, mode: 0o700 });
+  const found = lstatSync(run);
+  if (!found.isDirectory())
+    throw new Error(`${run} is no folder; remove it, or name the folders in ca and operator.socket`);
+  if (found.uid !== uid || (found.mode & 0o022) !== 0) {
+    throw new Error(
+      `${run} belongs to, or can be written by, another user; name the folders in ca and operator.socket`,
+    );
+  }
+}
