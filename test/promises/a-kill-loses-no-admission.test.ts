@@ -13,7 +13,8 @@ const launcher = join(import.meta.dirname, '..', '..', 'proxy', 'launch.js');
 
 test('W7: what a tool saw was admitted in the record before, also when the sidecar is killed under load', async () => {
   const rounds = 5;
-  const { stage, seen, answered, close } = await killUnderLoad(rounds, 32);
+  const killed = await killUnderLoad(rounds, 32);
+  const { stage, seen, answered } = killed;
   try {
     const events = readRecord(stage.sidecar.eventsFile);
     const admitted = admittedPaths(events);
@@ -33,7 +34,7 @@ test('W7: what a tool saw was admitted in the record before, also when the sidec
     expect(verified.status, verified.stderr.toString()).toBe(0);
     expect(JSON.parse(verified.stdout.toString())).toMatchObject({ ok: true, error_count: 0 });
   } finally {
-    await close();
+    await killed.close();
   }
 }, 90_000);
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decodeJwt } from 'jose';
-import { basic, callThrough, exchangeRaw } from '../stage/raw-call.ts';
+import { basic, callThrough, dial, exchangeOn, exchangeRaw, openTunnel, requestBytes } from '../stage/raw-call.ts';
 import { callInTunnel } from '../stage/refused-calls.ts';
 import { openTwoNames, tryAll, type Attempt, type TwoNames } from '../stage/two-names.ts';
 
@@ -202,4 +202,43 @@ describe('W2: default port, letter case and a trailing dot are the same name', (
     // One token for each origin: another spelling is not another destination.
     expect(two.stage.service.counts.token).toBe(3);
   });
+
+  test('an IPv6 address has as many spellings as it has', async () => {
+    const { outbound, task, alpha, stage } = two;
+    const [seen, tokens] = [alpha.seen.length, stage.service.counts.token];
+    const spellings = ['[2001:db8::5]', '[2001:DB8::5]', '[2001:0db8:0:0:0:0:0:5]', '[2001:db8::0.0.0.5]'];
+    for (const uri of spellings) {
+      for (const host of spellings) {
+        const answer = await callThrough(outbound, `http://${uri}/six`, {
+          headers: { Host: host },
+          handle: task.handle,
+        });
+        expect([uri, host, answer.status]).toEqual([uri, host, 200]);
+      }
+    }
+    expect(new Set(alpha.seen.slice(seen).map(({ headers }) => headers.host))).toEqual(new Set(['[2001:db8::5]']));
+    expect(stage.service.counts.token - tokens).toBe(1);
+    const wrong = ['[2001:db8::6]', '2001:db8::5', '[2001:db8::5%25eth0]', '[2001:db8::5', '[::ffff:127.0.0.1]'].map(
+      (host) => raw('http://[2001:db8::5]/six', [`Host: ${host}`]),
+    );
+    const refused = await tryAll(wrong);
+    expect(refused.map(({ answer }) => answer.status)).toEqual(wrong.map(() => 400));
+  });
+
+  test('also when thousands of other names were called meanwhile', async () => {
+    const { outbound, task } = two;
+    const tunnel = await openTunnel(outbound, 'alpha.test:80', { handle: task.handle });
+    const inside = requestBytes('GET', 'http://alpha.test/late', { Host: 'alpha.test' });
+    expect((await exchangeOn(tunnel, inside)).status).toBe(200);
+    const socket = dial(outbound);
+    for (let count = 0; count < 4200; count += 1) {
+      const name = `made-up-${count}.test`;
+      expect((await exchangeOn(socket, requestBytes('GET', `http://${name}/`, { Host: name }))).code).toBe(
+        'destination_unlisted',
+      );
+    }
+    socket.destroy();
+    expect((await exchangeOn(tunnel, inside)).status).toBe(200);
+    tunnel.destroy();
+  }, 60_000);
 });

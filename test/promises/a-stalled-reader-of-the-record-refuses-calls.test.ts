@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { admittedPaths, checkChain, readRecord } from '../stage/event-record.ts';
-import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
+import { startLoad } from '../stage/load.ts';
+import { basic, callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 let crm: EchoTool;
@@ -87,6 +88,46 @@ test('W7: standard output alone as the record: when nobody reads it, calls are r
     expect(crm.seen.filter(({ path }) => !admitted.has(path))).toEqual([]);
     expect(admitted.has('/after')).toBe(true);
   } finally {
+    await stage.close();
+    closeSync(reader);
+  }
+});
+
+test('W7: standard output alone as the record, under load: a line that the pipe took in part is written again whole', async () => {
+  const { reader, writer } = openPipe('loaded');
+  const stage = await openStage({
+    tools: { crm: { port: crm.port } },
+    sections: { record: { stdout: true } },
+    start: { stdout: writer },
+  });
+  closeSync(writer);
+  const record: Buffer[] = [];
+  // It reads now and then, and less than is written: the pipe is full again and again.
+  const sipping = setInterval(() => record.push(drain(reader)), 40);
+  try {
+    crm.seen.length = 0;
+    const headers = { 'proxy-authorization': basic((await stage.task()).handle) };
+    let count = 0;
+    const load = startLoad(stage.sidecar.addresses.outbound, 48, () => {
+      count += 1;
+      return { origin: 'http://crm.test', path: `/${count}`, headers };
+    });
+    await sleep(1500);
+    await load.stop();
+    await stage.sidecar.stop();
+    record.push(drain(reader));
+    const file = join(dir, 'loaded.jsonl');
+    writeFileSync(file, Buffer.concat(record));
+    const { torn } = await checkChain(file);
+    expect(torn.length).toBeGreaterThan(0);
+    const admitted = admittedPaths(readRecord(file));
+    const refused = load.answers.filter(({ status }) => status === 503);
+    expect(refused.length).toBeGreaterThan(0);
+    const seen = new Set(crm.seen.map(({ path }) => path));
+    expect([...seen].filter((path) => !admitted.has(path))).toEqual([]);
+    expect(refused.filter(({ path }) => seen.has(path))).toEqual([]);
+  } finally {
+    clearInterval(sipping);
     await stage.close();
     closeSync(reader);
   }

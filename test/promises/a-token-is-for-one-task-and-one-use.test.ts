@@ -48,14 +48,18 @@ beforeAll(async () => {
     client_id: 'bot',
     client_secret_file: secretFile,
   };
-  const at = (token: object) => ({ port: tool.port, more: { token } });
+  // All variants stand at one origin, and are told apart by their paths: nothing but the setting differs.
+  const beside = (name: string, token: object) => ({
+    port: tool.port,
+    more: { match: { host: 'base.test', paths: [`/${name}/**`] }, token },
+  });
   stage = await openStage({
     dir,
     tools: {
-      base: at(base),
-      same: at(base),
+      base: { port: tool.port, more: { token: base } },
+      same: { port: tool.port, more: { token: base } },
       secure: { port: secure.port, ca: certificate.ca, more: { match: { host: 'base.test', port: 443 }, token: base } },
-      ...Object.fromEntries(Object.entries(variants).map(([name, token]) => [name, at(token)])),
+      ...Object.fromEntries(Object.entries(variants).map(([name, token]) => [name, beside(name, token)])),
     },
     services: { second: service, third: service },
   });
@@ -88,7 +92,7 @@ describe('W4: a token is asked for again when any single thing that the exchange
       'http://same.test/',
       'http://base.test:8080/',
       'https://base.test/',
-      ...Object.keys(variants).map((name) => `http://${name}.test/`),
+      ...Object.keys(variants).map((name) => `http://base.test/${name}/`),
     ];
     const tokens = new Map<string, string>();
     for (const url of urls) {
@@ -107,7 +111,7 @@ describe('W4: a token is asked for again when any single thing that the exchange
   test('each is what its tool asks for', async () => {
     const task = await stage.task();
     const asked = async (name: string) => {
-      const { token } = await counted(task, `http://${name}.test/`);
+      const { token } = await counted(task, name === 'base' ? 'http://base.test/' : `http://base.test/${name}/x`);
       const { aud, scope, cnf, iss } = decodeJwt(token);
       return [aud, scope, cnf === undefined ? 'bearer' : 'bound', iss === foreign.issuer];
     };
@@ -128,11 +132,14 @@ describe('W4: a token is asked for again when any single thing that the exchange
       await stage.task('', { subject_token }),
       await stage.task('', { subject_token: await stage.service.subjectToken() }),
     ];
-    const seen = [];
-    for (const task of tasks) seen.push(await counted(task, 'http://proof.test/'));
-    expect(seen.map(({ count }) => count)).toEqual([1, 1, 1]);
-    expect(new Set(seen.map(({ token }) => token)).size).toBe(3);
-    expect(new Set(seen.map(({ token }) => decodeJwt<{ cnf: { jkt: string } }>(token).cnf.jkt)).size).toBe(3);
+    for (const url of ['http://base.test/', 'http://base.test/proof/']) {
+      const seen = [];
+      for (const task of tasks) seen.push(await counted(task, url));
+      expect(seen.map(({ count }) => count)).toEqual([1, 1, 1]);
+      expect(new Set(seen.map(({ token }) => token)).size).toBe(3);
+      const keys = seen.map(({ token }) => decodeJwt<{ cnf?: { jkt: string } }>(token).cnf?.jkt);
+      expect(new Set(keys).size).toBe(url.includes('proof') ? 3 : 1);
+    }
   });
 
   test('the subject: another user, another issuer’s claims of the same name, another chain', async () => {

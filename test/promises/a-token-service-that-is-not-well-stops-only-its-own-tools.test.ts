@@ -1,6 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTcp, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openFakeTokenService, type FakeTokenService, type FakeTokenServiceOptions } from '../fakes/token-service.ts';
 import { eventually } from '../fakes/eventually.ts';
@@ -17,6 +19,7 @@ const collector = createServer((_request, response) => {
 });
 let collectorOrigin = '';
 const services: Record<string, FakeTokenService> = {};
+const dir = mkdtempSync(join(tmpdir(), 'waybill-unwell-'));
 let tool: EchoTool;
 let stage: Stage;
 
@@ -42,7 +45,9 @@ beforeAll(async () => {
   await services['gone']?.close();
   tool = await openEchoTool();
   const names = Object.keys(options);
+  writeFileSync(join(dir, 'secret-of-nobody'), 'a-client-secret-of-nobody', { mode: 0o600 });
   stage = await openStage({
+    dir,
     tools: { crm: { port: tool.port }, ...Object.fromEntries(names.map((name) => [name, toolAt(name)])) },
     services: Object.fromEntries(names.map((name) => [name, serviceAt(name)])),
   });
@@ -60,13 +65,11 @@ function toolAt(name: string) {
 }
 
 function serviceAt(name: string): object {
-  const file = `/tmp/waybill-secret-${process.pid}`;
-  writeFileSync(file, 'a-client-secret-of-nobody', { mode: 0o600 });
   return {
     issuer: services[name]?.issuer,
     client_auth: 'client_secret_post',
     client_id: 'invoice-bot',
-    client_secret_file: file,
+    client_secret_file: join(dir, 'secret-of-nobody'),
     ...(name === 'asked' ? { verify: 'introspect' } : {}),
   };
 }

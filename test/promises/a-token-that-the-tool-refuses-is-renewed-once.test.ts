@@ -7,7 +7,7 @@ import { openFakeTokenService } from '../fakes/token-service.ts';
 import { answerEcho, openEchoTool, type EchoTool, type SeenCall } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
-import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
+import { callOperator, removeFolder, type StagedTask } from '../stage/sidecar-process.ts';
 import { openInProcess } from '../stage/sidecar-in-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
@@ -181,6 +181,7 @@ describe('W1: a tool that refuses every token does not turn each call into an ex
     }
     await inside.close();
     await service.close();
+    removeFolder(dir);
     expect(counts).toEqual([2, 2, 3, 3, 4]);
   });
 });

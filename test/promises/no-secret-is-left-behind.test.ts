@@ -24,7 +24,8 @@ afterAll(() => rich.close());
 async function callWell(): Promise<void> {
   const { handle, handles } = await rich.open('alice', { handles: 'per_tool' });
   const proxy = { 'Proxy-Authorization': basic(handle) };
-  for (const path of ['one', 'two']) await rich.call(`http://crm.test/${path}`, proxy);
+  // Queries carry secrets: they go on, and into no record.
+  for (const path of ['one', `two?token=${handle}`]) await rich.call(`http://crm.test/${path}`, proxy);
   await rich.call('http://vault.test/', { Authorization: `Bearer ${handle}` });
   await rich.mount('/tools/crm/x', { Authorization: `Bearer ${handles['crm'] ?? ''}` });
   await rich.mount('/tools/crm/x', { 'x-api-key': handles['crm'] ?? '' });

@@ -4,7 +4,8 @@ import { killUnderLoad } from '../stage/kill-rounds.ts';
 
 test('W7: killed 50 times under load, the record has every call that a tool saw, and each chain is whole', async () => {
   const rounds = 50;
-  const { stage, seen, answered, close } = await killUnderLoad(rounds, 64);
+  const killed = await killUnderLoad(rounds, 64);
+  const { stage, seen, answered } = killed;
   try {
     const admitted = admittedPaths(readRecord(stage.sidecar.eventsFile));
     const { boots, torn, outcomeUnknown } = await checkChain(stage.sidecar.eventsFile);
@@ -15,6 +16,6 @@ test('W7: killed 50 times under load, the record has every call that a tool saw,
     expect(boots.length).toBe(rounds + 1);
     expect(torn.length).toBeLessThanOrEqual(rounds);
   } finally {
-    await close();
+    await killed.close();
   }
-}, 300_000);
+}, 420_000);

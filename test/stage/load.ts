@@ -26,9 +26,9 @@ export interface Load {
 export function startLoad(outbound: string, workers: number, next: () => LoadCall | undefined): Load {
   const agent = new Agent({ keepAlive: true, maxSockets: workers });
   const answers: LoadAnswer[] = [];
-  let stopped = false;
+  const stop = new AbortController();
   const work = async (): Promise<void> => {
-    for (let call = next(); call !== undefined && !stopped; call = next()) {
+    for (let call = next(); call !== undefined && !stop.signal.aborted; call = next()) {
       const answer = await send(outbound, agent, call);
       answers.push(answer);
       // A sidecar that is gone: others find out as well, and nobody should spin.
@@ -39,7 +39,7 @@ export function startLoad(outbound: string, workers: number, next: () => LoadCal
   return {
     answers,
     async stop() {
-      stopped = true;
+      stop.abort();
       await done;
       agent.destroy();
     },
@@ -47,7 +47,7 @@ export function startLoad(outbound: string, workers: number, next: () => LoadCal
 }
 
 /** Sends one call with an absolute-form target; never rejects. */
-export function send(outbound: string, agent: Agent, call: LoadCall): Promise<LoadAnswer> {
+function send(outbound: string, agent: Agent, call: LoadCall): Promise<LoadAnswer> {
   const [host, port] = outbound.split(':');
   return new Promise((resolve) => {
     const fail = (): void => resolve({ path: call.path, status: 0, body: '' });

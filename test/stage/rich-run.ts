@@ -14,7 +14,7 @@ import { makeToolCertificate } from './tool-certificate.ts';
 import { openStage, type Stage } from './way-out-stage.ts';
 
 const operatorToken = 'operators-own-token-8f2b77c1d0e94a55';
-export const clientSecret = 'client "secret" \\ wïth/odd+characters=0123456789';
+const clientSecret = 'client "secret" \\ wïth/odd+characters=0123456789';
 const keysFile = 'keys-of-the-test';
 const preload = new URL('broken-signing.ts', import.meta.url).pathname;
 

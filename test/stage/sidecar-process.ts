@@ -97,7 +97,7 @@ function describe(
 }
 
 /** The lines of a record. A torn last line, as a killed process leaves it, is not among them. */
-export function readEvents(file: string): Record<string, unknown>[] {
+function readEvents(file: string): Record<string, unknown>[] {
   return readFileSync(file, 'utf8')
     .split('\n')
     .slice(0, -1)
@@ -114,7 +114,7 @@ function withPlaces(yaml: string, dir: string): string {
     record: `record: { file: "${dir}/events.jsonl" }`,
   };
   const missing = Object.entries(sections).filter(([name]) => !new RegExp(`^${name}:`, 'm').test(yaml));
-  return `${missing.map(([, text]) => text).join('\n')}\n${yaml}\n`;
+  return `${missing.map(([, section]) => section).join('\n')}\n${yaml}\n`;
 }
 
 export function removeFolder(dir: string): void {

@@ -7,7 +7,10 @@ import type { StagedTask } from './sidecar-process.ts';
 import { makeToolCertificate } from './tool-certificate.ts';
 import { openStage, type Stage } from './way-out-stage.ts';
 
-/** A sidecar with two tools, `alpha.test` and `beta.test`, each over plain HTTP on any port and over TLS on 443 and 8443. */
+/**
+ * A sidecar with two tools, `alpha.test` and `beta.test`, each over plain HTTP on any port and over TLS on 443; the first also on 8443,
+ * and at an IPv6 address.
+ */
 export interface TwoNames {
   readonly stage: Stage;
   /** `host:port` of the way out. */
@@ -40,6 +43,7 @@ export async function openTwoNames(): Promise<TwoNames> {
       alpha: plain(alpha, 'alpha.test'),
       alpha_tls: secure(alphaTls, 'alpha.test', 443),
       alpha_high: secure(alphaTls, 'alpha.test', 8443),
+      six: plain(alpha, '2001:db8::5'),
       beta: plain(beta, 'beta.test'),
       beta_tls: secure(betaTls, 'beta.test', 443),
     },

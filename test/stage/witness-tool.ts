@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { decodeJwt, decodeProtectedHeader, calculateJwkThumbprint, type JWK } from 'jose';
+import { decodeJwt } from 'jose';
 import { openScriptedTool, type ScriptedTool } from './scripted-tool.ts';
 
 /** For whom a path says that it is called: `/<sub>/<jti of the task's subject token>/…`. */
@@ -68,11 +68,4 @@ function proofFaults(proof: string | string[] | undefined, token: string): strin
   if (typeof proof !== 'string') return ['without proof'];
   const ath = createHash('sha256').update(token).digest('base64url');
   return decodeJwt(proof)['ath'] === ath ? [] : ['with the proof of another token'];
-}
-
-/** Whether a proof was made by the key that its token is bound to. */
-export async function isBound(proof: string, token: string): Promise<boolean> {
-  const { jwk } = decodeProtectedHeader(proof);
-  const { cnf } = decodeJwt<{ cnf?: { jkt: string } }>(token);
-  return (await calculateJwkThumbprint(jwk as JWK)) === cnf?.jkt;
 }

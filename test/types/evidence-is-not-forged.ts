@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-misused-spread -- that a spread loses the class is what is shown here */
 /**
  * Compiled, never run: each `@ts-expect-error` is a look-alike of a stage's evidence, made without a cast. The classes have a private
  * field and their files export their types alone, so that a literal, a spread or another class of the same shape is none of them.

@@ -104,10 +104,15 @@ test('what follows a refused upload on its connection is no request any more', a
   const wire = await openWire(way, unlisted);
   wire.socket.write(post('/up', { 'Content-Length': '100000' }, unlisted));
   await wire.until('destination_unlisted');
-  wire.socket.write(Buffer.concat([Buffer.alloc(100_000, 7), request(way, to, '/hello')]));
+  wire.socket.write(Buffer.concat([Buffer.alloc(100_000, 7), request(way, to, '/behind')]));
   await wire.untilClosed();
   expect([...wire.received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(['403']);
   expect(bodies.requests).toEqual([]);
+  const after = await openWire(way, to);
+  after.socket.write(request(way, to, '/afterwards'));
+  await eventually('a later call is recorded', () => ends('/afterwards').length === 1);
+  expect(eventsOf(readRecord(stage.sidecar.eventsFile), '/behind')).toEqual([]);
+  after.socket.destroy();
 });
 
 test('the rest of an upload that was answered early is never read as a request', async () => {
@@ -127,26 +132,30 @@ test('the rest of an upload that was answered early is never read as a request',
 test.each([
   ['declared', { 'Content-Length': String(500 * 1024 * 1024) }],
   ['in chunks', { 'Transfer-Encoding': 'chunked' }],
-])('an agent that leaves its upload is gone for the tool within 100 ms: %s', { retry: 2, timeout: 5000 }, async (name, headers) => {
-  silent.requests.length = 0;
-  const path = `/left-${name.replaceAll(' ', '-')}-${Math.floor(performance.now())}`;
-  const wire = await openWire(way, toSilent);
-  wire.socket.write(post(path, headers, toSilent));
-  const part = Buffer.alloc(100_000, 7);
-  wire.socket.write(
-    'Content-Length' in headers ? part : Buffer.concat([Buffer.from(`${part.length.toString(16)}\r\n`), part]),
-  );
-  await eventually('the tool is called', () => silent.requests.length === 1);
-  const [seen] = silent.requests;
-  seen?.resume();
-  const closed = new Promise<number>((done) => seen?.once('close', () => done(performance.now())));
-  const leftAt = performance.now();
-  wire.socket.destroy();
-  expect((await closed) - leftAt).toBeLessThan(promptMs);
-  expect(seen?.complete).toBe(false);
-  await eventually('the end is recorded', () => ends(path).length === 1);
-  expect(ends(path)[0]?.['outcome']).toBe('aborted');
-});
+])(
+  'an agent that leaves its upload is gone for the tool within 100 ms: %s',
+  { retry: 2, timeout: 5000 },
+  async (name, headers) => {
+    silent.requests.length = 0;
+    const path = `/left-${name.replaceAll(' ', '-')}-${Math.floor(performance.now())}`;
+    const wire = await openWire(way, toSilent);
+    wire.socket.write(post(path, headers, toSilent));
+    const part = Buffer.alloc(100_000, 7);
+    wire.socket.write(
+      'Content-Length' in headers ? part : Buffer.concat([Buffer.from(`${part.length.toString(16)}\r\n`), part]),
+    );
+    await eventually('the tool is called', () => silent.requests.length === 1);
+    const [seen] = silent.requests;
+    seen?.resume();
+    const closed = new Promise<number>((done) => seen?.once('close', () => done(performance.now())));
+    const leftAt = performance.now();
+    wire.socket.destroy();
+    expect((await closed) - leftAt).toBeLessThan(promptMs);
+    expect(seen?.complete).toBe(false);
+    await eventually('the end is recorded', () => ends(path).length === 1);
+    expect(ends(path)[0]?.['outcome']).toBe('aborted');
+  },
+);
 
 test('a tool that dies during the upload ends it, with an answer that says so', async () => {
   silent.requests.length = 0;
