@@ -107,11 +107,14 @@ export class LaneHistogram<Label extends string> extends Histogram<Label> {
   readonly #lanes: { readonly labels: Record<Label, string>; readonly lane: Lane }[] = [];
   readonly #name: string;
   readonly #bounds: readonly number[];
+  /** Without values: name, help and type as prom-client writes them. */
+  readonly #frame: Histogram<Label>;
 
   constructor(registry: Registry, name: string, help: string, labelNames: readonly Label[], bounds: readonly number[]) {
     super({ name, help, labelNames, buckets: [...bounds], registers: [registry] });
     this.#name = name;
     this.#bounds = bounds;
+    this.#frame = new Histogram({ name, help, labelNames, buckets: [...bounds], registers: [] });
   }
 
   lane(labels: Record<Label, string>): Lane {
@@ -120,8 +123,13 @@ export class LaneHistogram<Label extends string> extends Histogram<Label> {
     return lane;
   }
 
-  override async get(): ReturnType<Histogram<Label>['get']> {
-    const rendered = await super.get();
+  override get(): ReturnType<Histogram<Label>['get']> {
+    return this.getForPromString();
+  }
+
+  /** What prom-client renders a scrape from, where a metric has it: `get` alone would leave every scrape empty. */
+  async getForPromString(): ReturnType<Histogram<Label>['get']> {
+    const rendered = await this.#frame.get();
     rendered.values = this.#lanes.flatMap(({ labels, lane }) => this.#series(labels, lane));
     return rendered;
   }
