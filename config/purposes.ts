@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { asMap, identifier, line, type Named } from './text.ts';
+import { asMap, identifier, line } from './text.ts';
 import { risk } from './tools.ts';
 
 /** What a task of one purpose may use at most. */

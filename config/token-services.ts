@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { duration } from './durations.ts';
-import { asMap, identifier, line, path, type Named } from './text.ts';
+import { asMap, identifier, line, path } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
 /** Each is https (loopback apart), and dialled through the egress guard like a tool (W5). */

@@ -92,9 +92,9 @@ export class EventLog {
     this.#admissions = [];
     if (admissions.length === 0 && others.length === 0) return true;
     // Ends and refusals first: they are older than the admissions of this turn.
-    const written = this.#write([...others, ...admissions]);
+    const { written, isWhole } = this.#write([...others, ...admissions]);
     this.#others = others.slice(written);
-    if (written === others.length + admissions.length) {
+    if (isWhole) {
       batch?.resolve();
       return true;
     }
@@ -136,7 +136,7 @@ export class EventLog {
   }
 
   /** Returns how many of the entries stand in the record as whole lines. Sequence and chain stand at the last of them. */
-  #write(entries: readonly string[]): number {
+  #write(entries: readonly string[]): { written: number; isWhole: boolean } {
     const ends: number[] = [];
     const digests: string[] = [];
     let previous = this.#previous;
@@ -151,11 +151,11 @@ export class EventLog {
       ends.push(end);
       digests.push(previous);
     }
-    const taken = this.#sink.write(this.#buffer.subarray(0, end));
-    const whole = taken === end ? entries.length : ends.filter((bound) => bound <= taken).length;
+    const { bytes, isWhole } = this.#sink.write(this.#buffer.subarray(0, end));
+    const whole = isWhole ? entries.length : ends.filter((bound) => bound <= bytes).length;
     this.#sequence += whole;
     this.#previous = digests[whole - 1] ?? this.#previous;
-    return whole;
+    return { written: whole, isWhole };
   }
 
   #grow(used: number, needed: number): void {

@@ -3,10 +3,16 @@ import { dirname } from 'node:path';
 
 const lineFeed = Buffer.from('\n');
 
+/** What a sink took: `bytes` of whole lines that stand or will stand in the record, and whether all of it is with the system now. */
+export interface Taken {
+  readonly bytes: number;
+  readonly isWhole: boolean;
+}
+
 /** Where the lines of the record go. */
 export interface EventSink {
-  /** Writes whole lines at once. Returns how many bytes stand in the record: all of them, or fewer when it is full. */
-  write(lines: Buffer): number;
+  /** Writes whole lines at once. */
+  write(lines: Buffer): Taken;
   close(): void;
 }
 
@@ -26,13 +32,13 @@ export function openFileSink(file: string): EventSink {
         if (writeSync(fd, bytes) === bytes.length) {
           size += bytes.length;
           torn = false;
-          return lines.length;
+          return { bytes: lines.length, isWhole: true };
         }
       } catch {
         // A failed write may have left a part as well: it is cut off below.
       }
       torn = !cutBack(fd, size) || torn;
-      return 0;
+      return { bytes: 0, isWhole: false };
     },
     close: () => closeSync(fd),
   };
@@ -53,24 +59,31 @@ function cutBack(fd: number, size: number): boolean {
   }
 }
 
-/** The record as a stream on a descriptor that does not block: what a full pipe does not take refuses calls. */
+/**
+ * The record as a stream on a descriptor that does not block: what a full pipe does not take refuses calls. A line that was taken in
+ * part cannot be taken back, so it counts as written, its rest goes out before anything else, and until then nothing else is taken.
+ */
 export function openStreamSink(fd: number): EventSink {
-  let torn = false;
+  let rest: Buffer = Buffer.alloc(0);
+  const send = (bytes: Buffer): number => {
+    try {
+      return writeSync(fd, bytes);
+    } catch {
+      return 0;
+    }
+  };
   return {
     write(lines) {
-      const bytes = torn ? Buffer.concat([lineFeed, lines]) : lines;
-      const extra = bytes.length - lines.length;
-      let written = 0;
-      try {
-        written = writeSync(fd, bytes);
-      } catch {
-        return 0;
-      }
-      // A fragment stays in a stream: the next line begins on its own.
-      if (written > 0) torn = written < bytes.length && lines[written - extra - 1] !== 0x0a;
-      return Math.max(0, written - extra);
+      if (rest.length > 0) rest = rest.subarray(send(rest));
+      if (rest.length > 0) return { bytes: 0, isWhole: false };
+      const sent = send(lines);
+      if (sent === lines.length) return { bytes: sent, isWhole: true };
+      const end = sent === 0 || lines[sent - 1] === 0x0a ? sent : lines.indexOf(0x0a, sent) + 1;
+      // Copied: the caller uses its buffer again.
+      rest = Buffer.from(lines.subarray(sent, end));
+      return { bytes: end, isWhole: false };
     },
-    close: () => undefined,
+    close: () => void (rest.length > 0 && send(rest)),
   };
 }
 
@@ -78,9 +91,9 @@ export function openStreamSink(fd: number): EventSink {
 export function withCopy(record: EventSink, copy: EventSink, onLost: () => void): EventSink {
   return {
     write(lines) {
-      const written = record.write(lines);
-      if (written === lines.length && copy.write(lines) < lines.length) onLost();
-      return written;
+      const taken = record.write(lines);
+      if (taken.isWhole && !copy.write(lines).isWhole) onLost();
+      return taken;
     },
     close() {
       record.close();

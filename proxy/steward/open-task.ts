@@ -63,11 +63,7 @@ export class TaskOpener {
 }
 
 /** The tools of a task: those asked for (all, where none are named) within what the purpose allows at most. */
-function allowedTools(
-  settings: Settings,
-  purpose: string,
-  asked: readonly string[] | undefined,
-): readonly string[] {
+function allowedTools(settings: Settings, purpose: string, asked: readonly string[] | undefined): readonly string[] {
   const unknown = asked?.find((name) => !settings.tools.has(name));
   if (unknown !== undefined)
     throw new Problem(

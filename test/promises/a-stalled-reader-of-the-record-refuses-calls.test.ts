@@ -93,7 +93,7 @@ test('W7: standard output alone as the record: when nobody reads it, calls are r
   }
 });
 
-test('W7: standard output alone as the record, under load: a line that the pipe took in part is written again whole', async () => {
+test('W7: standard output alone as the record, under load: a line that the pipe took in part is finished before anything else', async () => {
   const { reader, writer } = openPipe('loaded');
   const stage = await openStage({
     tools: { crm: { port: crm.port } },
@@ -119,7 +119,7 @@ test('W7: standard output alone as the record, under load: a line that the pipe 
     const file = join(dir, 'loaded.jsonl');
     writeFileSync(file, Buffer.concat(record));
     const { torn } = await checkChain(file);
-    expect(torn.length).toBeGreaterThan(0);
+    expect(torn.length).toBeLessThanOrEqual(1);
     const admitted = admittedPaths(readRecord(file));
     const refused = load.answers.filter(({ status }) => status === 503);
     expect(refused.length).toBeGreaterThan(0);
