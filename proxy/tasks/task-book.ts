@@ -80,7 +80,8 @@ export class TaskBook {
     const expiresAtMs = Math.min(now + request.lifeMs, parent?.expiresAtMs ?? Infinity);
     if (expiresAtMs <= now) throw new TaskRejected('deadline', 'the task would be over before it began');
     const task = new Task({
-      txn: this.#world.random(16).toString('base64url'),
+      // Hex: in base64url one in 64 begins with "-", which a command line takes for an option.
+      txn: this.#world.random(16).toString('hex'),
       subject: request.subject,
       grant: request.grant,
       purpose: request.purpose,
