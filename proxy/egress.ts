@@ -4,7 +4,7 @@ import { RuleRefusal, type Desk, type ExitPermit } from './decide/permit.ts';
 import type { Credential, Purse } from './exchange/credential.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
 import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
-import { answerRefusal, renderRefusal } from './intercept/answer.ts';
+import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, type Arrival, type Call, type Reader } from './intercept/call.ts';
 import { admit } from './record/admit.ts';
@@ -100,6 +100,7 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
     rooms.trail.fault();
     rooms.onFault(arrival.id, error);
   }
+  if (isToldAlready(arrival, refusal)) return;
   const throughProxy = arrival.door.kind === 'proxy' && progress.call?.door !== 'mount';
   const answer = renderRefusal(refusal, arrival.id, throughProxy);
   const { call, attributed, permit } = progress;

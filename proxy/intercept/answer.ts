@@ -64,6 +64,8 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer
   // A body that was not read stays in the connection and could be read as the next request: such a connection ends here.
   const isLeft = leavesBody(arrival);
   if (refusal.code === 'message_malformed' || isLeft) answer.headers.push('Connection', 'close');
+  // Nobody can tell where the next request would begin, so nothing behind it is one.
+  if (refusal.code === 'message_malformed') ending.add(request.socket);
   response.writeHead(answer.status, answer.headers);
   if (isLeft && refusal.code !== 'message_malformed') endAfterBody(arrival, answer.body);
   else response.end(request.method === 'HEAD' ? undefined : answer.body);
@@ -72,6 +74,17 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer
 /** How long the rest of a refused upload is taken and thrown away, milliseconds. */
 const lingerMs = 2000;
 const ending = new WeakSet<Socket>();
+const broken = new WeakSet<Socket>();
+
+/** Says that the parser lost its way on a connection, and that this was answered, counted and recorded. */
+export function markBroken(socket: Socket): void {
+  broken.add(socket);
+}
+
+/** Whether a refusal says again what the parser said of this connection: it is one refusal. Any other has a reason of its own. */
+export function isToldAlready(arrival: Arrival, refusal: Refusal): boolean {
+  return refusal.code === 'message_malformed' && broken.has(arrival.request.socket);
+}
 
 /** Whether a connection ends with the answer that is on its way: what follows on it is no request any more (RFC 9112 9.6). */
 export function isEnding(socket: Socket): boolean {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { Refusal, type RefusalCode } from '../refusal.ts';
 import { normalHost } from './authority.ts';
-import { isEnding, refusalBytes, renderRefusal } from './answer.ts';
+import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import type { Arrival, Door, Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
@@ -148,10 +148,16 @@ function hearBrokenRequests(server: Server, hearers: Hearers): void {
       socket.destroy();
       return;
     }
+    // What is left of a refused request is no other one: it was answered, counted and recorded.
+    if (isEnding(socket)) {
+      socket.end(() => socket.destroy());
+      return;
+    }
     const id = hearers.nextCallId();
     const code: RefusalCode = error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
     const refusal = new Refusal(code);
     hearers.onRefused(id, refusal, undefined);
+    markBroken(socket);
     const answering = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
     // An answer that has begun cannot be followed by another: the agent would read ours as part of it.
     if (answering?.headersSent === true) socket.destroy();

@@ -1,0 +1,53 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
+import { exchangeRaw } from '../stage/raw-call.ts';
+import { removeFolder, startSidecar, type SidecarProcess } from '../stage/sidecar-process.ts';
+
+let tool: EchoTool;
+let sidecar: SidecarProcess;
+
+beforeAll(async () => {
+  tool = await openEchoTool();
+  sidecar = await startSidecar(`
+tools: { open: { match: { host: open.test }, dial: "127.0.0.1:${tool.port}" } }
+rules: [ { name: all, effect: allow, when: 'true' } ]
+`);
+});
+
+afterAll(async () => {
+  await sidecar.stop();
+  removeFolder(sidecar.dir);
+  await tool.close();
+});
+
+const head = 'Host: open.test\r\nTransfer-Encoding: chunked\r\n\r\n';
+const rows: Readonly<Record<string, string>> = {
+  'a broken chunk': `POST http://open.test/ HTTP/1.1\r\n${head}5\r\nhello\r\nZZ\r\n`,
+  'a chunk of another length': `POST http://open.test/ HTTP/1.1\r\n${head}3\r\nhello\r\n0\r\n\r\n`,
+  'two lengths':
+    'POST http://open.test/ HTTP/1.1\r\nHost: open.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!',
+  'two hosts, with bytes behind':
+    'GET http://open.test/ HTTP/1.1\r\nHost: open.test\r\nHost: other.test\r\n\r\nrest of it',
+  'no request at all': 'hello there\r\n\r\n',
+};
+
+describe('W1, W2: a malformed request is refused with 400, recorded and counted once, and reaches nobody', () => {
+  test.for(Object.entries(rows))('%s', async ([, bytes]) => {
+    const series = 'waybill_refusals_total{way="out",stage="intercept",code="message_malformed"}';
+    const before = { count: await sidecar.metric(series), events: refusals().length };
+    const answer = await exchangeRaw(sidecar.addresses.outbound, Buffer.from(bytes, 'latin1'));
+    expect([answer.status, answer.code]).toEqual([400, 'message_malformed']);
+    // Twice would come a turn of the loop later.
+    await sleep(100);
+    expect({ count: await sidecar.metric(series), events: refusals().length }).toEqual({
+      count: before.count + 1,
+      events: before.events + 1,
+    });
+    expect(tool.seen).toEqual([]);
+  });
+});
+
+function refusals(): unknown[] {
+  return sidecar.events().filter((event) => event['code'] === 'message_malformed');
+}
