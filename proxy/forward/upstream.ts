@@ -25,6 +25,9 @@ export interface Upstream {
 interface Connection {
   readonly client: Client;
   readonly way: Way;
+  /** Whether a call has it: then the news of its end must not take the client from under that call. */
+  isLent: boolean;
+  hasEnded: boolean;
 }
 
 /**
@@ -46,14 +49,15 @@ export class Upstreams {
     const idle = this.#idleOf(tool, origin);
     let connection = idle.pop();
     while (connection !== undefined && !isUsable(connection, way)) {
-      void connection.client.close().catch(() => undefined);
+      this.#retire(connection);
       connection = idle.pop();
     }
-    const taken = connection ?? { client: this.#open(idle, tool, origin, way), way };
+    const taken = connection ?? this.#open(idle, tool, origin, way);
+    taken.isLent = true;
     return {
       client: taken.client,
-      release: () => release(idle, taken),
-      discard: () => void taken.client.destroy().catch(() => undefined),
+      release: () => this.#release(idle, taken),
+      discard: () => this.#retire(taken),
     };
   }
 
@@ -62,6 +66,18 @@ export class Upstreams {
     const clients = [...this.#all];
     this.#idle.clear();
     await Promise.allSettled(clients.map((client) => client.destroy()));
+  }
+
+  #release(idle: Connection[], connection: Connection): void {
+    connection.isLent = false;
+    const { client, hasEnded } = connection;
+    if (client.destroyed || client.closed || hasEnded || idle.length >= maxIdle) this.#retire(connection);
+    else idle.push(connection);
+  }
+
+  #retire({ client }: Connection): void {
+    this.#all.delete(client);
+    void client.destroy().catch(() => undefined);
   }
 
   #idleOf(tool: Tool, origin: Origin): Connection[] {
@@ -80,7 +96,7 @@ export class Upstreams {
     return idle;
   }
 
-  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Client {
+  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Connection {
     const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
     const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
       pipelining: 1,
@@ -92,14 +108,18 @@ export class Upstreams {
       connect: (_options, done) => this.#dial(tool, origin, way, done),
     });
     this.#all.add(client);
-    client.once('disconnect', () => {
-      this.#all.delete(client);
-      const at = idle.findIndex((entry) => entry.client === client);
+    const connection: Connection = { client, way, isLent: true, hasEnded: false };
+    client.on('disconnect', () => {
+      connection.hasEnded = true;
+      // The end of a connection is told a turn after the answer that ended it, and by then it may be lent again. That call was not
+      // sent yet: undici dials the same checked address for it. Destroyed here, it would fail without having left.
+      if (connection.isLent) return;
+      const at = idle.indexOf(connection);
       if (at >= 0) idle.splice(at, 1);
-      void client.destroy().catch(() => undefined);
+      this.#retire(connection);
     });
-    client.once('connectionError', () => this.#all.delete(client));
-    return client;
+    client.on('connectionError', () => this.#all.delete(client));
+    return connection;
   }
 
   #dial(tool: Tool, origin: Origin, way: Way, done: Dialled): void {
@@ -149,13 +169,6 @@ export class Upstreams {
 
 function isUsable({ client, way }: Connection, wanted: Way): boolean {
   return !client.destroyed && !client.closed && way.address === wanted.address && way.port === wanted.port;
-}
-
-function release(idle: Connection[], connection: Connection): void {
-  const { client } = connection;
-  if (client.destroyed || client.closed) return;
-  if (idle.length < maxIdle) idle.push(connection);
-  else void client.close().catch(() => undefined);
 }
 
 type Dialled = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;
