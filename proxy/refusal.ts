@@ -85,6 +85,11 @@ export const refusalKinds = {
     'The handle was issued for another tool',
     'Use each handle only at the tool it was issued for.',
   ),
+  credential_leak: replay(
+    'proven',
+    'The call carries a handle where it does not belong',
+    'Send the handle as a credential only, never in a path, a query, a cookie or another header.',
+  ),
   task_conflict: kind(403, 'identify', 'Two handles of different tasks are in one call', 'Send one handle only.'),
   destination_unlisted: kind(
     403,

@@ -2,6 +2,7 @@ import { Refusal } from '../refusal.ts';
 import type { Call } from '../intercept/call.ts';
 import { findHandleText, type Handle, type HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
+import { checkLeak } from './leak.ts';
 
 /** By which rung a task was found; it stands in every event as `task_by`. */
 export type TaskBy = 'handle' | 'proxy' | 'standing' | 'none';
@@ -39,6 +40,7 @@ export interface Ladder {
  * given to a task by guess (W11). Nothing but a handle says "this task", whoever else is on the connection.
  */
 export function identify(call: Call, ladder: Ladder): Attributed {
+  checkLeak(call, ladder.handles);
   const inHeader = findInHeaders(call, ladder.handles);
   const inProxy = findInProxy(call, ladder.handles);
   if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)

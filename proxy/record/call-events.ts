@@ -42,7 +42,7 @@ export function admittedFields(bound: Bound, agentName: string): string {
   const { permit } = credential.routed;
   const { attributed } = permit;
   const { call } = attributed;
-  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
+  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call, call.rawPath)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
   if (credential.held !== undefined) text += `,"credential":${credentialOf(credential.held)}`;
   if (proof !== undefined) text += `,"proof":{"kind":"${proof.kind}","id":"${proof.id}"}`;
   return `${text},"chain":[]`;
@@ -68,7 +68,9 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
   text += `,"agent":${agentName}`;
-  return call === undefined ? text : text + targetOf(call);
+  if (call === undefined) return text;
+  // The path of a leak may be where the handle is, and the record is read by others (W8).
+  return text + targetOf(call, refusal.code === 'credential_leak' ? '[withheld]' : call.rawPath);
 }
 
 const tasks = new WeakMap<Task, string>();
@@ -87,7 +89,8 @@ function whose({ errand, by }: Attributed): string {
 
 const origins = new WeakMap<Origin, string>();
 
-function targetOf(call: Call): string {
+/** @param path as recorded: not always as it came. */
+function targetOf(call: Call, path: string): string {
   const { origin } = call.target;
   let known = origins.get(origin);
   if (known === undefined) {
@@ -96,7 +99,7 @@ function targetOf(call: Call): string {
     origins.set(origin, known);
   }
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
-  return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(call.rawPath)}}`;
+  return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }
 
 const decisions = new WeakMap<Decision, string>();

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
@@ -95,25 +96,30 @@ describe('W11: a handle is found in every form that clients make of it', () => {
     expect((await send({ 'X-Crm-Key': alice.handle })).code).toBe('task_unknown');
   });
 
-  test('and nowhere else: not in other headers, cookies, the query, the path or the body', async () => {
+  test('and nowhere else: in other headers, cookies, the query or the path it is a leak, and does not leave', async () => {
     const { handle } = alice;
     const places: Record<string, string>[] = [
       { 'X-Handle': handle },
       { Cookie: `session=${handle}` },
-      { X_Api_Key: handle },
-      { Proxy_Authorization: basic(handle) },
       { 'X-Authorization': `Bearer ${handle}` },
       { tracestate: `waybill=${handle}` },
     ];
-    for (const headers of places) expect([headers, (await send(headers)).code]).toEqual([headers, 'task_unknown']);
-    expect(
-      (
-        await exchangeRaw(
-          outbound(),
-          requestBytes('GET', `http://crm.test/${handle}?token=${handle}`, { Host: 'crm.test' }),
-        )
-      ).code,
-    ).toBe('task_unknown');
+    const before = await replays('credential_leak', 'proven');
+    for (const headers of places) expect([headers, (await send(headers)).code]).toEqual([headers, 'credential_leak']);
+    // In a spelling that tools fold into ours, a name is dropped and never read.
+    for (const headers of [{ X_Api_Key: handle }, { Proxy_Authorization: basic(handle) }] as Record<string, string>[]) {
+      expect([headers, (await send(headers)).code]).toEqual([headers, 'task_unknown']);
+    }
+    const escaped = handle.replace('wbh_', '%77bh%5f');
+    const targets = [`/${handle}`, `/x?token=${handle}`, `/${escaped}`, `/a/${handle}/b?c=d`];
+    for (const target of targets) {
+      const sent = requestBytes('GET', `http://crm.test${target}`, { Host: 'crm.test' });
+      expect([target, (await exchangeRaw(outbound(), sent)).code]).toEqual([target, 'credential_leak']);
+    }
+    // With the right handle in its place as well: the tool would get the other one all the same.
+    expect((await send({ Authorization: `Bearer ${handle}`, 'X-Handle': handle })).code).toBe('credential_leak');
+    expect(await replays('credential_leak', 'proven')).toBe(before + places.length + targets.length + 1);
+    expect(readFileSync(stage.sidecar.eventsFile, 'utf8')).not.toContain(handle.slice(4, 20));
   });
 });
 
