@@ -38,9 +38,9 @@ function copyLauncher(at: string): string {
   const told = '{ pid: process.pid, args: process.argv.slice(2), flags: process.execArgv, pinned: process.env.PINNED }';
   writeFileSync(
     join(to, 'main.js'),
-    `console.log(JSON.stringify(${told}));
-     const [what] = process.argv.slice(2);
+    `const [what] = process.argv.slice(2);
      if (what === 'stay') { process.on('SIGTERM', () => process.exit(7)); setInterval(() => {}, 1000); }
+     console.log(JSON.stringify(${told})); // Last: who hears it may send the signal at once.
      if (what === 'die') process.kill(process.pid, 'SIGKILL');
      if (what === 'fail') process.exitCode = 69;`,
   );
