@@ -1,6 +1,7 @@
 import { Refusal } from '../refusal.ts';
 import type { Call } from '../intercept/call.ts';
-import { findHandleText, type Handle, type HandleBook } from '../tasks/handle.ts';
+import { findHandleText } from '../tasks/handle-text.ts';
+import type { Handle, HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
 import { checkLeak } from './leak.ts';
 

@@ -5,6 +5,7 @@ import type { Attributed } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Refusal } from '../refusal.ts';
+import { mayHoldHandle } from '../tasks/handle-text.ts';
 import type { Task } from '../tasks/task.ts';
 import { eventFields } from './event.ts';
 
@@ -42,7 +43,7 @@ export function admittedFields(bound: Bound, agentName: string): string {
   const { permit } = credential.routed;
   const { attributed } = permit;
   const { call } = attributed;
-  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call, call.rawPath)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
+  let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
   if (credential.held !== undefined) text += `,"credential":${credentialOf(credential.held)}`;
   if (proof !== undefined) text += `,"proof":{"kind":"${proof.kind}","id":"${proof.id}"}`;
   return `${text},"chain":[]`;
@@ -68,9 +69,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
   text += `,"agent":${agentName}`;
-  if (call === undefined) return text;
-  // The path of a leak may be where the handle is, and the record is read by others (W8).
-  return text + targetOf(call, refusal.code === 'credential_leak' ? '[withheld]' : call.rawPath);
+  return call === undefined ? text : text + targetOf(call);
 }
 
 const tasks = new WeakMap<Task, string>();
@@ -89,8 +88,7 @@ function whose({ errand, by }: Attributed): string {
 
 const origins = new WeakMap<Origin, string>();
 
-/** @param path as recorded: not always as it came. */
-function targetOf(call: Call, path: string): string {
+function targetOf(call: Call): string {
   const { origin } = call.target;
   let known = origins.get(origin);
   if (known === undefined) {
@@ -98,6 +96,8 @@ function targetOf(call: Call, path: string): string {
     known = `${JSON.stringify({ scheme, host, port }).slice(1, -1)},"path":`;
     origins.set(origin, known);
   }
+  // Refused as a leak or not, also of an earlier process: a path that holds a handle is no text for others to read (W8).
+  const path = mayHoldHandle(call.rawPath) ? '[withheld]' : call.rawPath;
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
   return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }

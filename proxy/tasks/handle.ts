@@ -1,4 +1,5 @@
 import type { World } from '../world.ts';
+import { findHandleText, mayHoldHandle } from './handle-text.ts';
 import type { Task } from './task.ts';
 
 /** What a handle stands for: a task, and with `handles: per_tool` the one tool it may be used at. */
@@ -50,7 +51,7 @@ export class HandleBook {
 
   /** Whether a header value carries a handle of any process, also in a form that no rung reads: then it is never passed on. */
   carries(value: string): boolean {
-    return this.#spelled.has(value) || findHandleText(value) !== undefined || value.includes('wbh_');
+    return this.#spelled.has(value) || findHandleText(value) !== undefined || mayHoldHandle(value);
   }
 
   find(text: string): HandleFound {
@@ -73,31 +74,4 @@ export class HandleBook {
 
 function spellings(text: string): readonly string[] {
   return [`Bearer ${text}`, text, `Basic ${Buffer.from(`task:${text}`).toString('base64')}`];
-}
-
-/**
- * The handle inside a header value, in any form that clients make of it: raw, `Bearer`, `Basic` user or password, percent-encoded,
- * base64. Undefined where none begins with `wbh_`: then the value is the agent's own.
- */
-export function findHandleText(value: string): string | undefined {
-  if (value.length > 4096) return undefined;
-  const match = /^(?:(?<scheme>bearer|basic|token|dpop)[ \t]+)?(?<rest>\S.*)$/i.exec(value.trim());
-  const rest = match?.groups?.['rest'] ?? '';
-  const plain = unescaped(rest);
-  if (plain.startsWith('wbh_')) return plain;
-  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(plain)) return undefined;
-  const decoded = Buffer.from(plain, 'base64').toString('latin1');
-  const colon = decoded.indexOf(':');
-  return [decoded.slice(colon + 1), decoded.slice(0, Math.max(0, colon))]
-    .map(unescaped)
-    .find((part) => part.startsWith('wbh_'));
-}
-
-function unescaped(text: string): string {
-  if (!text.includes('%')) return text;
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
