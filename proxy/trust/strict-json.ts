@@ -21,8 +21,14 @@ export function parseStrictJson(text: string): Record<string, unknown> {
     throw new InvalidJson('does not parse');
   }
   if (!isObject(value)) throw new InvalidJson('is not an object');
-  checkNames(text);
+  if (!isPlainlyOnce(value, text)) checkNames(text);
   return value;
+}
+
+/** A flat object that is written as we would write it repeats no name: a second one would be missing in what we write. */
+function isPlainlyOnce(value: Record<string, unknown>, text: string): boolean {
+  for (const name in value) if (typeof value[name] === 'object' && value[name] !== null) return false;
+  return JSON.stringify(value) === text;
 }
 
 /** A JSON object: neither null nor a list. */
@@ -41,7 +47,8 @@ function checkNames(text: string): void {
       const names = open.at(-1);
       if (nameNext && names !== undefined) {
         // Decoded first: `"sub"` and `"\u0073ub"` are the same member.
-        const name = String(JSON.parse(text.slice(i, end + 1)));
+        const written = text.slice(i + 1, end);
+        const name = written.includes('\\') ? String(JSON.parse(`"${written}"`)) : written;
         if (names.has(name)) throw new InvalidJson('repeats a member name');
         names.add(name);
         nameNext = false;

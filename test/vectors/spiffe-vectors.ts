@@ -17,6 +17,14 @@ export interface SpiffeVectors {
   bundles: {
     readonly bundles: Readonly<Record<string, { bundle: { keys?: readonly { use: string; kid?: string }[] } }>>;
   };
+  'x509-svid-cases': {
+    readonly fixtures: readonly { file: string; expect: string; pem: string }[];
+    readonly verifyCases: readonly string[];
+  };
+  'jwt-svid-cases': {
+    readonly algs: readonly string[];
+    readonly cases: readonly { name: string; accept: boolean }[];
+  };
   'workload-api': {
     readonly service: string;
     readonly methods: Readonly<Record<string, readonly [request: string, response: string]>>;
