@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, hash, sign, type KeyObject } from 'node:crypto';
 
 /** What a proof says (RFC 9449 4.2). Times are whole seconds; `htu` carries neither query nor fragment. */
 export interface DpopClaims {
@@ -11,6 +11,8 @@ export interface DpopClaims {
   readonly ath?: string | undefined;
   /** The newest nonce of the server that the proof is for. */
   readonly nonce?: string | undefined;
+  /** `base64url(SHA-256)` of the `Waybill-Delegation` header beside it, which ties the chain to this request (DESIGN 6). */
+  readonly wbd?: string | undefined;
 }
 
 /**
@@ -43,9 +45,7 @@ export class ProofKey {
 
 /** RFC 7638 SHA-256 thumbprint of a public EC key: its required members in alphabetical order, without spaces. */
 export function thumbprint({ crv, x, y }: { crv: string; x: unknown; y: unknown }): string {
-  return createHash('sha256')
-    .update(JSON.stringify({ crv, kty: 'EC', x, y }))
-    .digest('base64url');
+  return hash('sha256', JSON.stringify({ crv, kty: 'EC', x, y }), 'base64url');
 }
 
 /** A new key, held in memory only: a proof key is never stored (RFC 9449 11.4 and our own custody rule). */
@@ -59,5 +59,6 @@ export function makeDpopProof(key: ProofKey, claims: DpopClaims): string {
   let payload = `{"jti":"${claims.jti}","htm":${JSON.stringify(claims.htm)},"htu":${JSON.stringify(claims.htu)},"iat":${claims.iatSeconds}`;
   if (claims.ath !== undefined) payload += `,"ath":"${claims.ath}"`;
   if (claims.nonce !== undefined) payload += `,"nonce":${JSON.stringify(claims.nonce)}`;
+  if (claims.wbd !== undefined) payload += `,"wbd":"${claims.wbd}"`;
   return key.signPayload(`${payload}}`);
 }

@@ -60,17 +60,27 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * line ends and loose trailing bits, so that one token has many spellings and a ledger keyed by text is fooled.
  */
 export function readStrictCompact(text: string): StrictCompact {
-  if (text.length > maxTokenBytes || !compact.test(text)) throw new InvalidToken('malformed');
-  const [header = '', payload = '', signature = ''] = text.split('.');
-  // The signature's spelling counts too, though only the verifier reads its bytes.
-  decodeExactly(signature);
-  return { text, header: readHeader(parseUtf8(decodeExactly(header))), payloadBytes: decodeExactly(payload) };
+  const { header, payloadBytes } = readParts(text);
+  return { text, header: readHeader(parseUtf8(decodeExactly(header))), payloadBytes };
 }
 
 /** The same for a JWS whose payload is a JSON object, as every JWT's is. The signature is still to be verified. */
 export function readStrictJws(text: string): StrictJws {
   const strict = readStrictCompact(text);
   return { ...strict, payload: parseUtf8(strict.payloadBytes) };
+}
+
+/** The payload alone, as strictly, for a JWS whose header was read before from the very same text. */
+export function readStrictPayload(text: string): Readonly<Record<string, unknown>> {
+  return parseUtf8(readParts(text).payloadBytes);
+}
+
+function readParts(text: string): { readonly header: string; readonly payloadBytes: Buffer } {
+  if (text.length > maxTokenBytes || !compact.test(text)) throw new InvalidToken('malformed');
+  const [header = '', payload = '', signature = ''] = text.split('.');
+  // The signature's spelling counts too, though only the verifier reads its bytes.
+  checkSpelling(signature);
+  return { header, payloadBytes: decodeExactly(payload) };
 }
 
 /** An integer number of seconds as JWT times must be (`NumericDate`, without the fractions nobody needs). */
@@ -86,9 +96,21 @@ export function readAudience(aud: unknown): readonly string[] {
 }
 
 function decodeExactly(part: string): Buffer {
-  const bytes = Buffer.from(part, 'base64url');
-  if (bytes.toString('base64url') !== part) throw new InvalidToken('malformed');
-  return bytes;
+  checkSpelling(part);
+  return Buffer.from(part, 'base64url');
+}
+
+/** Last characters whose unused bits are zero, where two or four bits of them are used: any other is a second spelling of the bytes. */
+const lastOfOneByte = 'AQgw';
+const lastOfTwoBytes = 'AEIMQUYcgkosw048';
+
+/** Whether base64url is spelled as an encoder spells it (RFC 4648 3.5). Its letters were looked at before. */
+function checkSpelling(part: string): void {
+  const last = part.at(-1) ?? '';
+  const left = part.length % 4;
+  const isOne =
+    left === 0 || (left === 2 && lastOfOneByte.includes(last)) || (left === 3 && lastOfTwoBytes.includes(last));
+  if (!isOne) throw new InvalidToken('malformed');
 }
 
 function parseUtf8(bytes: Buffer): Record<string, unknown> {

@@ -1,0 +1,84 @@
+import type { PresenterShares } from './presenter-shares.ts';
+
+/** `full`: it cannot be vouched for, so it must be refused. That is no sign of a replay, and passes with time. */
+export type ClaimResult = 'claimed' | 'spent' | 'full';
+
+/** Port: what was used once, until the end of its validity. */
+export interface ReplayLedger {
+  /**
+   * Spends a thing, or says that it cannot: one atomic verb, since between a look and a write the same thing could come again (W6).
+   * The answer is never `claimed` twice for one input and one expiry, whatever the clock does: once it was seen behind the expiry, the
+   * thing may be forgotten, and is not vouched for any more if the clock goes back.
+   * @param fingerprintInput of `claimKey`. @param expiresAtMs Last millisecond at which the thing would be accepted.
+   */
+  claim(fingerprintInput: string, expiresAtMs: number, nowMs: number): ClaimResult;
+  /** Whether it is known to be spent. Spends nothing: good for choosing a reason, never for letting in. */
+  has(fingerprintInput: string, nowMs: number): boolean;
+  /** Tells the time: entries end also while nothing is claimed. */
+  advance(nowMs: number): void;
+  /** Live entries at the latest time that the ledger was told. */
+  readonly entries: number;
+}
+
+/** What can be spent. Ids of different classes never meet (PROTOCOLS 5.7). */
+export type SpentClass = 'dpop' | 'token';
+
+/**
+ * The input of a fingerprint: class, owner and id, so that nobody can spend the `jti` of somebody else (PROTOCOLS 2).
+ * @param owner Who chooses the id: the thumbprint of a proof's key, the issuer of a token.
+ */
+export function claimKey(kind: SpentClass, owner: string, id: string): string {
+  // The length in front makes it one to one: no owner can be continued in an id.
+  return `${kind} ${owner.length} ${owner} ${id}`;
+}
+
+/** Something good for one use, by somebody who was verified. */
+export interface Spendable {
+  readonly kind: SpentClass;
+  readonly owner: string;
+  readonly id: string;
+  readonly expiresAtMs: number;
+}
+
+/** `presenter_full`: this presenter holds its whole share of the ledger; the others are served. */
+export type SpendResult = ClaimResult | 'presenter_full';
+
+/** The ledger with a share for each presenter, so that no verified caller fills it for the others (DESIGN 7). */
+export class Claims {
+  readonly #ledger: ReplayLedger;
+  readonly #shares: PresenterShares;
+
+  constructor(ledger: ReplayLedger, shares: PresenterShares) {
+    this.#ledger = ledger;
+    this.#shares = shares;
+  }
+
+  /**
+   * Spends a thing once everything else about its call was verified (W6): an unverified caller must not be able to write here.
+   * @param presenter Thumbprint of the key that proves the call, or another name of the verified caller.
+   */
+  claim(thing: Spendable, presenter: string, nowMs: number): SpendResult {
+    const key = claimKey(thing.kind, thing.owner, thing.id);
+    const share = this.#shares.shareOf(presenter);
+    // Looked up all the same: a replay is told as a replay, also to who has no share left.
+    if (this.#shares.isUsedUp(share, nowMs)) return this.#ledger.has(key, nowMs) ? 'spent' : 'presenter_full';
+    const result = this.#ledger.claim(key, thing.expiresAtMs, nowMs);
+    if (result === 'claimed') this.#shares.add(share, thing.expiresAtMs);
+    return result;
+  }
+
+  /** Whether it was spent: an old nonce on a spent proof is still a replay (WIRE 4). */
+  has({ kind, owner, id }: Omit<Spendable, 'expiresAtMs'>, nowMs: number): boolean {
+    return this.#ledger.has(claimKey(kind, owner, id), nowMs);
+  }
+
+  /** How many things are remembered: of a ledger that nobody uses too, it falls to 0. */
+  entriesAt(nowMs: number): number {
+    this.#ledger.advance(nowMs);
+    return this.#ledger.entries;
+  }
+
+  get entries(): number {
+    return this.#ledger.entries;
+  }
+}
