@@ -2,22 +2,19 @@ import type { SettingPath } from './config-errors.ts';
 
 /** Settings of the design that this version does not have yet; `*` stands for any name. They get an answer of their own. */
 const laterKeys: ReadonlySet<string> = new Set([
-  'inbound',
-  'replay',
   'identity.svid_dir',
   'identity.kubernetes',
   'identity.embedded',
-  'tools.*.chain',
-  'tools.*.delegate',
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',
   'tools.*.tls.spiffe_id',
   'tasks.trace_rung',
   'tasks.unsafe_assume_sole_task',
-  'listen.inbound',
 ]);
 
 const laterValues: ReadonlySet<string> = new Set([
+  'replay.ledger=valkey',
+  'replay.on_replay=end-task',
   'tools.*.match.protocol=mcp',
   'token_services.*.verify=response-only',
 ]);
@@ -30,9 +27,12 @@ export function isLaterKey(path: SettingPath): boolean {
   return laterKeys.has(patternOf(path));
 }
 
-/** Whether a value is part of the design and of a later version, at a key that exists already. */
-export function isLaterValue(path: SettingPath, value: unknown): boolean {
-  return typeof value === 'string' && laterValues.has(`${patternOf(path)}=${value}`);
+/** The name of a value that is part of the design and of a later version, at a key that exists already; else undefined. */
+export function laterValue(path: SettingPath, value: unknown): string | undefined {
+  if (typeof value !== 'string') return undefined;
+  // Of `valkey://user:password@host` the scheme alone is the name, and the rest must not be repeated.
+  const name = value.replace(/:\/\/.*$/s, '');
+  return laterValues.has(`${patternOf(path)}=${name}`) ? name : undefined;
 }
 
 function patternOf(path: SettingPath): string {

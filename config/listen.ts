@@ -9,6 +9,11 @@ export const listenTable = z
       description: 'The way out: forward proxy and mounts (`/tools/NAME/…`). Whoever reaches it can call as the agent.',
       examples: ['127.0.0.1:15001'],
     }),
+    // Callers come from other machines; `inbound` sees to it that this needs TLS.
+    inbound: listenAddress.prefault('0.0.0.0:15006').meta({
+      description: 'The way in, if there is `inbound`.',
+      examples: ['0.0.0.0:15006'],
+    }),
     metrics: listenAddress.prefault('127.0.0.1:15020').meta({
       description: 'Prometheus metrics at `/metrics`.',
       examples: ['0.0.0.0:15020'],
@@ -24,5 +29,12 @@ export const listenTable = z
     title: 'listen',
     description:
       'Where the sidecar listens: IP address and port. Port 0 takes a free one; the log line `ready` says which.',
-    examples: [{ outbound: '127.0.0.1:15001', metrics: '127.0.0.1:15020', health: '127.0.0.1:15021' }],
+    examples: [
+      {
+        outbound: '127.0.0.1:15001',
+        inbound: '0.0.0.0:15006',
+        metrics: '127.0.0.1:15020',
+        health: '127.0.0.1:15021',
+      },
+    ],
   });

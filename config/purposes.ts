@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import { risk } from './risks.ts';
 import { asMap, identifier, line } from './text.ts';
-import { risk } from './tools.ts';
 
 /** What a task of one purpose may use at most. */
 const purpose = z

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { SettingPath } from './config-errors.ts';
 import { settingsSchema } from './settings.ts';
+import { valueAt } from './written.ts';
 
 /** What we read of a JSON schema (draft 2020-12). */
 export interface SchemaNode {
@@ -45,11 +46,27 @@ function makeJsonSchema(): SchemaNode {
   return parsed;
 }
 
-/** The tables that may stand at a path: more than one where a setting can be written in several ways, none where it is unknown. */
-export function findNodes(path: SettingPath): readonly SchemaNode[] {
+/**
+ * The tables that may stand at a path: more than one where a setting can be written in several ways, none where it is unknown. What is
+ * written around it tells which of several mappings is meant.
+ */
+export function findNodes(path: SettingPath, written?: unknown): readonly SchemaNode[] {
   let nodes = spread(settingsJsonSchema());
-  for (const step of path) nodes = nodes.flatMap((node) => spreadChild(node, step));
+  for (const [depth, step] of path.entries()) {
+    nodes = meant(nodes, valueAt(written, path.slice(0, depth))).flatMap((node) => spreadChild(node, step));
+  }
   return nodes;
+}
+
+/** Without the mappings that fit the written keys worse than another one does. */
+function meant(nodes: readonly SchemaNode[], value: unknown): readonly SchemaNode[] {
+  if (typeof value !== 'object' || value === null || nodes.length < 2) return nodes;
+  const keys = Object.keys(value);
+  const strays = (node: SchemaNode): number =>
+    keys.filter((key) => !Object.hasOwn(node.properties ?? {}, key)).length +
+    (node.required ?? []).filter((key) => !keys.includes(key)).length;
+  const least = Math.min(...nodes.filter((node) => node.properties !== undefined).map(strays));
+  return nodes.filter((node) => node.properties === undefined || strays(node) === least);
 }
 
 /** The keys that may stand at a path. */
@@ -84,6 +101,7 @@ export function describeType(node: SchemaNode): string {
 
 function describeList(items: SchemaNode | undefined): string {
   if (items === undefined) return 'a list';
+  if (items.anyOf?.every((form) => form.type === 'object') === true) return 'a list of mappings';
   return items.type === 'object' ? 'a list of mappings' : `a list of ${describeType(items)}`;
 }
 

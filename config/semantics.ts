@@ -1,4 +1,6 @@
-import { checkFiles, checkListeners } from './place-checks.ts';
+import { checkDelegations } from './delegation-checks.ts';
+import { checkInbound } from './inbound-checks.ts';
+import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
@@ -9,10 +11,13 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkTrust,
   checkTools,
+  checkDelegations,
   checkRules,
   checkPurposes,
   checkStanding,
+  checkInbound,
   checkListeners,
+  checkProgram,
   checkFiles,
 ];
 

@@ -1,10 +1,11 @@
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
-const noIdentity = 'needs a workload identity, but `identity` is `none`; set `identity.workload_api`';
+/** What is said where a workload identity is missing. */
+export const noIdentity = 'needs a workload identity, but `identity` is `none`; set `identity.workload_api`';
 
 /** Whether the configuration names no source of a workload identity. */
-function isWithoutIdentity(written: Written): boolean {
+export function isWithoutIdentity(written: Written): boolean {
   return !written.has(['identity']) || written.text(['identity']) === 'none';
 }
 

@@ -3,10 +3,12 @@ import { agentTable } from './agent.ts';
 import { caTable } from './ca.ts';
 import { dnsTable } from './dns.ts';
 import { identityTable } from './identity.ts';
+import { inboundTable, settleInbound } from './inbound.ts';
 import { listenTable } from './listen.ts';
 import { operatorTable } from './operator.ts';
 import { purposesTable } from './purposes.ts';
 import { recordTable } from './record.ts';
+import { replayTable } from './replay.ts';
 import { rulesTable } from './rules.ts';
 import { tasksTable } from './tasks.ts';
 import { tokenServicesTable } from './token-services.ts';
@@ -30,15 +32,22 @@ export const settingsSchema = z
     token_services: tokenServicesTable,
     tools: toolsTable,
     rules: rulesTable,
+    inbound: inboundTable,
     purposes: purposesTable,
     tasks: tasksTable,
+    replay: replayTable,
     dns: dnsTable,
     ca: caTable,
     operator: operatorTable,
     listen: listenTable,
     record: recordTable,
   })
-  .readonly()
+  .transform((settings) =>
+    Object.freeze({
+      ...settings,
+      inbound: settings.inbound === undefined ? undefined : settleInbound(settings.inbound, settings.identity),
+    }),
+  )
   .meta({ title: 'waybill.yaml', description: 'The configuration of a Waybill sidecar.' });
 
 /** The whole configuration, checked and with every default filled in. */

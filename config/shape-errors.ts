@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { SettingPath } from './config-errors.ts';
-import { isLaterKey, isLaterValue } from './later.ts';
+import { isLaterKey, laterValue } from './later.ts';
 import { suggest } from './nearness.ts';
 import { describeType, findNodes, knownKeys } from './schema-tree.ts';
 import { valueAt } from './written.ts';
@@ -31,13 +31,13 @@ function explain(issue: Issue, before: SettingPath, written: unknown): readonly 
       { path, message: `not a good name: ${issue.issues.map((inner) => inner.message).join('; ')}`, atKey: true },
     ];
   const value = valueAt(written, path);
-  if (value === undefined) return [{ path, message: explainMissing(path) }];
+  if (value === undefined) return [{ path, message: explainMissing(path, written) }];
   if (value === null) return [{ path, message: 'has no value; fill it in or remove the key' }];
   if (issue.code === 'invalid_union') {
     const branch = chooseBranch(issue.errors, value);
     if (branch !== undefined) return branch.flatMap((inner) => explain(inner, path, written));
   }
-  return [{ path, message: explainValue(issue, path, value) }];
+  return [{ path, message: explainValue(issue, path, written) }];
 }
 
 /** Of a setting that can be written in several ways, the way that was tried: the one whose outer form fits. */
@@ -50,7 +50,23 @@ function chooseBranch(branches: readonly (readonly Issue[])[], value: unknown): 
     return tried.length === 1 ? tried[0] : undefined;
   }
   const tried = branches.filter((issues) => issues.some((issue) => issue.path.length > 0 || !isWrongForm(issue)));
-  return tried.length === 1 ? tried[0] : undefined;
+  if (tried.length <= 1) return tried[0];
+  // Of several mappings, the one whose keys were most likely meant.
+  const strays = tried.map((issues) => countStrays(issues, value));
+  const least = Math.min(...strays);
+  const nearest = tried.filter((_, index) => strays[index] === least);
+  return nearest.length === 1 ? nearest[0] : undefined;
+}
+
+/** How far a mapping is from a form: the keys that the form does not know, and those that it misses. */
+function countStrays(issues: readonly Issue[], value: unknown): number {
+  let strays = 0;
+  for (const issue of issues) {
+    const [key] = issue.path;
+    if (issue.code === 'unrecognized_keys') strays += issue.keys.length;
+    else if (issue.path.length === 1 && valueAt(value, [String(key)]) === undefined) strays += 1;
+  }
+  return strays;
 }
 
 /** A finding that says: this is not even meant this way. */
@@ -65,25 +81,26 @@ function explainKey(path: SettingPath, key: string): string {
   if (path[0] === 'token_services' && ['client_secret', 'secret', 'clientSecret'].includes(key)) {
     return 'secrets must not stand in the configuration: put it into a file and name the file in `client_secret_file`';
   }
-  if (key === 'unsafe_plaintext') return 'unknown key; it is written `plaintext: unsafe`';
+  if (path[0] === 'tools' && key === 'unsafe_plaintext') return 'unknown key; it is written `plaintext: unsafe`';
   const known = knownKeys(path);
+  if (known.includes(key)) return 'does not go together with the other keys here; write two entries, or remove it';
   const inner = known.filter((child) => knownKeys([...path, child]).includes(key)).map((child) => `${child}.${key}`);
   return `unknown key${inner[0] === undefined ? suggest(key, known) : `; did you mean \`${inner[0]}\`?`}`;
 }
 
 /** The sentence of the table says what should stand there. */
-function explainMissing(path: SettingPath): string {
-  const node = findNodes(path).find((candidate) => candidate.description !== undefined);
+function explainMissing(path: SettingPath, written: unknown): string {
+  const node = findNodes(path, written).find((candidate) => candidate.description !== undefined);
   return node?.description === undefined ? 'is missing' : `is missing. ${node.description}`;
 }
 
-function explainValue(issue: Issue, path: SettingPath, value: unknown): string {
+function explainValue(issue: Issue, path: SettingPath, written: unknown): string {
   switch (issue.code) {
     case 'invalid_value':
     case 'invalid_union':
-      return explainChoice(path, value);
+      return explainChoice(path, written);
     case 'invalid_type':
-      return explainForm(issue.expected, path, value);
+      return explainForm(issue.expected, path, valueAt(written, path));
     case 'too_small':
       return issue.origin === 'string' ? 'must not be empty' : `must ${count(issue.origin, 'at least', issue.minimum)}`;
     case 'too_big':
@@ -99,9 +116,11 @@ function count(origin: string, bound: string, limit: number | bigint): string {
 }
 
 /** All that may stand there, and the one that was likely meant. */
-function explainChoice(path: SettingPath, value: unknown): string {
-  if (isLaterValue(path, value)) return `\`${String(value)}\` is not available in this version of Waybill`;
-  const nodes = findNodes(path);
+function explainChoice(path: SettingPath, written: unknown): string {
+  const value = valueAt(written, path);
+  const later = laterValue(path, value);
+  if (later !== undefined) return `\`${later}\` is not available in this version of Waybill`;
+  const nodes = findNodes(path, written);
   const choices = nodes.flatMap((node) => node.enum ?? (node.const === undefined ? [] : [node.const]));
   const expected = `must be ${nodes[0] === undefined ? 'another value' : oneOf(describeType(nodes[0]))}`;
   if (choices.includes(Number(value)) && typeof value === 'string') return `${expected}, without quotes`;

@@ -32,19 +32,21 @@ export const tasksTable = z
       .prefault('request')
       .meta({
         description:
-          'Whether a task that a request opened ends with that request (`request`) or lives on (`detached`). Tasks opened through the operator’s API are always detached.',
+          'When a task ends that a request on the way in opened: `request`, when that request is answered and `linger` has passed; `detached`, when it is completed or reaches its deadline, for agents that answer at once and work on. Tasks opened through the operator’s API are always detached.',
         examples: ['request'],
       }),
     linger: duration({ min: '0s', max: '5m' })
       .prefault('2s')
       .meta({
-        description: 'How long after the end of its request a task may still be used.',
+        description:
+          'How long a task of `mode: request` may still be used after its request is answered, for calls that the agent makes late. Then its handles are refused and its tokens revoked.',
         examples: ['2s'],
       }),
     deadline: duration({ min: '1s', max: '24h' })
       .prefault('15m')
       .meta({
-        description: 'Longest life of a task; who opens one may ask for less.',
+        description:
+          'Longest life of a task; who opens one may ask for less. A task that came with a delegation chain ends no later than the chain.',
         examples: ['15m'],
       }),
     standing: standing.prefault('off').meta({

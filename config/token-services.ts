@@ -153,11 +153,11 @@ export const tokenServicesTable = z
       {
         corp: {
           issuer: 'https://sso.example.org/realms/corp',
-          profile: 'keycloak',
+          profile: 'rfc8693',
           client_auth: 'spiffe_jwt',
-          actor: 'none',
+          actor: 'jwt-svid',
           verify: 'jwt',
-          expect: { sub: 'same', act: 'none', typ: ['at+jwt'] },
+          expect: { sub: 'same', act: 'self', typ: ['at+jwt'] },
           max_lifetime: '1h',
         },
       },

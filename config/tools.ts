@@ -1,13 +1,11 @@
 import { z } from 'zod';
 import { dialAddress } from './addresses.ts';
+import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
 import { match } from './matches.ts';
+import { risk } from './risks.ts';
 import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
 import { resourceUri } from './urls.ts';
-
-/** From harmless to grave. */
-export const risk = z.enum(['read', 'write', 'deploy', 'payment', 'export']);
-/** One step of it. */
 
 const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
   error:
@@ -145,6 +143,21 @@ export const tool = z
       examples: ['127.0.0.1:8443'],
     }),
     tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    chain: z
+      .enum(['full', 'none'])
+      .optional()
+      .meta({
+        description:
+          'Whether calls carry the delegation chain (`Waybill-Delegation`), which shows the tool the path of the task: `full` or `none`.',
+        examples: ['full'],
+        'x-default':
+          '`full` where a proof binds the chain to the request, `none` with plain bearer and without identity',
+      }),
+    delegate: delegate.optional().meta({
+      description:
+        'What the link of the chain permits the tool to do further on in the task; without it only the call itself.',
+      examples: [{ resources: ['https://worker.example.org', 'https://crm.example.org'], risk: 'read', hops: 1 }],
+    }),
     // The sidecar must know every header that can hold a handle: one that it does not strip would reach the tool.
     handle_header: handleHeader.optional().meta({
       description: 'A further header in which an agent may send its handle to this tool; it is removed.',

@@ -3,15 +3,15 @@ import { asList, line } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
 /** Characters of the SPIFFE-ID standard, 2.1. */
-const trustDomain = z.string().regex(/^[a-z0-9._-]{1,255}$/, {
+export const trustDomain = z.string().regex(/^[a-z0-9._-]{1,255}$/, {
   error: 'a trust domain has lower-case letters, digits, ".", "_" and "-" only, such as example.org',
 });
 
-/** One issuer whose tokens may open tasks. */
+/** One issuer whose tokens may open tasks, or are taken on the way in. */
 const trustedIssuer = z
   .strictObject({
     issuer: issuerUrl.meta({
-      description: 'Issuer of subject tokens, exactly as it stands in their `iss`.',
+      description: 'Issuer of tokens, exactly as it stands in their `iss`.',
       examples: ['https://sso.example.org/realms/corp'],
     }),
     audience: z
@@ -20,7 +20,7 @@ const trustedIssuer = z
       .transform((audience) => (audience === undefined ? [] : asList(audience)))
       .meta({
         description:
-          'Audience, one or a list, of which a subject token must name at least one; without it no task can be opened with tokens of this issuer.',
+          'Audience, one or a list, of which the subject token of a task must name at least one; without it no task can be opened with a subject token of this issuer. On the way in the audience is `inbound.resource` instead.',
         examples: ['invoice-bot', ['invoice-bot', 'https://invoice-bot.example.org']],
       }),
     typ: z
@@ -49,21 +49,19 @@ export const trustTable = z
       .prefault({})
       .transform((domains): ReadonlyMap<string, 'workload_api'> => new Map(Object.entries(domains)))
       .meta({
-        description: 'SPIFFE trust domains, each with where its keys come from (`workload_api`).',
+        description:
+          'SPIFFE trust domains, each with where its keys come from (`workload_api`). Client certificates and links of a chain are checked with them.',
         examples: [{ 'example.org': 'workload_api' }],
       }),
-    issuers: z
-      .array(trustedIssuer)
-      .max(64)
-      .readonly()
-      .prefault([])
-      .meta({ description: 'Issuers whose subject tokens may open tasks.' }),
+    issuers: z.array(trustedIssuer).max(64).readonly().prefault([]).meta({
+      description: 'Issuers whose subject tokens may open tasks, and whose access tokens `inbound.accept` may take.',
+    }),
   })
   .readonly()
   .prefault({})
   .meta({
     title: 'trust',
-    description: 'Whose statements are believed: SPIFFE trust domains and issuers of subject tokens.',
+    description: 'Whose statements are believed: SPIFFE trust domains and issuers of tokens.',
     examples: [
       {
         domains: { 'example.org': 'workload_api' },

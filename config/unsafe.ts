@@ -1,11 +1,29 @@
+import type { InboundSettings } from './inbound.ts';
 import type { Settings } from './settings.ts';
 
 /** Every setting that lowers safety and is on, such as `tools.crm.unsafe_bearer`: printed at start and counted in a metric (W9). */
 export function listUnsafe(settings: Settings): readonly string[] {
-  return [...settings.tools.values()].flatMap((tool) => {
-    const switches = Object.entries(tool).filter(
-      ([key, value]) => (key.startsWith('unsafe_') && value === true) || (key === 'plaintext' && value === 'unsafe'),
-    );
-    return switches.map(([key]) => `tools.${tool.name}.${key}`);
-  });
+  return [
+    ...[...settings.tools.values()].flatMap((tool) => listSwitches(`tools.${tool.name}`, tool)),
+    ...(settings.inbound === undefined ? [] : listInbound(settings.inbound)),
+  ];
+}
+
+function listInbound(inbound: InboundSettings): readonly string[] {
+  return [
+    ...inbound.accept.flatMap((entry, index) => listSwitches(`inbound.accept[${index}]`, entry)),
+    ...listSwitches('inbound', inbound),
+  ];
+}
+
+/** By the names and values that say it: `unsafe_bearer: true`, `plaintext: unsafe`, `present: unsafe_original`. */
+function listSwitches(path: string, table: object): readonly string[] {
+  return Object.entries(table)
+    .filter(
+      ([key, value]) =>
+        (key.startsWith('unsafe_') && value === true) ||
+        (key === 'plaintext' && value === 'unsafe') ||
+        (key === 'present' && value === 'unsafe_original'),
+    )
+    .map(([key]) => `${path}.${key}`);
 }

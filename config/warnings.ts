@@ -1,5 +1,7 @@
 import { isLoopbackAddress, type IpPort } from './addresses.ts';
+import { findInboundWarnings } from './inbound-warnings.ts';
 import { overlap } from './overlaps.ts';
+import { isGraver } from './risks.ts';
 import type { Settings } from './settings.ts';
 import type { ToolSettings } from './tools.ts';
 
@@ -10,6 +12,7 @@ export function findWarnings(settings: Settings): readonly string[] {
     ...findDeadEnds(settings),
     ...findOpenListeners(settings),
     ...findUnused(settings),
+    ...findInboundWarnings(settings),
   ];
 }
 
@@ -34,7 +37,8 @@ function findDeadEnds(settings: Settings): readonly string[] {
   if (tools.length > 0 && !settings.rules.some((rule) => rule.effect === 'allow' && rule.mode === 'enforce')) {
     warnings.push('rules: no rule allows anything, so every call will be denied.');
   }
-  if (standing === 'off' && tools.some((tool) => tool.token !== undefined) && openersOf(settings).length === 0) {
+  const closed = standing === 'off' && settings.inbound === undefined && openersOf(settings).length === 0;
+  if (closed && tools.some((tool) => tool.token !== undefined)) {
     warnings.push(
       'trust.issuers: no issuer with an `audience` is listed, so no task can be opened with a subject token.',
     );
@@ -48,11 +52,7 @@ function findDeadEnds(settings: Settings): readonly string[] {
   for (const purpose of settings.purposes.values()) {
     for (const name of purpose.tools) {
       const risk = settings.tools.get(name)?.risk;
-      if (
-        risk !== undefined &&
-        purpose.risk !== undefined &&
-        riskOrder.indexOf(risk) > riskOrder.indexOf(purpose.risk)
-      ) {
+      if (risk !== undefined && purpose.risk !== undefined && isGraver(risk, purpose.risk)) {
         warnings.push(
           `purposes.${purpose.name}: lists tool ${name} of risk ${risk}, but admits ${purpose.risk} at most.`,
         );
@@ -61,9 +61,6 @@ function findDeadEnds(settings: Settings): readonly string[] {
   }
   return warnings;
 }
-
-/** From harmless to grave, as in the table of tools. */
-const riskOrder: readonly string[] = ['read', 'write', 'deploy', 'payment', 'export'];
 
 /** Issuers whose tokens can open a task. */
 function openersOf(settings: Settings) {
@@ -83,7 +80,10 @@ function findOpenListeners(settings: Settings): readonly string[] {
 
 /** What is written and has no effect. */
 function findUnused(settings: Settings): readonly string[] {
-  const used = new Set([...settings.tools.values()].map((tool) => tool.token?.from));
+  const introspecting = (settings.inbound?.accept ?? []).map((entry) =>
+    'issuer' in entry ? entry.introspect : undefined,
+  );
+  const used = new Set([...[...settings.tools.values()].map((tool) => tool.token?.from), ...introspecting]);
   const warnings: string[] = [];
   for (const service of settings.token_services.values()) {
     if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);

@@ -1,9 +1,12 @@
 import { bind } from './bind/proof.ts';
 import type { ToolNonces } from './bind/nonces.ts';
+import type { TaskLinks } from './bind/task-links.ts';
 import { RuleRefusal, type Desk, type ExitPermit } from './decide/permit.ts';
 import type { Credential, Purse } from './exchange/credential.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
-import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
+import { probeNonce } from './forward/probe.ts';
+import type { Lease, Upstreams } from './forward/upstream.ts';
+import { HandleRefusal, identify, type Attributed, type Ladder } from './identify/ladder.ts';
 import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, type Arrival, type Call, type Reader } from './intercept/call.ts';
@@ -22,6 +25,8 @@ export interface EgressRooms {
   readonly desk: Desk;
   readonly guard: EgressGuard;
   readonly purse: Purse;
+  readonly links: TaskLinks;
+  readonly upstreams: Upstreams;
   readonly nonces: ToolNonces;
   readonly trail: Trail;
   readonly road: Road;
@@ -34,6 +39,7 @@ interface Progress {
   call?: Call;
   attributed?: Attributed;
   permit?: ExitPermit;
+  lease?: Lease;
   admitted: boolean;
 }
 
@@ -47,17 +53,22 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     const call = (progress.call = intercept(arrival, rooms.reader));
     const attributed = (progress.attributed = identify(call, rooms.ladder));
     const permit = (progress.permit = rooms.desk.decide(attributed, rooms.world.now()));
-    const body = declaresBody(call) ? await readBody(call) : noBody;
+    const body = declaresBody(call) ? await readBody(call, false) : noBody;
     const found = route(permit, body, rooms.guard);
     const routed = found instanceof Promise ? await found : found;
     const taken = rooms.purse.exchange(routed);
     let credential = taken instanceof Promise ? await taken : taken;
+    const { origin } = call.target;
+    const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way));
+    if (needsProbe(credential, lease)) await probe(credential, lease, rooms);
     for (let attempt = 1; ; attempt += 1) {
-      const bound = bind(credential, attempt, rooms.nonces, rooms.world);
+      const nonce = lease.nonce ?? rooms.nonces.newest(origin.text);
+      const chain = rooms.links.linkFor(credential);
+      const bound = bind(credential, { attempt, chain, nonce }, rooms.world);
       const admitted = await admit(bound, rooms.trail);
       progress.admitted = true;
       const sentAt = rooms.world.monotonic();
-      const forwarded = await forward(admitted, rooms.road);
+      const forwarded = await forward(admitted, lease, rooms.road);
       const endedAt = rooms.world.monotonic();
       rooms.trail.ended(bound, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
       if (forwarded.kind === 'ended') return;
@@ -66,6 +77,8 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     }
   } catch (error) {
     refuse(arrival, error, progress, rooms);
+  } finally {
+    progress.lease?.giveBack();
   }
 }
 
@@ -78,6 +91,22 @@ export async function runEgress(arrival: Arrival, rooms: EgressRooms): Promise<v
     rooms.trail.fault();
     rooms.onFault(arrival.id, error);
   }
+}
+
+/** A nonce of a Waybill is good for a minute at least; an older one could be over when the tool reads it, and the body is gone then. */
+const nonceFreshMs = 50_000;
+
+/** Whether the call would meet a challenge that it could not answer: its body can be sent once, and the tool demands nonces. */
+function needsProbe({ routed }: Credential, lease: Lease): boolean {
+  const { settings } = routed.permit.attributed.call.tool;
+  return settings.token?.nonce === 'required' && !routed.body.isResendable && !lease.hasNonceOf(nonceFreshMs);
+}
+
+async function probe({ routed }: Credential, lease: Lease, rooms: EgressRooms): Promise<void> {
+  const { call } = routed.permit.attributed;
+  const { status, nonce } = await probeNonce(call, lease, rooms.road.pseudonym);
+  rooms.trail.probed(call, status);
+  if (nonce !== undefined) lease.keepNonce(nonce);
 }
 
 async function answerChallenge(
@@ -110,9 +139,10 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
     call !== undefined || seen === undefined
       ? undefined
       : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
+  const task = error instanceof HandleRefusal ? error.task : undefined;
   const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
   rooms.trail.refused(
-    { id: arrival.id, refusal, status: answer.status, call, attributed, decision, target },
+    { id: arrival.id, way: 'out', refusal, status: answer.status, call, attributed, task, decision, target },
     progress.admitted,
   );
   answerRefusal(arrival, refusal, answer);

@@ -14,7 +14,8 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
   [
     'demo',
     {
-      summary: 'show a call on its way: exchanged, proved, refused, taken back (on this machine, in seconds)',
+      summary:
+        'show calls on their way: exchanged, proved, refused, handed on, replayed in vain (on this machine, in seconds)',
       load: async () => (await import('./cli/demo.ts')).demo,
     },
   ],

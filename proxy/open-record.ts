@@ -14,6 +14,7 @@ export const version = readVersion();
 /** What the record cannot know when it is opened, filled in by the way out. */
 export interface LateSources {
   tasksOpen: () => number;
+  ledgerEntries: () => number;
   svidExpiryMs: () => number | undefined;
   credentialExpiries: () => readonly { readonly tool: string; readonly expiresAtMs: number }[];
 }
@@ -30,8 +31,15 @@ export interface OpenRecord {
 /** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
 export function openRecord(config: LoadedSettings, paths: Paths, world: World, unsafe: readonly string[]): OpenRecord {
   const { settings } = config;
-  const late: LateSources = { tasksOpen: () => 0, svidExpiryMs: () => undefined, credentialExpiries: () => [] };
-  const log = new EventLog(openSink(paths.recordFile, settings.record.stdout), world);
+  const late: LateSources = {
+    tasksOpen: () => 0,
+    ledgerEntries: () => 0,
+    svidExpiryMs: () => undefined,
+    credentialExpiries: () => [],
+  };
+  let copiesLost = 0;
+  const sink = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
+  const log = new EventLog(sink, world);
   const { tools } = buildToolCatalogue(settings.tools);
   const metrics = new Metrics({
     version,
@@ -39,20 +47,22 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     services: [...settings.token_services.keys()],
     rules: settings.rules,
     unsafe,
+    program: settings.inbound?.program,
     tasksOpen: () => late.tasksOpen(),
+    ledgerEntries: () => late.ledgerEntries(),
     svidExpiryMs: () => late.svidExpiryMs(),
     credentialExpiries: () => late.credentialExpiries(),
-    events: () => log.counts,
+    events: () => ({ ...log.counts, copiesLost }),
   });
   const trail = new Trail(log, metrics, settings.agent.name);
   trail.booted(version, config.digest);
   return { log, metrics, trail, late, close: () => log.close() };
 }
 
-function openSink(file: string | undefined, stdout: boolean): EventSink {
+function openSink(file: string | undefined, stdout: boolean, onLost: () => void): EventSink {
   if (file === undefined) return openStdout();
   const record = openFileSink(file);
-  return stdout ? withCopy(record, openStdout(), () => undefined) : record;
+  return stdout ? withCopy(record, openStdout(), onLost) : record;
 }
 
 /** Touching process.stdout makes a pipe non-blocking: a reader that stalls must refuse calls, not stop the process. */

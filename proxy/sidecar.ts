@@ -1,6 +1,7 @@
 import type { LoadedSettings } from '../config/load.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { listUnsafe } from '../config/unsafe.ts';
+import { openWayIn, type WayIn } from './way-in.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
 import { openRecord } from './open-record.ts';
@@ -13,6 +14,8 @@ import { realWorld, type World } from './world.ts';
 export interface Sidecar {
   readonly addresses: {
     readonly outbound: string;
+    /** Undefined without `inbound`. */
+    readonly inbound: string | undefined;
     readonly metrics: string;
     readonly health: string;
     readonly socket: string;
@@ -42,38 +45,49 @@ export async function openSidecar(
   claimRunFolder(paths, uid);
   const unsafe = listUnsafe(settings);
   const record = openRecord(config, paths, world, unsafe);
-  let wayOut: WayOut | undefined;
-  let steward: Steward | undefined;
+  const opened: Openings = {};
   try {
-    wayOut = await openWayOut(config, paths, world, record, log);
+    const wayOut = (opened.wayOut = await openWayOut(config, paths, world, record, log));
+    const wayIn = (opened.wayIn =
+      settings.inbound === undefined ? undefined : openWayIn(config, settings.inbound, wayOut, record, log));
     for (const setting of unsafe) {
       record.trail.unsafe(setting);
       log.warn({ setting }, 'unsafe setting');
     }
-    steward = await openSteward(settings, paths, record, wayOut, log);
-    const outbound = await wayOut.listen(settings.listen.outbound, steward.ports);
-    const addresses = { outbound, ...steward.addresses };
+    const steward = (opened.steward = await openSteward(settings, paths, record, wayOut, log));
+    const inbound = await wayIn?.listen();
+    const ports = inbound === undefined ? steward.ports : [...steward.ports, inbound.port];
+    const outbound = await wayOut.listen(settings.listen.outbound, ports, wayIn?.inert.jwks);
+    const addresses = { outbound, inbound: inbound?.address, ...steward.addresses };
     log.info({ addresses, pid: process.pid, config: config.digest.slice(0, 16) }, 'ready');
-    return { addresses, tasks: wayOut.tasks, close: closing(wayOut, steward, record, log) };
+    return { addresses, tasks: wayOut.tasks, close: closing(opened, record, log) };
   } catch (error) {
-    await Promise.allSettled([steward?.close(), wayOut?.close(0)]);
+    await closeOpened(opened, 0);
     record.close();
     throw error;
   }
 }
 
-function closing(
-  wayOut: WayOut,
-  steward: { close(): Promise<void> },
-  record: { close(): void },
-  log: ProcessLog,
-): () => Promise<void> {
+/** What was opened so far, for a start that fails half-way. */
+interface Openings {
+  wayOut?: WayOut;
+  wayIn?: WayIn | undefined;
+  steward?: Steward;
+}
+
+/** Callers first, so that nothing new comes in; the operator's side last. */
+async function closeOpened({ wayIn, wayOut, steward }: Openings, withinMs: number): Promise<void> {
+  await wayIn?.close(withinMs);
+  await wayOut?.close(withinMs);
+  await steward?.close();
+}
+
+function closing(opened: Openings, record: { close(): void }, log: ProcessLog): () => Promise<void> {
   let closed: Promise<void> | undefined;
   return () => {
     closed ??= (async () => {
       log.info('stopping');
-      await wayOut.close(graceMs);
-      await steward.close();
+      await closeOpened(opened, graceMs);
       record.close();
       log.info('stopped');
     })();

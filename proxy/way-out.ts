@@ -3,9 +3,11 @@ import type { IpPort } from '../config/addresses.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { ToolNonces } from './bind/nonces.ts';
+import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
+import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
@@ -15,6 +17,7 @@ import { checkTunnelCredential } from './identify/tunnel-credential.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
 import { openListener, type Listener } from './intercept/listener.ts';
+import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
@@ -23,6 +26,7 @@ import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
+import type { Secret } from './trust/secret.ts';
 import { openWorkload, type Workload } from './workload.ts';
 import type { World } from './world.ts';
 
@@ -32,11 +36,17 @@ export interface WayOut {
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly world: World;
+  readonly upstreams: Upstreams;
+  /** Our name in `Via`. */
+  readonly pseudonym: string;
+  readonly nextCallId: () => string;
+  /** Whether a token is still active by its service's own word. */
+  readonly isActive: (service: string, token: Secret) => Promise<boolean>;
   isListening(): boolean;
   /** `host:port` of the listener as an agent on this machine calls it. */
   agentAddress(): string;
-  /** Starts to listen. @param ports of our other listeners, which the agent must not reach through us (W10). */
-  listen(at: IpPort, ports: readonly number[]): Promise<string>;
+  /** Starts to listen. @param ports of our other listeners, which the agent must not reach through us (W10). @param jwks keys of inert tokens. */
+  listen(at: IpPort, ports: readonly number[], jwks: object | undefined): Promise<string>;
   /** Ends listening, tasks, tokens and connections; each waits at most `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
@@ -101,13 +111,17 @@ function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
     endpoints,
     workload,
     world,
+    upstreams: rooms.upstreams,
+    pseudonym: rooms.reader.pseudonym,
+    nextCallId: rooms.nextCallId,
+    isActive: (service, token) => desk.isActive(service, token),
     isListening: () => listener !== undefined,
     agentAddress: () => {
       const { address = '127.0.0.1', port = 0 } = listener ?? {};
       return formatAddress(/^(?:0\.0\.0\.0|::)$/.test(address) ? '127.0.0.1' : address, port);
     },
-    async listen(at, ports) {
-      listener = await openListener({ host: at.address, port: at.port }, () => rooms.reader, ca, hearers(rooms));
+    async listen(at, ports, jwks) {
+      listener = await openListener({ host: at.address, port: at.port }, () => rooms.reader, ca, hearers(rooms, jwks));
       for (const port of [...ports, listener.port]) own.add(port);
       return formatAddress(listener.address, listener.port);
     },
@@ -115,7 +129,7 @@ function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
       await listener?.close(graceMs);
       tasks.endAll('shutdown');
       await desk.close(graceMs);
-      await Promise.all([rooms.road.upstreams.close(), endpoints.close()]);
+      await Promise.all([rooms.upstreams.close(), endpoints.close()]);
       workload.close();
     },
   };
@@ -146,21 +160,32 @@ function makeRooms(parts: Parts): Rooms {
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
     purse: new Purse(parts.desk, issuers),
+    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    road: { upstreams: new Upstreams(world), nonces, handles: tasks.handles, pseudonym },
+    upstreams: new Upstreams(world),
+    road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => log.error({ call: id, ...faultFacts(error) }, 'fault'),
     nextCallId: callIds(record.log.boot),
   };
 }
 
-function hearers(rooms: Rooms): Parameters<typeof openListener>[3] {
+function signingIdentity(workload: Workload): SignerIdentity | undefined {
+  const svid = workload.x509();
+  if (svid === undefined) return undefined;
+  const { spiffeId, serial, chain, expiresAtMs } = svid;
+  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
+}
+
+function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
   return {
-    onRequest: (arrival) => void runEgress(arrival, rooms),
+    onRequest: (arrival) => {
+      if (!serveOwnDocument(arrival, jwks)) void runEgress(arrival, rooms);
+    },
     checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
     onRefused: (id, refusal, target) => {
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
-      rooms.trail.refused({ id, refusal, status, target }, false);
+      rooms.trail.refused({ id, way: 'out', refusal, status, target }, false);
     },
     nextCallId: rooms.nextCallId,
     monotonic: rooms.world.monotonic,

@@ -1,5 +1,7 @@
+import type { KeyObject } from 'node:crypto';
 import type { IdentitySettings } from '../config/identity.ts';
 import type { JwtSvid, JwtSvidSource } from './exchange/client-auth/spiffe-jwt.ts';
+import type { JwtAuthority } from './spiffe/bundles.ts';
 import type { World } from './world.ts';
 
 /** Who this workload is, as far as it is known now. */
@@ -8,9 +10,25 @@ export interface Workload extends JwtSvidSource {
   spiffeId(): string;
   /** End of the X.509-SVID, milliseconds since the epoch. */
   svidExpiresAtMs(): number | undefined;
+  /** The X.509-SVID of this moment: for TLS and for links of the delegation chain. */
+  x509(): WorkloadSvid | undefined;
+  /** DER certificates of the authorities of a trust domain, as the Workload API gives them. */
+  authoritiesOf(trustDomain: string): readonly Buffer[] | undefined;
+  /** Public JWKs that sign the JWT-SVIDs of a trust domain. */
+  jwtAuthoritiesOf(trustDomain: string): readonly JwtAuthority[] | undefined;
   /** Why calls that need an identity would fail, for readiness. */
   missing(): string | undefined;
   close(): void;
+}
+
+/** Our own X.509-SVID. The key leaves through `privateKey` only. */
+export interface WorkloadSvid {
+  readonly spiffeId: string;
+  readonly serial: string;
+  /** DER, leaf first. */
+  readonly chain: readonly Buffer[];
+  readonly expiresAtMs: number;
+  privateKey(): KeyObject;
 }
 
 /** What happens to the identity, for the record. */
@@ -36,6 +54,9 @@ export async function openWorkload(
 const withoutIdentity: Workload = {
   spiffeId: () => '',
   svidExpiresAtMs: () => undefined,
+  x509: () => undefined,
+  authoritiesOf: () => undefined,
+  jwtAuthoritiesOf: () => undefined,
   missing: () => undefined,
   fetchJwtSvid: () => Promise.reject(new Error('identity: none')),
   close: () => undefined,
@@ -62,6 +83,14 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
   return {
     spiffeId: () => api.identity()?.toString() ?? '',
     svidExpiresAtMs: () => api.x509()?.default.expiresAtMs,
+    x509: () => {
+      const svid = api.x509()?.default;
+      if (svid === undefined) return undefined;
+      const { serial, chain, expiresAtMs } = svid;
+      return { spiffeId: svid.spiffeId.toString(), serial, chain, expiresAtMs, privateKey: () => svid.privateKey() };
+    },
+    authoritiesOf: (trustDomain) => api.x509Bundles().get(trustDomain),
+    jwtAuthoritiesOf: (trustDomain) => api.jwtBundles().get(trustDomain),
     missing: () => (api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
     close: () => api.close(),
     async fetchJwtSvid(audience, timeoutMs): Promise<JwtSvid> {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
 import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';
@@ -25,10 +25,29 @@ export function realWorld(dnsServers: readonly string[]): World {
   return {
     now: Date.now,
     monotonic: () => performance.now(),
-    random: (bytes) => randomBytes(bytes),
+    random: pooledRandom(),
     resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : resolveBySystem,
     dial: (address, port) =>
       connect({ host: address, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }),
+  };
+}
+
+const poolBytes = 4096;
+
+/** Random bytes from a pool: one call into the generator for some hundred ids. What is handed out is wiped from the pool at once. */
+function pooledRandom(): World['random'] {
+  const pool = Buffer.allocUnsafeSlow(poolBytes);
+  let used = poolBytes;
+  return (bytes) => {
+    if (bytes > poolBytes) return randomFillSync(Buffer.allocUnsafeSlow(bytes));
+    if (used + bytes > poolBytes) {
+      randomFillSync(pool);
+      used = 0;
+    }
+    const taken = Buffer.from(pool.subarray(used, used + bytes));
+    pool.fill(0, used, used + bytes);
+    used += bytes;
+    return taken;
   };
 }
 

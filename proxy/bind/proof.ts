@@ -1,23 +1,66 @@
 import type { Credential } from '../exchange/credential.ts';
+import type { CallBody } from '../intercept/body.ts';
+import type { Call } from '../intercept/call.ts';
 import { makeDpopProof } from '../proofs/dpop.ts';
+import type { Task } from '../tasks/task.ts';
 import type { World } from '../world.ts';
-import type { ToolNonces } from './nonces.ts';
+import type { CallChain } from './task-links.ts';
 
 /** A call with everything that binds it: credential and proof for this one send. */
 class BoundCall {
   readonly #made = true;
+  readonly way = 'out';
   readonly credential: Credential;
   /** 1, or 2 after a challenge. */
   readonly attempt: number;
   /** Headers to inject, flat: `Authorization`, and `DPoP` where the tool takes proofs. */
   readonly #injected: readonly string[];
+  /** SPIFFE IDs of the hops that the call names, oldest first, ours with them. */
+  readonly chain: readonly string[];
   readonly proof: { readonly kind: 'dpop'; readonly id: string } | undefined;
 
-  constructor(credential: Credential, attempt: number, injected: readonly string[], proof: BoundCall['proof']) {
+  constructor(
+    credential: Credential,
+    attempt: number,
+    injected: readonly string[],
+    proof: BoundCall['proof'],
+    chain: CallChain | undefined,
+  ) {
     this.credential = credential;
     this.attempt = attempt;
     this.#injected = injected;
     this.proof = proof;
+    this.chain = chain?.path ?? noHops;
+  }
+
+  get call(): Call {
+    return this.credential.routed.permit.attributed.call;
+  }
+
+  get host(): string {
+    return this.call.target.origin.authority;
+  }
+
+  get body(): CallBody {
+    return this.credential.routed.body;
+  }
+
+  /** The task whose end cuts this call. */
+  get task(): Task | undefined {
+    return this.credential.routed.permit.attributed.errand?.task;
+  }
+
+  /** Cookies of a tool with a credential would carry one task's session into another. */
+  get keepsCookies(): boolean {
+    return !this.call.tool.credentialed;
+  }
+
+  get keepsCredentials(): boolean {
+    return !this.call.tool.credentialed;
+  }
+
+  get answersChallenges(): boolean {
+    return this.call.tool.credentialed;
   }
 
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */
@@ -33,18 +76,30 @@ class BoundCall {
 export type Bound = BoundCall;
 
 const nothing: readonly string[] = [];
+const noHops: readonly string[] = [];
+
+/** One send of a call. */
+export interface Send {
+  /** 1, or 2 after a challenge. */
+  readonly attempt: number;
+  /** The delegation chain that goes along, if one does. */
+  readonly chain: CallChain | undefined;
+  /** Newest DPoP nonce of the connection, else of the origin. */
+  readonly nonce: string | undefined;
+}
 
 /**
  * Binds a credential to this one send. The proof names the method and the URL that the tool sees (RFC 9449 4.2), is fresh for every
  * send, and carries the tool's newest nonce.
  */
-export function bind(credential: Credential, attempt: number, nonces: ToolNonces, world: World): Bound {
+export function bind(credential: Credential, send: Send, world: World): Bound {
+  const { attempt, chain, nonce } = send;
   const { held, routed } = credential;
-  if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined);
+  if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined, undefined);
   const { token, order } = held;
-  if (order.proofKey === undefined) {
-    return new BoundCall(credential, attempt, ['Authorization', token.authorization()], undefined);
-  }
+  const injected = ['Authorization', token.authorization()];
+  if (chain !== undefined) injected.push('Waybill-Delegation', chain.value);
+  if (order.proofKey === undefined) return new BoundCall(credential, attempt, injected, undefined, chain);
   const { call } = routed.permit.attributed;
   const jti = world.random(16).toString('base64url');
   const proof = makeDpopProof(order.proofKey, {
@@ -53,10 +108,10 @@ export function bind(credential: Credential, attempt: number, nonces: ToolNonces
     iatSeconds: Math.floor(world.now() / 1000),
     jti,
     ath: token.ath,
-    nonce: nonces.newest(order.toolOrigin),
+    nonce,
+    // DPoP covers no header: without this claim, the chain of one call could be moved to another (DESIGN 6).
+    wbd: chain?.digest,
   });
-  return new BoundCall(credential, attempt, ['Authorization', token.authorization(), 'DPoP', proof], {
-    kind: 'dpop',
-    id: jti,
-  });
+  injected.push('DPoP', proof);
+  return new BoundCall(credential, attempt, injected, { kind: 'dpop', id: jti }, chain);
 }

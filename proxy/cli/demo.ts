@@ -6,7 +6,7 @@ import { openStage, type Stage } from './demo/stage.ts';
 import { openTask, StepFailure, type DemoTask, type Step } from './demo/step.ts';
 import { steps } from './demo/steps.ts';
 import { decodeClaims } from './demo/tool-front.ts';
-import { readReplaysBlocked } from './demo/witness.ts';
+import { sumReplaysBlocked } from './demo/witness.ts';
 
 /** What became of a step, as `--ci` prints it. */
 interface StepResult {
@@ -20,9 +20,11 @@ export const demo: Command = {
   usage: `Usage: waybill demo [--ci | --json | --keep]
 
 Starts an agent, its sidecar, three tools, a token service and a SPIFFE Workload API on loopback, and shows what happens to the
-agent's calls: exchanged, cached, refused, a stolen handle stopped, everything taken back at the end. Leaves nothing behind.
+agent's calls: exchanged, cached, refused, a stolen handle stopped, everything taken back at the end. Then a user calls a planner, that
+a worker, that a tool, each behind a sidecar of its own, and a thief tries what crossed the wire. Leaves nothing behind.
 
-  --ci     the last line is one JSON object: {ok, steps, replays_blocked}
+  --ci     the last line is one JSON object: {ok, steps, replays_blocked}; the last of these counts by reason, over all sidecars.
+           Where the demo broke off outside of a step, it has "why" as well
   --json   that line alone
   --keep   goes on running afterwards, with a new task to try things in, until Ctrl-C
 
@@ -35,28 +37,50 @@ Exit code 1 if a step did not show what it was to show.
     });
     const narration = new Narration(values.json ? () => undefined : invocation.print, invocation.colour);
     const interrupted = hearStop();
+    // Filled as the steps end, so that an interruption or failure leaves those before it.
+    const results: StepResult[] = [];
+    const report = (end: DemoEnd): void => {
+      if (!values.ci && !values.json) return;
+      if (!values.json) invocation.print('');
+      invocation.print(
+        JSON.stringify({ ok: end.ok, steps: results, replays_blocked: end.replays ?? {}, why: end.why }),
+      );
+    };
     // Whatever ends the demo, its parts are closed in the reverse order of their opening.
     await using stack = new AsyncDisposableStack();
     introduce(narration);
-    const stage = await openStage(stack, invocation.surroundings).catch((error: unknown) => {
-      narration.cross('The parts do not start.');
-      throw new CommandFailure(exitCodes.no, error instanceof Error ? error.message : 'unknown cause');
-    });
-    // Filled as the steps end, so that an interruption or failure leaves those before it.
-    const results: StepResult[] = [];
-    const ended = await Promise.race([play(stage, narration, results), interrupted]);
-    if (ended === 'interrupted') return exitCodes.no;
-    const ok = results.length === steps.length && results.every((result) => result.ok);
-    if (ok) conclude(narration, values.keep);
-    if (ok && values.keep) await keepOpen(stage, narration, interrupted);
-    if (values.ci || values.json) {
-      const replays = await readReplaysBlocked(stage.sidecar.addresses.metrics).catch(() => ({}));
-      if (!values.json) invocation.print('');
-      invocation.print(JSON.stringify({ ok, steps: results, replays_blocked: replays }));
+    try {
+      const stage = await openStage(stack, invocation.surroundings).catch((error: unknown) => {
+        narration.cross('The parts do not start.');
+        throw error;
+      });
+      const ended = await Promise.race([play(stage, narration, results), interrupted]);
+      if (ended === 'interrupted') {
+        narration.end();
+        report({ ok: false, why: ended });
+        return exitCodes.no;
+      }
+      const ok = results.length === steps.length && results.every((result) => result.ok);
+      if (ok) conclude(narration, values.keep);
+      if (ok && values.keep) await keepOpen(stage, narration, interrupted);
+      report({ ok, replays: await sumReplaysBlocked(await metricsOf(stage)).catch(() => ({})) });
+      return ok ? exitCodes.ok : exitCodes.no;
+    } catch (error) {
+      // Who reads the last line gets one also where no step could be played.
+      const why = error instanceof Error ? error.message : 'unknown cause';
+      report({ ok: false, why });
+      throw new CommandFailure(exitCodes.no, why);
     }
-    return ok ? exitCodes.ok : exitCodes.no;
   },
 };
+
+/** What the last line says beside the steps. */
+interface DemoEnd {
+  readonly ok: boolean;
+  readonly replays?: Readonly<Record<string, number>>;
+  /** Why the demo broke off outside of a step. */
+  readonly why?: string;
+}
 
 /** Resolves at Ctrl-C. What was opened is closed then as at any other end. */
 function hearStop(): Promise<'interrupted'> {
@@ -67,7 +91,7 @@ function hearStop(): Promise<'interrupted'> {
 
 /** Says what is shown before anything runs: the start of the parts takes a second. */
 function introduce(narration: Narration): void {
-  narration.title('Waybill demo: one task of one agent');
+  narration.title('Waybill demo: one task of one agent, then a chain of agents, and a thief');
   narration.say(
     `An agent reconciles invoices for ${nameOf(names.user)}. It holds no token, and its code knows nothing of tokens; the sidecar beside it does the rest. All parts are real, and all of them run on this machine only.`,
   );
@@ -80,6 +104,7 @@ function introduce(narration: Narration): void {
     '                  └──────▶ SPIFFE Workload API  who the agent is',
     '',
   );
+  narration.say('Then agents call agents, and a thief has everything that crossed the wire (steps 6 to 10).');
 }
 
 /** Plays the steps until one fails; those behind it would fail for the same reason and hide it. */
@@ -105,6 +130,15 @@ async function play(stage: Stage, narration: Narration, results: StepResult[]): 
   return 'played';
 }
 
+/** Where the sidecars count; those of the chain are there if it opened. */
+async function metricsOf({ sidecar, chain }: Stage): Promise<readonly string[]> {
+  const hops = await chain.then(
+    (opened) => Object.values(opened.hops),
+    () => [],
+  );
+  return [sidecar, ...hops.map((hop) => hop.sidecar)].map(({ addresses }) => addresses.metrics);
+}
+
 /** Shows what the task was opened with, so that the reader can compare it with what a tool gets later. */
 function tellOfTask(stage: Stage, narration: Narration, task: DemoTask): void {
   narration.title('The task');
@@ -124,7 +158,7 @@ function conclude(narration: Narration, isKept: boolean): void {
   narration.claims([
     ['your own tool', 'README.md, “Your own tool and token service”: fifteen lines of configuration'],
     ['the agent', 'proxy/embedded/demo-agent.ts: there really is no more to it'],
-    ['the way of a call', 'proxy/egress.ts: one function, top to bottom'],
+    ['the way of a call', 'proxy/egress.ts, and in front of a tool proxy/ingress.ts: one function each, top to bottom'],
     ['a configuration', 'npx waybill validate --config config/examples/waybill.yaml'],
     ...(isKept ? [] : ([['these parts, kept open', 'npm run demo -- --keep']] as const)),
   ]);

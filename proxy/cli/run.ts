@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { openProcessLog, type ProcessLog } from '../process-log.ts';
@@ -35,6 +36,8 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
     });
+    // With NODE_COMPILE_CACHE, Node.js keeps what it compiled at a polite end only, which a sidecar seldom has.
+    flushCompileCache();
     try {
       if (agent !== undefined) return await runBehind(sidecar, checked, agent, invocation, log);
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);

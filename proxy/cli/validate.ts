@@ -1,4 +1,5 @@
 import { ConfigErrors } from '../../config/config-errors.ts';
+import type { InboundSettings } from '../../config/inbound.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { ToolSettings } from '../../config/tools.ts';
 import { listUnsafe } from '../../config/unsafe.ts';
@@ -61,8 +62,35 @@ function describe({ config, rules }: CheckedConfig): object {
       risk: tool.risk,
       on_behalf_of: tool.on_behalf_of,
     })),
+    inbound: settings.inbound === undefined ? null : describeInbound(settings.inbound),
     purposes: [...settings.purposes.keys()],
     rules: settings.rules.map(({ name, effect, mode }) => ({ name, effect, mode })),
+  };
+}
+
+/** The way in: who is let in by what, and what the program behind sees. */
+function describeInbound({
+  origin,
+  resource,
+  accept,
+  callers,
+  chain,
+  program,
+  present,
+  forward_to: to,
+}: InboundSettings) {
+  return {
+    origin,
+    resource,
+    accept: accept.map((entry) => ({
+      from: 'issuer' in entry ? entry.issuer : entry.trust_domain,
+      proof: entry.proof ?? 'none',
+    })),
+    callers: (callers ?? []).map(({ id, below }) => (below ? `${id}/**` : id)),
+    chain_required: chain.require,
+    program,
+    present,
+    forward_to: to.origin,
   };
 }
 
@@ -77,6 +105,7 @@ function show(checked: CheckedConfig, { print }: Invocation): void {
   const services = [...settings.token_services.values()].map((one) => [one.name, one.issuer, one.client_auth]);
   print(section('services', services));
   print(section('tools', [...settings.tools.values()].map(rowOf)));
+  print(section('way in', settings.inbound === undefined ? [] : inboundRows(settings.inbound)));
   print(
     section(
       'purposes',
@@ -101,6 +130,26 @@ function rowOf(tool: ToolSettings): readonly string[] {
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
   const { token } = tool;
   return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
+}
+
+/** The way in for people: where it leads, and what a request needs. */
+function inboundRows(inbound: InboundSettings): readonly (readonly string[])[] {
+  const {
+    origin,
+    accept,
+    callers,
+    chain_required: chained,
+    program,
+    present,
+    forward_to: to,
+  } = describeInbound(inbound);
+  return [
+    ['origin', origin],
+    ...accept.map(({ from, proof }) => ['accept', `${from}, proof ${proof}`]),
+    ['callers', callers.length === 0 ? 'whoever that lets in' : callers.join(', ')],
+    ['chain', chained ? 'required' : 'not required'],
+    ['present', `${present}, to the ${program} at ${to}`],
+  ];
 }
 
 /** A named list of rows; its name stands once. */

@@ -1,5 +1,7 @@
 import { Refusal } from '../refusal.ts';
+import { excessOf } from '../delegation/may.ts';
 import type { Attributed } from '../identify/ladder.ts';
+import type { Origin } from '../intercept/origin.ts';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Errand, Task } from '../tasks/task.ts';
 import type { CompiledRules, Decision, TaskFacts, TaskRules, ToolFacts, ToolRules } from './rules.ts';
@@ -55,7 +57,7 @@ export class Desk {
    */
   decide(attributed: Attributed, nowMs: number): ExitPermit {
     const { call, errand } = attributed;
-    if (errand !== undefined) checkErrand(errand, call.tool);
+    if (errand !== undefined) checkErrand(errand, call.tool, call.target.origin);
     // TRACE answers with the request as the tool got it: our credential would be in it (W3).
     if (call.tool.credentialed && /^TRAC[EK]$/i.test(call.method))
       throw new Refusal('message_malformed', 'TRACE is not sent to tools with a credential.');
@@ -95,19 +97,30 @@ export class Desk {
   }
 }
 
-function checkErrand(errand: Errand, tool: Tool): void {
+function checkErrand(errand: Errand, tool: Tool, origin: Origin): void {
   const { task } = errand;
   if (!task.tools.has(tool.name)) throw new Refusal('tool_not_in_task', `The task may not use ${tool.name}.`);
-  if (task.subject.kind === 'agent' && tool.credentialed && !servesAgents(tool)) throw new Refusal('subject_required');
+  if (!tool.credentialed) return;
+  if (!mayActFor(tool, task.subject.kind)) throw new Refusal('subject_required');
+  // Whether or not the tool is shown the chain: the user's token is used for it, and nobody may use it for more than was delegated.
+  const { risk, token } = tool.settings;
+  const excess = task.chain && excessOf(task.chain.may, { resource: token?.resource ?? origin.text, risk });
+  if (excess !== undefined)
+    throw new Refusal('tool_not_in_task', `The delegation of this task does not reach ${tool.name} (${excess}).`);
 }
 
-/** Whether a tool takes calls that the agent makes for itself: there is no user's token then that could be exchanged. */
-function servesAgents({ settings }: Tool): boolean {
+/**
+ * Whether a tool is used for such a subject: a user may use any; a workload or the agent itself only what is marked for them, and not
+ * where a user's token would have to be exchanged, since there is none.
+ */
+function mayActFor({ settings }: Tool, kind: Task['subject']['kind']): boolean {
+  if (kind === 'user') return true;
   if (settings.token?.grant === 'token_exchange') return false;
-  return settings.on_behalf_of === 'agent' || settings.on_behalf_of === 'any';
+  const { on_behalf_of: onBehalfOf } = settings;
+  return onBehalfOf === 'any' || onBehalfOf === kind;
 }
 
-function refusalOf(decision: Decision): Refusal {
+export function refusalOf(decision: Decision): Refusal {
   if (decision.effect === 'require-approval') {
     return new RuleRefusal(
       'approval_required',
@@ -138,8 +151,8 @@ function taskFacts(task: Task): TaskFacts {
     mode: task.standing ? 'standing' : 'detached',
     tools: [...task.tools],
     subject: { iss: task.subject.iss, sub: task.subject.sub },
-    caller: { spiffe_id: '' },
-    chain: { path: [], length: 0 },
+    caller: { spiffe_id: task.caller },
+    chain: { path: task.chain?.path ?? [], length: task.chain?.path.length ?? 0 },
   };
 }
 

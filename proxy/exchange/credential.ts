@@ -1,5 +1,6 @@
 import type { Origin } from '../intercept/origin.ts';
 import type { Tool } from '../intercept/tool-catalogue.ts';
+import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -50,6 +51,8 @@ export class Purse {
     const { call, errand } = routed.permit.attributed;
     if (!call.tool.credentialed) return new CallCredential(routed, undefined);
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
+    // It may have ended since its handle was read: nothing is asked for in its name any more.
+    if (errand.task.state !== 'open') throw new Refusal('handle_ended');
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
     if (!(taken instanceof Promise)) return new CallCredential(routed, { order, token: taken, from: 'cache' });

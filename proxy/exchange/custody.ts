@@ -1,3 +1,4 @@
+import { Recent } from '../tasks/recent.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import { credentialOf, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
@@ -30,7 +31,7 @@ export class TokenCustody {
   readonly #trail: ExchangeTrail;
   readonly #cache = new TokenCache(maxEntries);
   readonly #revocations: RevocationQueue;
-  readonly #endedTasks = new Set<string>();
+  readonly #endedTasks = new Recent<string, true>(maxEndedTasks);
 
   constructor(world: World, trail: ExchangeTrail) {
     this.#world = world;
@@ -64,11 +65,7 @@ export class TokenCustody {
 
   /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
-    this.#endedTasks.add(txn);
-    if (this.#endedTasks.size > maxEndedTasks) {
-      const [oldest] = this.#endedTasks;
-      if (oldest !== undefined) this.#endedTasks.delete(oldest);
-    }
+    if (!this.#endedTasks.has(txn)) this.#endedTasks.add(txn, true);
     return this.#giveBackAll(this.#cache.takeTask(txn), cause);
   }
 

@@ -1,4 +1,5 @@
-import { Refusal, type RefusalCode } from '../refusal.ts';
+import { Refusal } from '../refusal.ts';
+import type { RefusalCode } from '../refusal-kinds.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';

@@ -87,6 +87,22 @@ export class TokenService {
     return this.#discovery.known()?.revocation !== undefined;
   }
 
+  /** Whether a token is still active by the service's own word (RFC 7662). Rejects with a `Refusal` where it does not say. */
+  async isActive(token: Secret): Promise<boolean> {
+    const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
+    try {
+      const endpoints = await this.#discovery.find(deadline);
+      if (endpoints.introspection === undefined) throw refuse('token_service_unavailable', this.name);
+      const claims = await this.#client.introspect(token, endpoints, deadline);
+      // Only the literal `true`: "true" and 1 are how a broken service says something else.
+      return claims['active'] === true;
+    } catch (error) {
+      const failure = readFault(error, this.name);
+      if (failure instanceof Rejection) throw refuse('token_service_unavailable', this.name);
+      throw failure;
+    }
+  }
+
   /** RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer. */
   async revoke(token: { reveal(): string }): Promise<EndpointReply | undefined> {
     const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);

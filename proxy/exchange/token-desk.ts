@@ -1,6 +1,7 @@
 import { Refusal } from '../refusal.ts';
 import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache } from '../trust/jwks.ts';
+import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
@@ -97,6 +98,13 @@ export class TokenDesk {
   dropTool(tool: string, cause: RevocationCause): Dropped {
     for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = true;
     return this.#custody.dropTool(tool, cause);
+  }
+
+  /** Whether a token of one of our services is still active, for tokens that callers present. Rejects with a `Refusal`. */
+  isActive(service: string, token: Secret): Promise<boolean> {
+    const found = this.#services.get(service);
+    if (found === undefined) throw new Error('introspection at a service that is not configured');
+    return found.isActive(token);
   }
 
   /** The tokens in use now. */

@@ -18,6 +18,14 @@ export type RelayEnd =
 /** A challenge's own body is read to its end, so that the connection stays usable, but not beyond this. */
 const maxChallengeBytes = 65_536;
 
+/** What the relay may pass and what it answers itself. */
+export interface RelayRules {
+  /** Whether cookies go through, in both directions. */
+  readonly keepsCookies: boolean;
+  /** Whether a challenge for the credential is ours to answer. */
+  readonly answersChallenges: boolean;
+}
+
 /** Raw headers as undici read them: a flat list, which its types allow to be absent. */
 function rawHeadersOf(controller: Dispatcher.DispatchController): readonly (Buffer | string)[] {
   const { rawHeaders } = controller;
@@ -37,7 +45,7 @@ export interface RelayEvents {
 export class Relay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse;
   readonly #keepCookies: boolean;
-  readonly #credentialed: boolean;
+  readonly #answersChallenges: boolean;
   readonly #events: RelayEvents;
   #controller: Dispatcher.DispatchController | undefined;
   #status = 0;
@@ -48,10 +56,10 @@ export class Relay implements Dispatcher.DispatchHandler {
   #stopped: 'aborted' | 'cut' | undefined;
   #ended = false;
 
-  constructor(call: Call, events: RelayEvents) {
+  constructor(call: Call, passes: RelayRules, events: RelayEvents) {
     this.#response = call.response;
-    this.#keepCookies = !call.tool.credentialed;
-    this.#credentialed = call.tool.credentialed;
+    this.#keepCookies = passes.keepsCookies;
+    this.#answersChallenges = passes.answersChallenges;
     this.#events = events;
     call.response.once('close', this.#onAgentClosed);
   }
@@ -81,7 +89,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (headers.nonce !== undefined) this.#events.onNonce(headers.nonce);
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.
-    if (this.#credentialed && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
+    if (this.#answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
     if (this.#challenge !== undefined) return;
     const response = this.#response;
     response.sendDate = false;

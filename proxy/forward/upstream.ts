@@ -12,20 +12,73 @@ const connectMs = 5000;
 /** Idle connections kept for each origin; more are closed when their call ends. */
 const maxIdle = 256;
 
-/** One connection to a tool, used by one call at a time. */
-export interface Upstream {
-  readonly client: Client;
-  /** Gives the connection back after a call that left it clean. */
-  release(): void;
-  /** Closes it: after an abort nobody knows what is still on the wire. */
-  discard(): void;
+/** One connection to a tool, lent to one call at a time: a challenge is answered on the connection that it came on. */
+export class Lease {
+  readonly #shelf: Shelf;
+  #connection: Connection;
+  #spoiled = false;
+
+  constructor(shelf: Shelf, connection: Connection) {
+    this.#shelf = shelf;
+    this.#connection = connection;
+  }
+
+  /** The client to send on: another one where it was destroyed between two attempts. */
+  client(): Client {
+    const { client } = this.#connection;
+    if (!client.destroyed && !client.closed) return client;
+    this.#connection = this.#shelf.open(this.#connection.way);
+    return this.#connection.client;
+  }
+
+  /** The newest DPoP nonce that came on this connection: replicas behind a balancer each have their own (DESIGN 7). */
+  get nonce(): string | undefined {
+    return this.#connection.nonce;
+  }
+
+  keepNonce(nonce: string): void {
+    this.#connection.nonce = nonce;
+    this.#connection.nonceAtMs = this.#shelf.monotonic();
+  }
+
+  /** Whether a nonce came on this connection not longer ago than this. */
+  hasNonceOf(maxAgeMs: number): boolean {
+    const { nonce, nonceAtMs } = this.#connection;
+    return nonce !== undefined && this.#shelf.monotonic() - nonceAtMs <= maxAgeMs;
+  }
+
+  /** After an abort nobody knows what is still on the wire: the connection will be closed. */
+  spoil(): void {
+    this.#spoiled = true;
+  }
+
+  /** Gives the connection back. Called once, when the call needs it no more. */
+  giveBack(): void {
+    const { client, hasEnded } = this.#connection;
+    const { idle } = this.#shelf;
+    this.#connection.isLent = false;
+    const isGone = client.destroyed || client.closed || hasEnded || this.#spoiled;
+    if (isGone || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
+    else idle.push(this.#connection);
+  }
+}
+
+/** The idle connections of one tool and origin, and what is done when there is none or one too many. */
+interface Shelf {
+  readonly idle: Connection[];
+  readonly monotonic: World['monotonic'];
+  open(way: Way): Connection;
+  retire(connection: Connection): void;
 }
 
 /** A client and the checked address that it is connected to. */
 interface Connection {
   readonly client: Client;
   readonly way: Way;
-  /** Whether a call has it: then the news of its end must not take the client from under that call. */
+  nonce: string | undefined;
+  /** When it came, by the monotonic clock. */
+  nonceAtMs: number;
+  /** Whether a call has it: then the end of the connection is the call's to deal with. */
   isLent: boolean;
   hasEnded: boolean;
 }
@@ -37,7 +90,7 @@ interface Connection {
  */
 export class Upstreams {
   readonly #world: World;
-  readonly #idle = new Map<Tool, Map<Origin, Connection[]>>();
+  readonly #shelves = new Map<Tool, Map<Origin, Shelf>>();
   readonly #contexts = new Map<string, SecureContext>();
   readonly #all = new Set<Client>();
 
@@ -45,55 +98,51 @@ export class Upstreams {
     this.#world = world;
   }
 
-  take(tool: Tool, origin: Origin, way: Way): Upstream {
-    const idle = this.#idleOf(tool, origin);
-    let connection = idle.pop();
+  /** Lends the warmest idle connection to this address, or a new one. */
+  take(tool: Tool, origin: Origin, way: Way): Lease {
+    const shelf = this.#shelfOf(tool, origin);
+    let connection = shelf.idle.pop();
     while (connection !== undefined && !isUsable(connection, way)) {
       this.#retire(connection);
-      connection = idle.pop();
+      connection = shelf.idle.pop();
     }
-    const taken = connection ?? this.#open(idle, tool, origin, way);
-    taken.isLent = true;
-    return {
-      client: taken.client,
-      release: () => this.#release(idle, taken),
-      discard: () => this.#retire(taken),
-    };
+    const lent = connection ?? shelf.open(way);
+    lent.isLent = true;
+    return new Lease(shelf, lent);
   }
 
   /** Closes all connections; calls under way are cut. */
   async close(): Promise<void> {
     const clients = [...this.#all];
-    this.#idle.clear();
+    this.#shelves.clear();
     await Promise.allSettled(clients.map((client) => client.destroy()));
   }
 
-  #release(idle: Connection[], connection: Connection): void {
-    connection.isLent = false;
-    const { client, hasEnded } = connection;
-    if (client.destroyed || client.closed || hasEnded || idle.length >= maxIdle) this.#retire(connection);
-    else idle.push(connection);
+  #shelfOf(tool: Tool, origin: Origin): Shelf {
+    let byOrigin = this.#shelves.get(tool);
+    if (byOrigin === undefined) {
+      byOrigin = new Map();
+      this.#shelves.set(tool, byOrigin);
+    }
+    let shelf = byOrigin.get(origin);
+    if (shelf === undefined) {
+      const idle: Connection[] = [];
+      shelf = {
+        idle,
+        monotonic: this.#world.monotonic,
+        open: (way) => this.#open(idle, tool, origin, way),
+        retire: (connection) => this.#retire(connection),
+      };
+      // A tool with a wildcard host has as many origins as the agent thinks of.
+      if (byOrigin.size >= 1024) byOrigin.clear();
+      byOrigin.set(origin, shelf);
+    }
+    return shelf;
   }
 
   #retire({ client }: Connection): void {
     this.#all.delete(client);
     void client.destroy().catch(() => undefined);
-  }
-
-  #idleOf(tool: Tool, origin: Origin): Connection[] {
-    let byOrigin = this.#idle.get(tool);
-    if (byOrigin === undefined) {
-      byOrigin = new Map();
-      this.#idle.set(tool, byOrigin);
-    }
-    let idle = byOrigin.get(origin);
-    if (idle === undefined) {
-      idle = [];
-      // A tool with a wildcard host has as many origins as the agent thinks of.
-      if (byOrigin.size >= 1024) byOrigin.clear();
-      byOrigin.set(origin, idle);
-    }
-    return idle;
   }
 
   #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Connection {
@@ -108,17 +157,19 @@ export class Upstreams {
       connect: (_options, done) => this.#dial(tool, origin, way, done),
     });
     this.#all.add(client);
-    const connection: Connection = { client, way, isLent: true, hasEnded: false };
+    const connection: Connection = { client, way, nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
     client.on('disconnect', () => {
       connection.hasEnded = true;
-      // The end of a connection is told a turn after the answer that ended it, and by then it may be lent again. That call was not
-      // sent yet: undici dials the same checked address for it. Destroyed here, it would fail without having left.
+      connection.nonce = undefined;
+      // The news of an end may come after the connection was lent again: undici then dials the same checked address for that call.
       if (connection.isLent) return;
       const at = idle.indexOf(connection);
       if (at >= 0) idle.splice(at, 1);
       this.#retire(connection);
     });
-    client.on('connectionError', () => this.#all.delete(client));
+    client.on('connectionError', () => {
+      connection.hasEnded = true;
+    });
     return connection;
   }
 

@@ -29,6 +29,16 @@ class AttributedCall {
 
 export type Attributed = AttributedCall;
 
+/** The wrong use of a handle that is known: whose it is stands in the event. */
+export class HandleRefusal extends Refusal {
+  readonly task: Task;
+
+  constructor(code: 'handle_ended' | 'handle_foreign_tool', detail: string | undefined, task: Task) {
+    super(code, detail);
+    this.task = task;
+  }
+}
+
 /** What the ladder looks tasks up in. */
 export interface Ladder {
   readonly handles: HandleBook;
@@ -110,9 +120,10 @@ function findHandle(value: string, handles: HandleBook): Handle | undefined {
 }
 
 function checkHandle(handle: Handle, tool: string): void {
-  if (handle.task.state !== 'open') throw new Refusal('handle_ended');
+  if (handle.task.state !== 'open') throw new HandleRefusal('handle_ended', undefined, handle.task);
   if (handle.tool !== undefined && handle.tool !== tool) {
-    throw new Refusal('handle_foreign_tool', `The handle was issued for ${handle.tool} and was used at ${tool}.`);
+    const detail = `The handle was issued for ${handle.tool} and was used at ${tool}.`;
+    throw new HandleRefusal('handle_foreign_tool', detail, handle.task);
   }
 }
 

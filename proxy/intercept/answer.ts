@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
-import { type Refusal, type RefusalCode, retryAfterSeconds } from '../refusal.ts';
+import { type Refusal, retryAfterSeconds } from '../refusal.ts';
+import type { RefusalCode } from '../refusal-kinds.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
 
@@ -25,9 +26,12 @@ const proxyStatusErrors: Partial<Record<RefusalCode, string>> = {
  * and only by the right status (407 by the proxy, 401 on mounts and inside tunnels, where 407 is a network error to fetch).
  */
 export function renderRefusal(refusal: Refusal, callId: string, throughProxy: boolean): Answer {
+  return renderAs(refusal, callId, refusal.code === 'task_unknown' && throughProxy ? 407 : refusal.kind.status);
+}
+
+/** The same with a status of the way in's own. */
+export function renderAs(refusal: Refusal, callId: string, status: number): Answer {
   const { code, kind } = refusal;
-  const challenged = code === 'task_unknown';
-  const status = challenged && throughProxy ? 407 : kind.status;
   const body = JSON.stringify({
     type: `https://waybill.dev/refusals/${code}`,
     title: kind.title,
@@ -48,8 +52,8 @@ export function renderRefusal(refusal: Refusal, callId: string, throughProxy: bo
   ];
   const error = proxyStatusErrors[code] ?? (status < 500 ? 'http_request_denied' : 'proxy_internal_response');
   headers.push('Proxy-Status', `waybill; error=${error}; details="${code}"`);
-  if (challenged)
-    headers.push(throughProxy ? 'Proxy-Authenticate' : 'WWW-Authenticate', 'Basic realm="waybill", charset="UTF-8"');
+  if (code === 'task_unknown')
+    headers.push(status === 407 ? 'Proxy-Authenticate' : 'WWW-Authenticate', 'Basic realm="waybill", charset="UTF-8"');
   if (kind.retryable && status === 503) headers.push('Retry-After', String(refusal.retryAfter ?? retryAfterSeconds));
   return { status, headers, body };
 }

@@ -7,8 +7,10 @@ import type { Call } from './call.ts';
 export const collectBytes = 65_536;
 /** How long a chunked body is waited for before it is streamed, milliseconds: long enough for one that was sent in one go. */
 const chunkedGraceMs = 25;
-/** How long a declared small body may pause, milliseconds. */
-const idleMs = 60_000;
+/** How long a body that has to be whole may take, milliseconds. */
+const wholeMs = 60_000;
+/** How much of a body is collected where its digest has to be compared before it is forwarded (DESIGN 12). */
+const digestedBytes = 1_048_576;
 
 /** The body of a call: none, collected, or a stream that is read once. What is proved is what is forwarded (W13). */
 class ReadBody {
@@ -43,28 +45,38 @@ export function declaresBody(call: Call): boolean {
 /**
  * Reads the body of a permitted call. Refuses `message_malformed` when its framing turns out to be broken before the first byte went
  * anywhere, and when the agent leaves or stalls.
+ * @param whole Whether nothing may be forwarded before all of it is here, since a digest is to be compared: refuses `body_too_large`.
  */
-export async function readBody(call: Call): Promise<CallBody> {
+export async function readBody(call: Call, whole: boolean): Promise<CallBody> {
   const { contentLength } = call.headers;
+  const limit = whole ? digestedBytes : collectBytes;
+  if (whole && (contentLength ?? 0) > limit) throw tooLarge();
   // The agent waits for our word before it sends: it is said only now, after the call was permitted.
   if (call.headers.expectContinue) call.response.writeContinue();
-  if (contentLength !== undefined && contentLength > collectBytes)
+  if (contentLength !== undefined && contentLength > limit)
     return new ReadBody(streamOf(call.request, []), contentLength);
-  const { chunks, ended } = await collect(call.request, contentLength === undefined ? chunkedGraceMs : idleMs);
+  const waitMs = contentLength === undefined && !whole ? chunkedGraceMs : wholeMs;
+  const { chunks, size, ended } = await collect(call.request, waitMs, limit);
   if (ended) {
-    const whole = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
-    return new ReadBody(whole, whole.length);
+    const content = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
+    return new ReadBody(content, content.length);
   }
-  if (contentLength !== undefined) throw new Refusal('message_malformed', 'The body did not arrive in time.');
+  if (whole && size > limit) throw tooLarge();
+  if (contentLength !== undefined || whole) throw new Refusal('message_malformed', 'The body did not arrive in time.');
   return new ReadBody(streamOf(call.request, chunks), undefined);
+}
+
+function tooLarge(): Refusal {
+  return new Refusal('body_too_large', 'A body with a digest is taken up to 1 MiB.');
 }
 
 interface Collected {
   readonly chunks: Buffer[];
+  readonly size: number;
   readonly ended: boolean;
 }
 
-function collect(request: IncomingMessage, waitMs: number): Promise<Collected> {
+function collect(request: IncomingMessage, waitMs: number, limit: number): Promise<Collected> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -72,12 +84,12 @@ function collect(request: IncomingMessage, waitMs: number): Promise<Collected> {
       clearTimeout(timer);
       request.off('data', onData).off('end', onEnd).off('error', onBroken).off('close', onBroken);
       request.pause();
-      resolve({ chunks, ended });
+      resolve({ chunks, size, ended });
     };
     const onData = (chunk: Buffer): void => {
       chunks.push(chunk);
       size += chunk.length;
-      if (size > collectBytes) finish(false);
+      if (size > limit) finish(false);
     };
     const onEnd = (): void => finish(true);
     const onBroken = (): void => {

@@ -1,12 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Refusal } from '../refusal.ts';
+import type { Socket } from 'node:net';
+import { Refusal, type Way } from '../refusal.ts';
+
+import { normalHost } from './authority.ts';
 import { readHeaders, type HeaderList } from './header-list.ts';
 import type { HeaderClass } from './header-names.ts';
 import { originOf, type Origin } from './origin.ts';
 import { readLoosePath, readRuledPath, withoutQuery } from './path.ts';
 import {
+  readOwnTarget,
   readProxyTarget,
   readTunnelTarget,
+  type CalledName,
   type MountTarget,
   type OwnName,
   type Target,
@@ -17,7 +22,17 @@ import { findTool, type Tool, type ToolCatalogue } from './tool-catalogue.ts';
 /** The connection that a request came on: the proxy's port itself, or a tunnel opened on it. */
 export type Door =
   | { readonly kind: 'proxy'; readonly own: OwnName }
-  | { readonly kind: 'tunnel'; readonly tunnel: Tunnel; readonly proxyAuthorization: string | undefined };
+  | { readonly kind: 'tunnel'; readonly tunnel: Tunnel; readonly proxyAuthorization: string | undefined }
+  | {
+      readonly kind: 'inbound';
+      readonly peer: PeerCertificate | undefined;
+      readonly called: CalledName;
+    };
+
+/** The certificate that a caller showed in its TLS handshake, not yet judged: leaf first, DER. */
+export interface PeerCertificate {
+  readonly chain: readonly Buffer[];
+}
 
 /** One intercepted request, read once into one normal form. The first evidence of the way out. */
 class InterceptedCall {
@@ -26,6 +41,7 @@ class InterceptedCall {
   readonly id: string;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  readonly way: Way;
   readonly door: Door['kind'] | 'mount';
   readonly target: Target;
   readonly tool: Tool;
@@ -36,6 +52,8 @@ class InterceptedCall {
   readonly path: string;
   readonly headers: HeaderList;
   readonly proxyAuthorization: string | undefined;
+  /** On the way in, what the caller showed in its TLS handshake. */
+  readonly peer: PeerCertificate | undefined;
   /** Monotonic milliseconds at which the call was read. */
   readonly startedAt: number;
 
@@ -45,6 +63,7 @@ class InterceptedCall {
     this.request = arrival.request;
     this.response = arrival.response;
     this.startedAt = arrival.startedAt;
+    this.way = door.kind === 'inbound' ? 'in' : 'out';
     this.door = onMount ? 'mount' : door.kind;
     this.method = arrival.request.method ?? '';
     this.headers = headers;
@@ -52,6 +71,7 @@ class InterceptedCall {
     this.tool = tool;
     this.path = path;
     this.rawPath = withoutQuery(target.path);
+    this.peer = door.kind === 'inbound' ? door.peer : undefined;
     this.proxyAuthorization = door.kind === 'tunnel' ? door.proxyAuthorization : headers.proxyAuthorization;
   }
 
@@ -94,8 +114,7 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   refuseVersionMisuse(request, headers);
   if (headers.via?.includes(reader.pseudonym) === true) throw new Refusal('proxy_loop');
   const url = request.url ?? '';
-  const found =
-    door.kind === 'proxy' ? readProxyTarget(url, headers, door.own) : readTunnelTarget(url, headers, door.tunnel);
+  const found = readTarget(url, headers, door);
   const onMount = 'mount' in found;
   if (onMount) refuseForeignOrigin(headers);
   if (!onMount) arrival.seen = found.origin;
@@ -108,6 +127,17 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   const tool = findTool(candidates, method, path);
   if (tool === undefined) throw unlisted(target, candidates, method);
   return new InterceptedCall(arrival, headers, target, tool, path, onMount);
+}
+
+function readTarget(url: string, headers: HeaderList, door: Door): Target | MountTarget {
+  switch (door.kind) {
+    case 'proxy':
+      return readProxyTarget(url, headers, door.own);
+    case 'tunnel':
+      return readTunnelTarget(url, headers, door.tunnel);
+    default:
+      throw new Error('a request of the way in on the way out');
+  }
 }
 
 function refuseVersionMisuse(request: IncomingMessage, headers: HeaderList): void {
@@ -146,4 +176,37 @@ function unlisted(target: Target, candidates: readonly Tool[], method: string): 
       ? `No tool is listed at ${name}.`
       : `No tool at ${name} takes ${method} on this path (tools: ${candidates.map((tool) => tool.name).join(', ')}).`;
   return new Refusal('destination_unlisted', detail);
+}
+
+/** Address and port that a connection came to. A listener for both families sees IPv4 in the form of IPv6. */
+export function ownName({ localAddress = '', localPort = 0 }: Socket): OwnName {
+  return { address: normalHost(localAddress.replace(/^::ffff:(?=\d+\.)/, '')) ?? '', port: localPort };
+}
+
+/** What reading a request of the way in needs to know. */
+export interface InboundReader {
+  readonly classOfName: (name: string) => HeaderClass;
+  readonly pseudonym: string;
+  readonly rulesPath: boolean;
+  /** `inbound.origin`: what callers call us by. */
+  readonly origin: Origin;
+  /** The program behind us, as a destination. */
+  readonly program: Tool;
+}
+
+/**
+ * Reads a request of the way in, by the same rules. Every name in it is that of our own origin (W2): a request for another host that
+ * was led here is refused before its token is looked at.
+ */
+export function interceptInbound(arrival: Arrival, reader: InboundReader): Call {
+  const { request, door } = arrival;
+  // Wherever it was meant to go, it came to us.
+  arrival.seen = reader.origin;
+  const headers = readHeaders(request.rawHeaders, reader.classOfName);
+  refuseVersionMisuse(request, headers);
+  if (headers.via?.includes(reader.pseudonym) === true) throw new Refusal('proxy_loop');
+  if (door.kind !== 'inbound') throw new Error('a request of the way out on the way in');
+  const target = readOwnTarget(request.url ?? '', headers, reader.origin, door.called);
+  const path = reader.rulesPath ? readRuledPath(target.path) : readLoosePath(target.path);
+  return new InterceptedCall(arrival, headers, target, reader.program, path, false);
 }

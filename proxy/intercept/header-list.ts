@@ -86,6 +86,11 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
       reading.origin = single(reading.origin, value, 'Origin');
       reading.forward.push(name, value);
       return;
+    case 'tracestate': {
+      const kept = withoutOwnTrace(value);
+      if (kept !== '' || value === '') reading.forward.push(name, kept);
+      return;
+    }
     case 'expect':
       if (value.toLowerCase() !== '100-continue') throw malformed('Expect other than 100-continue');
       reading.expectContinue = true;
@@ -95,10 +100,21 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
   }
 }
 
+/** Members of `tracestate` but ours: it names a task, and nobody else may set it or see it (W12). The others go on as they came. */
+function withoutOwnTrace(value: string): string {
+  if (!/waybill/i.test(value)) return value;
+  return value
+    .split(',')
+    .filter((member) => !/^[ \t]*waybill[ \t]*=/i.test(member))
+    .join(',');
+}
+
 function readCredential(reading: Reading, name: string, value: string): void {
   const lower = name.toLowerCase();
   for (let at = 0; at < reading.credentials.length; at += 2) {
-    if (reading.credentials[at]?.toLowerCase() === lower) throw malformed(`${name} is there more than once`);
+    // Several proofs are told by the way in, in its turn: what is wrong with the token comes first.
+    if (reading.credentials[at]?.toLowerCase() === lower && lower !== 'dpop')
+      throw malformed(`${name} is there more than once`);
   }
   reading.credentials.push(name, value);
 }

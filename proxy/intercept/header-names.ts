@@ -12,7 +12,8 @@ export type HeaderClass =
   | 'expect'
   | 'cookie'
   | 'via'
-  | 'origin';
+  | 'origin'
+  | 'tracestate';
 
 const named: Record<string, HeaderClass> = {
   host: 'host',
@@ -24,6 +25,7 @@ const named: Record<string, HeaderClass> = {
   cookie: 'cookie',
   via: 'via',
   origin: 'origin',
+  tracestate: 'tracestate',
   authorization: 'credential',
   'x-api-key': 'credential',
 };
@@ -56,6 +58,8 @@ const identity = [
   'oauth-client-attestation',
   'oauth-client-attestation-pop',
   'forwarded',
+  'x-forwarded',
+  'x-forwardedfor',
   'client-cert',
   'client-cert-chain',
   'x-client-cert',
@@ -70,6 +74,9 @@ const identity = [
   'cf-connecting-ip',
   'fastly-client-ip',
   'x-user',
+  'x-email',
+  'x-groups',
+  'x-roles',
   'x-user-id',
   'x-user-email',
   'x-user-name',
@@ -179,6 +186,9 @@ const passWithConnection = new Set([
 /** Whether `Connection` may nominate this name. Nominating a header that we read or inject would let the agent delete it (W12). */
 export function mayBeNominated(option: string, classOfName: (name: string) => HeaderClass): boolean {
   if (passWithConnection.has(option)) return true;
-  const decided = classOfName(option.replaceAll(/[_.]/g, '-'));
-  return decided === 'forward' || decided === 'hop';
+  const folded = option.replaceAll(/[_.]/g, '-');
+  // It says what the body has to be, and is compared.
+  if (folded === 'content-digest') return false;
+  const decided = classOfName(folded);
+  return decided === 'forward' || decided === 'hop' || decided === 'tracestate';
 }

@@ -1,9 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import { Refusal, type RefusalCode } from '../refusal.ts';
-import { normalHost } from './authority.ts';
+import type { Server as RawServer, Socket } from 'node:net';
+import { Refusal } from '../refusal.ts';
+import type { RefusalCode } from '../refusal-kinds.ts';
+
 import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
-import type { Arrival, Door, Reader } from './call.ts';
+import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
@@ -33,17 +34,7 @@ export async function openListener(
   ca: PodCa,
   hearers: Hearers,
 ): Promise<Listener> {
-  // Host is checked by us (requireHostHeader would answer without an event); bodies and streams may take their time (requestTimeout).
-  const server = createServer({
-    requireHostHeader: false,
-    insecureHTTPParser: false,
-    maxHeaderSize: 32_768,
-    headersTimeout: 20_000,
-    requestTimeout: 0,
-    keepAliveTimeout: 75_000,
-    noDelay: true,
-  });
-  server.timeout = 0;
+  const server = httpServer();
   const doors = new WeakMap<Socket, Door>();
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
@@ -64,7 +55,22 @@ export async function openListener(
   return { address: bound.address, port: bound.port, close: (graceMs) => closeServer(server, sockets, graceMs) };
 }
 
-function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
+/** An HTTP/1.1 server with our limits. Host is checked by us, with an event; bodies and streams may take their time. */
+export function httpServer(): Server {
+  const server = createServer({
+    requireHostHeader: false,
+    insecureHTTPParser: false,
+    maxHeaderSize: 32_768,
+    headersTimeout: 20_000,
+    requestTimeout: 0,
+    keepAliveTimeout: 75_000,
+    noDelay: true,
+  });
+  server.timeout = 0;
+  return server;
+}
+
+export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
     if (isEnding(socket)) return;
@@ -72,7 +78,7 @@ function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hea
     if (door === undefined) {
       door = {
         kind: 'proxy',
-        own: { address: normalHost(socket.localAddress ?? '') ?? '', port: socket.localPort ?? 0 },
+        own: ownName(socket),
       };
       doors.set(socket, door);
     }
@@ -142,7 +148,7 @@ function refuseConnect(server: Server, socket: Socket, head: Buffer, id: string,
 const ignoredErrors = new Set(['ECONNRESET', 'EPIPE', 'ERR_HTTP_REQUEST_TIMEOUT']);
 
 /** What the parser refused: answered with 400 and closed, because nobody can tell where the next request would begin. */
-function hearBrokenRequests(server: Server, hearers: Hearers): void {
+export function hearBrokenRequests(server: Server, hearers: Hearers): void {
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (socket.destroyed || !socket.writable || ignoredErrors.has(error.code ?? '')) {
       socket.destroy();
@@ -165,9 +171,13 @@ function hearBrokenRequests(server: Server, hearers: Hearers): void {
   });
 }
 
-async function closeServer(server: Server, sockets: ReadonlySet<Socket>, graceMs: number): Promise<void> {
+export async function closeServer(
+  server: Server | RawServer,
+  sockets: ReadonlySet<Socket>,
+  graceMs: number,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
+  if ('closeIdleConnections' in server) server.closeIdleConnections();
   const cut = setTimeout(() => {
     for (const socket of sockets) socket.destroy();
   }, graceMs);

@@ -1,5 +1,5 @@
 import { Refusal } from '../refusal.ts';
-import { defaultPort, parseAuthority, type Authority } from './authority.ts';
+import { defaultPort, normalHost, parseAuthority, type Authority } from './authority.ts';
 import type { HeaderList } from './header-list.ts';
 import { originOf, type Origin } from './origin.ts';
 
@@ -27,6 +27,12 @@ export interface Tunnel {
 export interface OwnName {
   readonly address: string;
   readonly port: number;
+}
+
+/** By what names a caller reached the way in. */
+export interface CalledName extends OwnName {
+  /** TLS server name; undefined without TLS, and for clients that send none. */
+  readonly serverName: string | undefined;
 }
 
 /**
@@ -66,6 +72,29 @@ export function readTunnelTarget(url: string, headers: HeaderList, tunnel: Tunne
   return target;
 }
 
+/**
+ * Reads the target of a request on the way in: origin-form, or absolute-form of our own origin. Host names the origin, or the address
+ * that was connected to, as callers beside us do.
+ */
+export function readOwnTarget(url: string, headers: HeaderList, origin: Origin, own: CalledName): Target {
+  const { serverName } = own;
+  if (serverName !== undefined && normalHost(serverName) !== origin.host)
+    throw mismatch('The TLS server name is not the host of this service.');
+  // Nearly every request names us as we name ourselves.
+  if (headers.host !== origin.authority) checkOwnHost(headers, origin, own);
+  if (url.startsWith('/')) return { origin, path: checkedPath(url) };
+  const target = readAbsolute(url);
+  // By what they say: the object of an origin may have been forgotten and made anew.
+  if (target.origin.text !== origin.text) throw mismatch('The absolute URI is not of the origin of this service.');
+  return { origin, path: target.path };
+}
+
+function checkOwnHost(headers: HeaderList, origin: Origin, own: OwnName): void {
+  const host = readHost(headers);
+  if (host !== undefined && !agrees(host, origin, defaultPort(origin.scheme)) && !isAddressOf(host, own))
+    throw mismatch('Host is not the origin of this service.');
+}
+
 function readHost(headers: HeaderList): Authority | undefined {
   if (headers.host === undefined) return undefined;
   const host = parseAuthority(headers.host);
@@ -77,7 +106,12 @@ function agrees(named: Authority, target: { host: string; port: number }, portIf
   return named.host === target.host && (named.port ?? portIfUnnamed) === target.port;
 }
 
-function isOwn(host: Authority, own: OwnName): boolean {
+function isAddressOf(host: Authority, own: OwnName): boolean {
+  return host.port === own.port && host.host === own.address;
+}
+
+/** Whether a host and port name our own listener. */
+export function isOwn(host: Authority, own: OwnName): boolean {
   return (host.port ?? 80) === own.port && (host.host === own.address || host.host === 'localhost');
 }
 

@@ -1,13 +1,18 @@
 import type { Decision } from '../decide/rules.ts';
 import type { Bound } from '../bind/proof.ts';
+import type { Presented } from '../present/present.ts';
+import type { InboundToken } from '../verify/inbound-token.ts';
+import type { CallerFacts, Verified } from '../verify/verify.ts';
+import type { Admissible } from './admit.ts';
 import type { HeldCredential } from '../exchange/credential.ts';
 import type { Attributed } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
 import type { Origin } from '../intercept/origin.ts';
-import type { Refusal } from '../refusal.ts';
-import { mayHoldHandle } from '../tasks/handle-text.ts';
+import type { Refusal, Way } from '../refusal.ts';
+import { mayHoldHandle, mayHoldToken } from '../tasks/handle-text.ts';
 import type { Task } from '../tasks/task.ts';
 import { eventFields } from './event.ts';
+import { subjectFields } from './task-events.ts';
 
 /** How a forwarded call ended. */
 export interface CallEnd {
@@ -20,11 +25,16 @@ export interface CallEnd {
 /** How far a call got before it was refused: the evidence that existed, and nothing that did not. */
 export interface RefusedCall {
   readonly id: string;
+  readonly way: Way;
   readonly refusal: Refusal;
   readonly status: number;
   /** Present from the stage on that made it. */
   readonly call?: Call | undefined;
   readonly attributed?: Attributed | undefined;
+  /** Of a handle that was used wrongly: whose it is. */
+  readonly task?: Task | undefined;
+  /** On the way in, what is known of who called. */
+  readonly caller?: CallerFacts | undefined;
   /** Of the rules, where they were asked. */
   readonly decision?: Decision | undefined;
   /** What is known of a request that never became a call. Without query. */
@@ -38,15 +48,51 @@ export interface RefusedCall {
  * rendered once: stringify of the whole object costs more than the hash chain. What comes from outside is escaped.
  * @param agentName `agent.name` as JSON text.
  */
-export function admittedFields(bound: Bound, agentName: string): string {
-  const { credential, proof } = bound;
+export function admittedFields(sent: Admissible, agentName: string): string {
+  return sent.way === 'out' ? outFields(sent, agentName) : inFields(sent, agentName);
+}
+
+function outFields(bound: Bound, agentName: string): string {
+  const { credential, proof, call } = bound;
   const { permit } = credential.routed;
   const { attributed } = permit;
-  const { call } = attributed;
   let text = `"event":"call.admitted","id":"${call.id}","attempt":${bound.attempt},"way":"out"${whose(attributed)},"agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${call.tool.binding}"`;
   if (credential.held !== undefined) text += `,"credential":${credentialOf(credential.held)}`;
   if (proof !== undefined) text += `,"proof":{"kind":"${proof.kind}","id":"${proof.id}"}`;
-  return `${text},"chain":[]`;
+  return `${text},"chain":${JSON.stringify(bound.chain)}`;
+}
+
+function inFields(presented: Presented, agentName: string): string {
+  const { call, verified, task } = presented;
+  const { permit } = presented.opened;
+  const text = `"event":"call.admitted","id":"${call.id}","attempt":1,"way":"in"${renderTask(task)}request","agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${bindingOf(verified)}"${callerFields(verified)}`;
+  return text + proofFields(verified);
+}
+
+function proofFields({ proof, chain }: CallerFacts): string {
+  const proved = proof === undefined ? '' : `,"proof":{"kind":"dpop","id":${JSON.stringify(proof.jti)}}`;
+  return `${proved},"chain":${JSON.stringify(chain?.path ?? [])}`;
+}
+
+function bindingOf({ proof, peer }: Verified): string {
+  if (proof !== undefined) return 'request';
+  return peer === undefined ? 'audience' : 'key';
+}
+
+const callerTokens = new WeakMap<InboundToken, string>();
+
+/** Who called and with which token: the token by its hash, never by its text. */
+function callerFields({ token, caller }: CallerFacts): string {
+  const text = caller === '' ? '' : `,"caller":${JSON.stringify(caller)}`;
+  if (token === undefined) return text;
+  let known = callerTokens.get(token);
+  if (known === undefined) {
+    const { iss, expiresAtMs } = token;
+    const facts = { service: iss, id: token.text.id, from: 'caller', expires_at: new Date(expiresAtMs).toISOString() };
+    known = `,"credential":${JSON.stringify(facts)}`;
+    callerTokens.set(token, known);
+  }
+  return text + known;
 }
 
 export function endedFields(id: string, attempt: number, end: CallEnd, ms: number): string {
@@ -58,7 +104,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   const { kind } = refusal;
   const members: Record<string, unknown> = {
     id: refused.id,
-    way: 'out',
+    way: refused.way,
     stage: kind.stage,
     code: refusal.code,
     status: refused.status,
@@ -68,6 +114,9 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
+  if (refused.task !== undefined) text += `${ofTask(refused.task)}handle"`;
+  if (refused.caller !== undefined)
+    text += subjectOf(refused.caller) + callerFields(refused.caller) + proofFields(refused.caller);
   text += `,"agent":${agentName}`;
   return call === undefined ? text : text + targetOf(call);
 }
@@ -75,15 +124,28 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
 const tasks = new WeakMap<Task, string>();
 
 function whose({ errand, by }: Attributed): string {
-  if (errand === undefined) return `,"task_by":"${by}"`;
-  const { task } = errand;
+  return errand === undefined ? `,"task_by":"${by}"` : `${ofTask(errand.task)}${by}"`;
+}
+
+/** Ends within the value of `task_by`. */
+function ofTask(task: Task): string {
   let known = tasks.get(task);
   if (known === undefined) {
-    const { iss, sub } = task.subject;
-    known = `,"txn":"${task.txn}","subject":${JSON.stringify({ iss, sub })},"task_by":"`;
+    known = renderTask(task);
     tasks.set(task, known);
   }
-  return `${known}${by}"`;
+  return known;
+}
+
+/** Not kept for a request of the way in: its task has just this one admission. */
+function renderTask({ txn, subject }: Task): string {
+  return `,"txn":"${txn}",${subjectFields(subject)},"task_by":"`;
+}
+
+/** A caller without a token is itself the subject. */
+function subjectOf({ token, caller }: CallerFacts): string {
+  if (token === undefined && caller === '') return '';
+  return `,"subject":${JSON.stringify({ iss: token?.kind === 'access' ? token.iss : '', sub: token?.sub ?? caller })}`;
 }
 
 const origins = new WeakMap<Origin, string>();
@@ -96,8 +158,8 @@ function targetOf(call: Call): string {
     known = `${JSON.stringify({ scheme, host, port }).slice(1, -1)},"path":`;
     origins.set(origin, known);
   }
-  // Refused as a leak or not, also of an earlier process: a path that holds a handle is no text for others to read (W8).
-  const path = mayHoldHandle(call.rawPath) ? '[withheld]' : call.rawPath;
+  // Refused as a leak or not, also of an earlier process: a path that holds a handle or a token is no text for others to read (W8).
+  const path = mayHoldHandle(call.rawPath) || mayHoldToken(call.rawPath) ? '[withheld]' : call.rawPath;
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
   return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }

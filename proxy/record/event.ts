@@ -4,6 +4,7 @@ export const eventNames = [
   'call.admitted',
   'call.ended',
   'call.refused',
+  'call.probe',
   'task.opened',
   'task.ended',
   'token.issued',

@@ -1,5 +1,7 @@
 import { Registry } from 'prom-client';
-import { kindOf, refusalCodes, type RefusalCode } from '../refusal.ts';
+import type { RevocationCause, RevocationOutcome } from '../exchange/exchange-trail.ts';
+import { kindOf, refusalCodes, type Way } from '../refusal.ts';
+import { waysOf, type RefusalCode } from '../refusal-kinds.ts';
 import type { CallEnd } from './call-events.ts';
 import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
@@ -13,6 +15,8 @@ export const metricNames = [
   'waybill_replays_blocked_total',
   'waybill_refusals_total',
   'waybill_decisions_total',
+  'waybill_ledger_entries',
+  'waybill_ledger_errors_total',
   'waybill_tasks_open',
   'waybill_tasks_total',
   'waybill_revocations_total',
@@ -23,6 +27,7 @@ export const metricNames = [
   'waybill_events_total',
   'waybill_event_sequence',
   'waybill_events_lost_total',
+  'waybill_event_copies_lost_total',
   'waybill_faults_total',
   'waybill_unsafe_settings',
   'waybill_build_info',
@@ -33,18 +38,42 @@ export interface MetricSources {
   readonly version: string;
   readonly tools: readonly { readonly name: string; readonly binding: string }[];
   readonly services: readonly string[];
+  /** Name of the program behind the way in, where there is one. */
+  readonly program: string | undefined;
   readonly rules: readonly { readonly name: string; readonly effect: string; readonly mode: string }[];
   readonly unsafe: readonly string[];
   readonly tasksOpen: () => number;
+  /** Proofs that are remembered as spent. */
+  readonly ledgerEntries: () => number;
   svidExpiryMs(): number | undefined;
   /** End of the credential that ends first, by tool. */
   credentialExpiries(): readonly { readonly tool: string; readonly expiresAtMs: number }[];
-  events(): { readonly written: number; readonly sequence: number; readonly lost: number };
+  events(): {
+    readonly written: number;
+    readonly sequence: number;
+    readonly lost: number;
+    /** Writes that the copy beside the record did not take. */
+    readonly copiesLost: number;
+  };
 }
 
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
 const outcomes = ['ok', 'upstream_error', 'aborted', 'cut', 'refused'] as const;
 
+const revocationCauses: readonly RevocationCause[] = [
+  'completed',
+  'failed',
+  'expired',
+  'revoked',
+  'shutdown',
+  'token_rejected',
+  'unverified',
+  'task_ended',
+  'superseded',
+  'refused_by_tool',
+  'evicted',
+];
+const revocationOutcomes: readonly RevocationOutcome[] = ['revoked', 'failed', 'unsupported', 'expired', 'lost'];
 const exchangeOutcomes = [
   'issued',
   'token_service_unavailable',
@@ -55,11 +84,13 @@ const exchangeOutcomes = [
   'fault',
 ] as const;
 
+type OutcomeTallies = Readonly<Record<(typeof outcomes)[number], Tally>>;
+
 /** The metrics of one sidecar. Every label set of a counter exists at 0 from the start: `increase()` never sees one born at 1. */
 export class Metrics {
   readonly registry = new Registry();
   readonly #requests = this.#tallies('requests_total', 'Calls by tool and how they ended.', ['way', 'tool', 'outcome']);
-  readonly #requestsOf = new Map<string, Record<(typeof outcomes)[number], Tally>>();
+  readonly #requestsOf = { out: new Map<string, OutcomeTallies>(), in: new Map<string, OutcomeTallies>() };
   readonly #refusals = this.#tallies('refusals_total', 'Refused calls by stage and code.', ['way', 'stage', 'code']);
   readonly #replays = this.#tallies('replays_blocked_total', 'Uses outside their path that were blocked.', [
     'way',
@@ -76,10 +107,10 @@ export class Metrics {
   readonly tasks = this.#tallies('tasks_total', 'Tasks by how they ended.', ['outcome']);
   readonly revocations = this.#tallies('revocations_total', 'Revocations at token services.', ['cause', 'outcome']);
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
+  readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
   readonly exchangeSeconds: ReadonlyMap<string, Lane>;
-  readonly totalSeconds: Lane;
-  readonly forwardSeconds: Lane;
+  readonly callSeconds: Readonly<Record<Way, { readonly total: Lane; readonly forward: Lane }>>;
 
   constructor(sources: MetricSources) {
     const { registry } = this;
@@ -91,8 +122,11 @@ export class Metrics {
       stages,
       seconds,
     );
-    this.totalSeconds = calls.lane({ way: 'out', stage: 'total' });
-    this.forwardSeconds = calls.lane({ way: 'out', stage: 'forward' });
+    const lanes = (way: Way) => ({
+      total: calls.lane({ way, stage: 'total' }),
+      forward: calls.lane({ way, stage: 'forward' }),
+    });
+    this.callSeconds = { out: lanes('out'), in: lanes('in') };
     const exchanges = new LaneHistogram(
       registry,
       'waybill_exchange_duration_seconds',
@@ -107,15 +141,19 @@ export class Metrics {
 
   /** Every label set that can occur, at 0. */
   #declare(sources: MetricSources): void {
-    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) this.requests(tool, 'ok');
+    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) this.requests('out', tool, 'ok');
+    for (const tool of [sources.program, 'none']) if (tool !== undefined) this.requests('in', tool, 'ok');
     for (const code of refusalCodes) {
       const { stage, replay } = kindOf(code);
-      this.#refusals.of('out', stage, code);
-      if (replay !== undefined) this.#replays.of('out', code, replay);
+      for (const way of waysOf(code)) {
+        this.#refusals.of(way, stage, code);
+        if (replay !== undefined) this.#replays.of(way, code, replay);
+      }
     }
     for (const rule of sources.rules) this.decision(rule.effect, rule.name, rule.mode);
     this.decision('deny', 'default', 'enforce');
     for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
+    for (const cause of revocationCauses) for (const outcome of revocationOutcomes) this.revocations.of(cause, outcome);
     for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
     for (const service of sources.services) for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
   }
@@ -124,10 +162,11 @@ export class Metrics {
     return new Tallies(this.registry, `waybill_${name}`, help, labels);
   }
 
-  requests(tool: string, outcome: CallEnd['outcome'] | 'refused'): Tally {
-    let ofTool = this.#requestsOf.get(tool);
+  requests(way: Way, tool: string, outcome: CallEnd['outcome'] | 'refused'): Tally {
+    const known = this.#requestsOf[way];
+    let ofTool = known.get(tool);
     if (ofTool === undefined) {
-      const of = (one: string): Tally => this.#requests.of('out', tool, one);
+      const of = (one: string): Tally => this.#requests.of(way, tool, one);
       ofTool = {
         ok: of('ok'),
         upstream_error: of('upstream_error'),
@@ -135,7 +174,7 @@ export class Metrics {
         cut: of('cut'),
         refused: of('refused'),
       };
-      this.#requestsOf.set(tool, ofTool);
+      known.set(tool, ofTool);
     }
     return ofTool[outcome];
   }
@@ -145,14 +184,15 @@ export class Metrics {
   }
 
   /** A refusal is counted once: by its code, and where it is a replay also by its grade. */
-  refused(code: RefusalCode): void {
+  refused(way: Way, code: RefusalCode): void {
     const { stage, replay } = kindOf(code);
-    this.#refusals.of('out', stage, code).value += 1;
-    if (replay !== undefined) this.#replays.of('out', code, replay).value += 1;
+    this.#refusals.of(way, stage, code).value += 1;
+    if (replay !== undefined) this.#replays.of(way, code, replay).value += 1;
   }
 }
 
 function declareGauges(registry: Registry, sources: MetricSources): void {
+  gaugeOf(registry, 'waybill_ledger_entries', 'Proofs that are remembered as spent.', sources.ledgerEntries);
   gaugeOf(registry, 'waybill_tasks_open', 'Tasks that are open.', sources.tasksOpen);
   gaugesOf(
     registry,
@@ -183,6 +223,11 @@ function declareGauges(registry: Registry, sources: MetricSources): void {
     'waybill_events_lost_total',
     'Events that could not be kept until the record took them; stays 0.',
     () => sources.events().lost,
+  );
+  events(
+    'waybill_event_copies_lost_total',
+    'Writes that the copy on standard output did not take.',
+    () => sources.events().copiesLost,
   );
   gaugeOf(
     registry,

@@ -1,11 +1,13 @@
-import type { Bound } from '../bind/proof.ts';
 import type { DecisionObserver } from '../decide/permit.ts';
 import type { Decision } from '../decide/rules.ts';
 import type { ExchangeTrail, TokenEvent } from '../exchange/exchange-trail.ts';
+import type { Call } from '../intercept/call.ts';
 import type { Task } from '../tasks/task.ts';
+import type { Admissible } from './admit.ts';
 import { admittedFields, endedFields, refusedFields, type CallEnd, type RefusedCall } from './call-events.ts';
 import type { EventLog } from './event-log.ts';
 import { eventFields } from './event.ts';
+import { taskEndedFields, taskOpenedFields } from './task-events.ts';
 import type { Metrics } from './metrics.ts';
 import type { Tally } from './tallies.ts';
 
@@ -25,16 +27,24 @@ export class Trail implements ExchangeTrail, DecisionObserver {
   }
 
   /** Resolves when `call.admitted` is written, rejects `record_unavailable`. */
-  admitted(bound: Bound): Promise<void> {
-    return this.#log.appendOrRefuse(admittedFields(bound, this.#agentName));
+  admitted(sent: Admissible): Promise<void> {
+    return this.#log.appendOrRefuse(admittedFields(sent, this.#agentName));
   }
 
-  ended(bound: Bound, end: CallEnd, totalMs: number, upstreamMs: number): void {
-    const { call } = bound.credential.routed.permit.attributed;
-    this.#log.appendLazily(endedFields(call.id, bound.attempt, end, totalMs));
-    this.#metrics.requests(call.tool.name, end.outcome).value += 1;
-    this.#metrics.totalSeconds.observe(totalMs / 1000);
-    this.#metrics.forwardSeconds.observe(upstreamMs / 1000);
+  ended(sent: Admissible, end: CallEnd, totalMs: number, forwardMs: number): void {
+    const { call, attempt } = sent;
+    this.#log.appendLazily(endedFields(call.id, attempt, end, totalMs));
+    this.#metrics.requests(call.way, call.tool.name, end.outcome).value += 1;
+    const seconds = this.#metrics.callSeconds[call.way];
+    seconds.total.observe(totalMs / 1000);
+    seconds.forward.observe(forwardMs / 1000);
+  }
+
+  /** A HEAD without credential that asked a tool for its nonce. @param status 0 where there was no answer. */
+  probed(call: Call, status: number): void {
+    const { origin } = call.target;
+    const target = { method: 'HEAD', scheme: origin.scheme, host: origin.host, port: origin.port, path: call.rawPath };
+    this.#log.append(eventFields('call.probe', { id: call.id, tool: call.tool.name, target, status }));
   }
 
   /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts. */
@@ -42,8 +52,8 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     const { code } = refused.refusal;
     // A record that cannot be written would fill up with its own refusals: those are counted only.
     if (!wasAdmitted && code !== 'record_unavailable') this.#log.append(refusedFields(refused, this.#agentName));
-    this.#metrics.refused(code);
-    if (!wasAdmitted) this.#metrics.requests(refused.call?.tool.name ?? 'none', 'refused').value += 1;
+    this.#metrics.refused(refused.way, code);
+    if (!wasAdmitted) this.#metrics.requests(refused.way, refused.call?.tool.name ?? 'none', 'refused').value += 1;
   }
 
   fault(): void {
@@ -63,12 +73,12 @@ export class Trail implements ExchangeTrail, DecisionObserver {
 
   taskOpened(task: Task, by: string): void {
     this.#metrics.tasks.of('opened').value += 1;
-    this.#log.append(eventFields('task.opened', { ...taskMembers(task), by, cause: 'opened' }));
+    this.#log.append(taskOpenedFields(task, by));
   }
 
   taskEnded(task: Task, by: string): void {
     this.#metrics.tasks.of(task.state).value += 1;
-    this.#log.append(eventFields('task.ended', { ...taskMembers(task), state: task.state, by, cause: task.cause }));
+    this.#log.append(taskEndedFields(task, by));
   }
 
   issued(info: Parameters<ExchangeTrail['issued']>[0]): void {
@@ -116,17 +126,6 @@ export class Trail implements ExchangeTrail, DecisionObserver {
   svidLost(cause: string): void {
     this.#log.append(eventFields('svid.lost', { cause }));
   }
-}
-
-function taskMembers(task: Task): Record<string, unknown> {
-  return {
-    txn: task.txn,
-    subject: { iss: task.subject.iss, sub: task.subject.sub },
-    purpose: task.purpose,
-    tools: [...task.tools],
-    expires_at: Number.isFinite(task.expiresAtMs) ? new Date(task.expiresAtMs).toISOString() : undefined,
-    parent: task.parent?.txn,
-  };
 }
 
 function tokenMembers(

@@ -3,11 +3,10 @@ import { Secret } from '../trust/secret.ts';
 import type { Issuers } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
+import { allowTools } from '../tasks/purposes.ts';
 import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
 import { Problem } from './problem.ts';
 import type { OpenTaskRequest } from './task-request.ts';
-
-const risks = ['read', 'write', 'deploy', 'payment', 'export'];
 
 /** Opens tasks for orchestrators: verifies the subject token, and narrows the tools to what the purpose allows. */
 export class TaskOpener {
@@ -37,6 +36,7 @@ export class TaskOpener {
           sub: subject.sub,
           expiresAtMs: subject.expiresAtMs,
           act: subject.act,
+          jti: subject.jti,
         },
         purpose,
         tools,
@@ -62,27 +62,21 @@ export class TaskOpener {
   }
 }
 
-/** The tools of a task: those asked for (all, where none are named) within what the purpose allows at most. */
-function allowedTools(settings: Settings, purpose: string, asked: readonly string[] | undefined): readonly string[] {
-  const unknown = asked?.find((name) => !settings.tools.has(name));
-  if (unknown !== undefined)
-    throw new Problem(
-      'tool_unknown',
-      `The configuration has no tool of the name ${JSON.stringify(unknown.slice(0, 64))}.`,
-    );
-  if (settings.purposes.size === 0) return asked ?? [...settings.tools.keys()];
-  const limits = settings.purposes.get(purpose);
-  if (limits === undefined)
-    throw new Problem('purpose_not_allowed', 'The configuration lists purposes, and this is none of them.');
-  const allowed = limits.tools.filter((name) => !isRiskier(settings.tools.get(name)?.risk, limits.risk));
-  const outside = asked?.find((name) => !allowed.includes(name));
-  if (outside !== undefined)
-    throw new Problem('purpose_not_allowed', `The purpose does not allow the tool ${outside}.`);
-  return asked ?? allowed;
-}
-
-function isRiskier(risk: string | undefined, limit: string | undefined): boolean {
-  return limit !== undefined && risks.indexOf(risk ?? 'export') > risks.indexOf(limit);
+function allowedTools(settings: Settings, purpose: string, asked: readonly string[] | undefined): ReadonlySet<string> {
+  const allowance = allowTools(settings, purpose, asked);
+  switch (allowance.kind) {
+    case 'unknown_tool':
+      throw new Problem(
+        'tool_unknown',
+        `The configuration has no tool of the name ${JSON.stringify(allowance.tool.slice(0, 64))}.`,
+      );
+    case 'unknown_purpose':
+      throw new Problem('purpose_not_allowed', 'The configuration lists purposes, and this is none of them.');
+    case 'outside':
+      throw new Problem('purpose_not_allowed', `The purpose does not allow the tool ${allowance.tool}.`);
+    default:
+      return allowance.tools;
+  }
 }
 
 export function problemOf(error: TaskRejected): Problem {

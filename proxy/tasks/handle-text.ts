@@ -13,6 +13,13 @@ export function mayHoldHandle(text: string): boolean {
   return plain.includes('wbh_') || encodedMarks.some((mark) => plain.includes(mark));
 }
 
+/** Whether a text could hold a compact JWS: its header is a JSON object, in base64url `ey…`, and dots may be percent-encoded. */
+export function mayHoldToken(text: string): boolean {
+  // What is escaped twice is read by a program that decodes twice.
+  const plain = unescapedAscii(unescapedAscii(text));
+  return plain.includes('ey') && /ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\./.test(plain);
+}
+
 /** Everything in a text that has the shape of a handle, in any spelling; they may overlap, or one could hide behind its own prefix. */
 export function handleTextsIn(text: string): string[] {
   const plain = unescapedAscii(text);
@@ -39,22 +46,43 @@ function unescapedAscii(text: string): string {
   );
 }
 
+/** Longest header value that is searched: an inert token has all claims of the caller's, and may stand in base64. */
+const maxValue = 32_768;
+
 /**
  * The handle inside a header value, in any form that clients make of it: raw, `Bearer`, `Basic` user or password, percent-encoded,
  * base64. Undefined where none begins with `wbh_`: then the value is the agent's own.
  */
 export function findHandleText(value: string): string | undefined {
-  if (value.length > 4096) return undefined;
+  if (value.length > maxValue) return undefined;
   const match = /^(?:(?<scheme>bearer|basic|token|dpop)[ \t]+)?(?<rest>\S.*)$/i.exec(value.trim());
   const rest = match?.groups?.['rest'] ?? '';
   const plain = unescaped(rest);
   if (plain.startsWith('wbh_')) return plain;
+  const inert = handleInToken(plain);
+  if (inert !== undefined) return inert;
   if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(plain)) return undefined;
   const decoded = Buffer.from(plain, 'base64').toString('latin1');
   const colon = decoded.indexOf(':');
   return [decoded.slice(colon + 1), decoded.slice(0, Math.max(0, colon))]
     .map(unescaped)
-    .find((part) => part.startsWith('wbh_'));
+    .map((part) => (part.startsWith('wbh_') ? part : handleInToken(part)))
+    .find((part) => part !== undefined);
+}
+
+/** Issuer of the tokens that stand in for handles. Nobody else trusts it: such a token is worth what a handle is. */
+export const inertIssuer = 'http://waybill.local';
+
+/**
+ * The handle in an inert token, of this process or of one before. Its signature is not looked at: whoever can write the handle into a
+ * token has the handle, and the handle is all that counts.
+ */
+function handleInToken(text: string): string | undefined {
+  const payload = /^eyJ[A-Za-z0-9_-]+\.(?<payload>[A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+$/.exec(text)?.groups?.['payload'];
+  if (payload === undefined) return undefined;
+  const claims = Buffer.from(payload, 'base64url').toString('latin1');
+  if (!claims.startsWith(`{"iss":"${inertIssuer}",`)) return undefined;
+  return /"jti":"(?<handle>wbh_[A-Za-z0-9_-]{51})"/.exec(claims)?.groups?.['handle'] ?? 'wbh_';
 }
 
 function unescaped(text: string): string {

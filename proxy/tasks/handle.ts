@@ -1,5 +1,6 @@
 import type { World } from '../world.ts';
 import { findHandleText, mayHoldHandle } from './handle-text.ts';
+import { Recent } from './recent.ts';
 import type { Task } from './task.ts';
 
 /** What a handle stands for: a task, and with `handles: per_tool` the one tool it may be used at. */
@@ -22,11 +23,9 @@ const maxTombstones = 20_000;
 export class HandleBook {
   readonly #epoch: string;
   readonly #random: World['random'];
+  /** Of open tasks. */
   readonly #handles = new Map<string, Handle>();
-  /** Whole header values under which a handle usually arrives: the way of a call decodes nothing. */
-  readonly #spelled = new Map<string, Handle>();
-  readonly #textsOf = new WeakMap<Task, string[]>();
-  readonly #ended: string[] = [];
+  readonly #ended = new Recent<string, Handle>(maxTombstones);
 
   constructor(random: World['random']) {
     this.#random = random;
@@ -35,43 +34,43 @@ export class HandleBook {
 
   mint(task: Task, tool: string | undefined): string {
     const text = `wbh_${this.#epoch}${this.#random(32).toString('base64url')}`;
-    const handle = { task, tool };
-    this.#handles.set(text, handle);
-    for (const spelling of spellings(text)) this.#spelled.set(spelling, handle);
-    const texts = this.#textsOf.get(task) ?? [];
-    texts.push(text);
-    this.#textsOf.set(task, texts);
+    this.#handles.set(text, { task, tool });
     return text;
   }
 
-  /** The handle that a whole header value carries in its usual form; undefined says nothing yet. */
+  /** The handle of an open task that a whole header value carries in a usual form; undefined says nothing yet. */
   findSpelled(value: string): Handle | undefined {
-    return this.#spelled.get(value);
+    if (value.startsWith('Bearer ')) return this.#handles.get(value.slice(7));
+    return this.#handles.get(value.startsWith('Basic ') ? passwordOf(value.slice(6)) : value);
   }
 
   /** Whether a header value carries a handle of any process, also in a form that no rung reads: then it is never passed on. */
   carries(value: string): boolean {
-    return this.#spelled.has(value) || findHandleText(value) !== undefined || mayHoldHandle(value);
+    return this.findSpelled(value) !== undefined || findHandleText(value) !== undefined || mayHoldHandle(value);
   }
 
   find(text: string): HandleFound {
-    const known = this.#handles.get(text);
+    const known = this.#handles.get(text) ?? this.#ended.get(text);
     if (known !== undefined) return known;
     const epoch = shape.exec(text)?.groups?.['epoch'];
     return epoch === undefined || epoch === this.#epoch ? 'unknown' : 'previous_process';
   }
 
-  /** Makes the handles of an ended task tombstones: found, and refused as ended. The oldest are forgotten beyond the bound. */
-  retire(task: Task): void {
-    for (const text of this.#textsOf.get(task) ?? []) {
-      for (const spelling of spellings(text)) this.#spelled.delete(spelling);
-      this.#ended.push(text);
-    }
-    this.#textsOf.delete(task);
-    while (this.#ended.length > maxTombstones) this.#handles.delete(this.#ended.shift() ?? '');
+  /** Makes a handle of an ended task a tombstone: found, and refused as ended. The oldest are forgotten beyond the bound. */
+  retire(text: string): void {
+    const handle = this.#handles.get(text);
+    this.#handles.delete(text);
+    if (handle !== undefined) this.#ended.add(text, handle);
   }
 }
 
-function spellings(text: string): readonly string[] {
-  return [`Bearer ${text}`, text, `Basic ${Buffer.from(`task:${text}`).toString('base64')}`];
+/** Bytes of `task:` and a handle, in base64. */
+const basicLength = 92;
+
+/** The password of user `task`, from the one spelling that clients give it; anything else is empty. */
+function passwordOf(basic: string): string {
+  if (basic.length !== basicLength) return '';
+  const bytes = Buffer.from(basic, 'base64');
+  const plain = bytes.toString('latin1');
+  return plain.startsWith('task:') && bytes.toString('base64') === basic ? plain.slice(5) : '';
 }

@@ -13,7 +13,7 @@ export function openStandingTask(settings: Settings, spiffeId: string, book: Tas
     subject: { iss: '', sub: spiffeId === '' ? settings.agent.name : spiffeId, kind: 'agent' },
     grant: undefined,
     purpose: standing.purpose,
-    tools: standing.tools,
+    tools: new Set(standing.tools),
     perToolHandles: false,
     lifeMs: Infinity,
     standing: true,

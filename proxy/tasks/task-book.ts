@@ -1,6 +1,8 @@
 import type { World } from '../world.ts';
 import { HandleBook } from './handle.ts';
-import { Task, type TaskGrant, type TaskState, type TaskSubject } from './task.ts';
+import { Recent } from './recent.ts';
+import { WaitingLine } from './waiting-line.ts';
+import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject } from './task.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
@@ -24,12 +26,16 @@ export interface TaskRequest {
   readonly subject: TaskSubject;
   readonly grant: TaskGrant | undefined;
   readonly purpose: string;
-  readonly tools: readonly string[];
+  readonly tools: ReadonlySet<string>;
   readonly perToolHandles: boolean;
   /** Milliseconds from now; Infinity only for the standing task. */
   readonly lifeMs: number;
   readonly parent?: string | undefined;
   readonly standing?: boolean;
+  readonly caller?: string;
+  readonly chain?: TaskChain | undefined;
+  /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
+  readonly share?: { readonly owner: string; readonly max: number };
   /** Who opened it: `operator_api`, `config`. */
   readonly by: string;
 }
@@ -48,8 +54,20 @@ export interface EndedTask {
   readonly revocationsQueued: number;
 }
 
+/** Most tasks of requests are over by then. A timer for each of them, with a time of its own, costs more than the rest of its opening. */
+const settledMs = 5000;
 /** Ended tasks that are remembered for listing. */
 const maxEnded = 5000;
+
+/** An open task, with what is let go when it ends. */
+interface Held {
+  readonly opened: OpenedTask;
+  /** Whose share it takes, if anybody's. */
+  readonly owner: string | undefined;
+  deadline: NodeJS.Timeout | undefined;
+  /** Open sub-tasks; most tasks have none. */
+  children: Set<Task> | undefined;
+}
 
 /** The tasks of this process, open and lately ended, and their handles. */
 export class TaskBook {
@@ -57,27 +75,42 @@ export class TaskBook {
   readonly #world: World;
   readonly #ending: TaskEnding;
   readonly #maxOpen: number;
-  readonly #open = new Map<string, Task>();
-  readonly #ended = new Map<string, Task>();
-  readonly #timers = new Map<Task, NodeJS.Timeout>();
+  readonly #open = new Map<string, Held>();
+  readonly #ended = new Recent<string, Task>(maxEnded);
+  /** Open tasks by the owner of their share. */
+  readonly #shares = new Map<string, number>();
+  readonly #young: WaitingLine<Held>;
 
   constructor(world: World, maxOpen: number, ending: TaskEnding) {
     this.#world = world;
     this.#maxOpen = maxOpen;
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
+    this.#young = new WaitingLine(settledMs, world.monotonic, (held) => this.#armDeadline(held));
   }
 
   get openCount(): number {
     return this.#open.size;
   }
 
+  /** Where there is no room for one more: in the share of its owner, or in the whole book. Undefined where it may be opened. */
+  lackFor({ share }: Pick<TaskRequest, 'share'>): 'share' | 'book' | undefined {
+    if (share !== undefined && (this.#shares.get(share.owner) ?? 0) >= share.max) return 'share';
+    return this.#open.size >= this.#maxOpen ? 'book' : undefined;
+  }
+
   open(request: TaskRequest): OpenedTask {
-    if (this.#open.size >= this.#maxOpen)
-      throw new TaskRejected('too_many', `${this.#maxOpen} tasks are open already (tasks.max_open)`);
+    const { share } = request;
+    if (this.lackFor(request) !== undefined)
+      throw new TaskRejected(
+        'too_many',
+        'as many tasks as may be are open already (tasks.max_open; a quarter of it for a caller)',
+      );
     const parent = this.#findParent(request.parent);
     const now = this.#world.now();
-    const expiresAtMs = Math.min(now + request.lifeMs, parent?.expiresAtMs ?? Infinity);
+    const ends = [now + request.lifeMs, parent?.expiresAtMs ?? Infinity, request.chain?.expiresAtMs ?? Infinity];
+    // A task ends no later than the delegation that it was opened with.
+    const expiresAtMs = Math.min(...ends);
     if (expiresAtMs <= now) throw new TaskRejected('deadline', 'the task would be over before it began');
     const task = new Task({
       // Hex: in base64url one in 64 begins with "-", which a command line takes for an option.
@@ -85,46 +118,51 @@ export class TaskBook {
       subject: request.subject,
       grant: request.grant,
       purpose: request.purpose,
-      tools: new Set(parent === undefined ? request.tools : request.tools.filter((name) => parent.tools.has(name))),
+      tools: parent === undefined ? request.tools : request.tools.intersection(parent.tools),
       openedAtMs: now,
       expiresAtMs,
       parent,
       standing: request.standing === true,
+      caller: request.caller ?? '',
+      chain: request.chain,
     });
-    this.#open.set(task.txn, task);
-    if (Number.isFinite(expiresAtMs)) this.#armDeadline(task, expiresAtMs - now);
+    const opened = this.#withHandles(task, request.perToolHandles);
+    const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };
+    this.#open.set(task.txn, held);
+    this.#watchDeadline(held, now);
+    if (parent !== undefined) this.#adopt(parent, task);
+    if (share !== undefined) this.#shares.set(share.owner, (this.#shares.get(share.owner) ?? 0) + 1);
     this.#ending.recordOpened(task, request.by);
-    return this.#withHandles(task, request.perToolHandles);
+    return opened;
   }
 
   find(txn: string): Task | undefined {
-    return this.#open.get(txn) ?? this.#ended.get(txn);
+    return this.#open.get(txn)?.opened.task ?? this.#ended.get(txn);
   }
 
   /** Open tasks first, each group in order of opening. */
   list(): readonly Task[] {
-    return [...this.#open.values(), ...this.#ended.values()];
+    return [...[...this.#open.values()].map(({ opened }) => opened.task), ...this.#ended.values()];
   }
 
   /** Ends an open task and its sub-tasks. Throws `TaskRejected` when there is none of that name or it is over. */
   end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string): EndedTask {
-    const task = this.#open.get(txn);
-    if (task === undefined) {
+    const held = this.#open.get(txn);
+    if (held === undefined) {
       throw this.#ended.has(txn)
         ? new TaskRejected('not_open', 'the task has ended already')
         : new TaskRejected('not_found', 'there is no such task');
     }
+    const { task } = held.opened;
     let total: EndedTask = { task, credentialsDropped: 0, revocationsQueued: 0 };
-    for (const child of [...this.#open.values()].filter((other) => other.parent === task)) {
-      total = added(total, this.end(child.txn, state, 'parent_ended', by));
-    }
-    clearTimeout(this.#timers.get(task));
-    this.#timers.delete(task);
+    for (const child of held.children ?? []) total = added(total, this.end(child.txn, state, 'parent_ended', by));
+    clearTimeout(held.deadline);
     this.#open.delete(txn);
+    if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
+    this.#giveBack(held.owner);
     task.end(state, cause, this.#world.now());
-    this.handles.retire(task);
-    this.#ended.set(txn, task);
-    if (this.#ended.size > maxEnded) this.#ended.delete(this.#ended.keys().next().value ?? txn);
+    this.#retireHandles(held.opened);
+    this.#ended.add(txn, task);
     const taken = this.#ending.takeBack(task);
     this.#ending.recordEnded(task, by);
     return added(total, { task, credentialsDropped: taken.dropped, revocationsQueued: taken.revocations_queued });
@@ -137,9 +175,21 @@ export class TaskBook {
     for (const task of open) if (this.#open.has(task.txn)) this.end(task.txn, 'failed', cause, 'sidecar');
   }
 
+  #adopt(parent: Task, child: Task): void {
+    const held = this.#open.get(parent.txn);
+    if (held !== undefined) (held.children ??= new Set()).add(child);
+  }
+
+  #giveBack(owner: string | undefined): void {
+    if (owner === undefined) return;
+    const left = (this.#shares.get(owner) ?? 1) - 1;
+    if (left <= 0) this.#shares.delete(owner);
+    else this.#shares.set(owner, left);
+  }
+
   #findParent(txn: string | undefined): Task | undefined {
     if (txn === undefined) return undefined;
-    const parent = this.#open.get(txn);
+    const parent = this.#open.get(txn)?.opened.task;
     if (parent === undefined) throw new TaskRejected('parent_not_open', 'the parent task is not open');
     return parent;
   }
@@ -151,12 +201,25 @@ export class TaskBook {
     return { task, handle: this.handles.mint(task, undefined), handles };
   }
 
-  #armDeadline(task: Task, inMs: number): void {
-    const timer = setTimeout(() => {
+  #retireHandles({ handle, handles }: OpenedTask): void {
+    if (handle !== undefined) this.handles.retire(handle);
+    for (const name in handles) this.handles.retire(handles[name] ?? '');
+  }
+
+  /** A timer of its own only for a task that ends soon, or that is still open when others of its time are not. */
+  #watchDeadline(held: Held, now: number): void {
+    const { expiresAtMs } = held.opened.task;
+    if (expiresAtMs === Infinity) return;
+    if (expiresAtMs - now <= settledMs) this.#armDeadline(held);
+    else this.#young.add(held);
+  }
+
+  #armDeadline(held: Held): void {
+    const { task } = held.opened;
+    if (task.state !== 'open') return;
+    held.deadline = setTimeout(() => {
       if (task.state === 'open') this.end(task.txn, 'expired', 'deadline', 'deadline');
-    }, inMs);
-    timer.unref();
-    this.#timers.set(task, timer);
+    }, task.expiresAtMs - this.#world.now()).unref();
   }
 }
 

@@ -1,3 +1,4 @@
+import type { InboundChain } from '../delegation/link-signer.ts';
 import { makeProofKey, type ProofKey } from '../proofs/dpop.ts';
 import type { Secret } from '../trust/secret.ts';
 
@@ -7,7 +8,7 @@ export type TaskState = 'open' | 'completed' | 'failed' | 'expired' | 'revoked';
 export interface TaskSubject {
   readonly iss: string;
   readonly sub: string;
-  readonly kind: 'user' | 'agent';
+  readonly kind: 'user' | 'workload' | 'agent';
 }
 
 /** The token that the task was opened with, verified: what its exchanges hand in. Never leaves the process but to a token service. */
@@ -19,7 +20,12 @@ export interface TaskGrant {
   readonly sub: string;
   readonly expiresAtMs: number;
   readonly act?: unknown;
+  /** `jti` of the token, or undefined where it has none: what the first link of a chain names as its root. */
+  readonly jti?: string | undefined;
 }
+
+/** The delegation that a task was opened with, verified. */
+export type TaskChain = InboundChain;
 
 export interface TaskParts {
   readonly txn: string;
@@ -33,6 +39,9 @@ export interface TaskParts {
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
   readonly standing: boolean;
+  /** SPIFFE ID of the workload whose request opened it, or empty. */
+  readonly caller: string;
+  readonly chain: TaskChain | undefined;
 }
 
 /** A call under way that its task can end. */
@@ -50,15 +59,18 @@ export class Task {
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
   readonly standing: boolean;
+  readonly caller: string;
+  readonly chain: TaskChain | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
   #endedAtMs: number | undefined;
   #cause: string | undefined;
-  readonly #errands = new Map<string, Errand>();
+  /** Made when first needed: most tasks of the way in call no tool. */
+  #errands: Map<string, Errand> | undefined;
   /** Slots that are used again. A Set that grows and shrinks chains its old tables, and each keeps calls alive past their end. */
-  readonly #inFlight: (Cuttable | undefined)[] = [];
-  readonly #freeSlots: number[] = [];
+  #inFlight: (Cuttable | undefined)[] | undefined;
+  #freeSlots: number[] | undefined;
 
   constructor(parts: TaskParts) {
     this.txn = parts.txn;
@@ -69,6 +81,8 @@ export class Task {
     this.expiresAtMs = parts.expiresAtMs;
     this.parent = parts.parent;
     this.standing = parts.standing;
+    this.caller = parts.caller;
+    this.chain = parts.chain;
     this.#grant = parts.grant;
   }
 
@@ -96,25 +110,27 @@ export class Task {
 
   /** This task at one tool: what rooms prepare once per (task, tool) hangs on it. */
   errand(tool: string): Errand {
-    let errand = this.#errands.get(tool);
+    const errands = (this.#errands ??= new Map());
+    let errand = errands.get(tool);
     if (errand === undefined) {
       errand = new Errand(this, tool);
-      this.#errands.set(tool, errand);
+      errands.set(tool, errand);
     }
     return errand;
   }
 
   /** Registers a call under way, to be cut when the task ends. Returns the slot to give back. */
   holdOpen(call: Cuttable): number {
-    const slot = this.#freeSlots.pop() ?? this.#inFlight.length;
-    this.#inFlight[slot] = call;
+    const inFlight = (this.#inFlight ??= []);
+    const slot = this.#freeSlots?.pop() ?? inFlight.length;
+    inFlight[slot] = call;
     return slot;
   }
 
   letGo(slot: number): void {
-    if (this.#inFlight[slot] === undefined) return;
+    if (this.#inFlight?.[slot] === undefined) return;
     this.#inFlight[slot] = undefined;
-    this.#freeSlots.push(slot);
+    (this.#freeSlots ??= []).push(slot);
   }
 
   /** Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing. */
@@ -125,10 +141,11 @@ export class Task {
     this.#endedAtMs = nowMs;
     this.#grant = undefined;
     this.#proofKey = undefined;
-    this.#errands.clear();
-    const underWay = this.#inFlight.splice(0);
-    this.#freeSlots.length = 0;
-    for (const call of underWay) call?.stop('cut');
+    this.#errands = undefined;
+    const underWay = this.#inFlight;
+    this.#inFlight = undefined;
+    this.#freeSlots = undefined;
+    for (const call of underWay ?? []) call?.stop('cut');
   }
 }
 

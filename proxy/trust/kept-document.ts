@@ -20,6 +20,7 @@ export class KeptDocument<T> {
   #good: { readonly value: T; readonly loadedAtMs: number } | undefined;
   #failure: { readonly cause: unknown; readonly untilMs: number } | undefined;
   #flight: Promise<T> | undefined;
+  #renewedAtMs = -Infinity;
 
   constructor(world: World, keeping: Keeping, load: (timeoutMs: number) => Promise<T>) {
     this.#world = world;
@@ -42,9 +43,11 @@ export class KeptDocument<T> {
 
   /** A newer document than the one held, if it is time to ask for one; else the one held. */
   async renew(timeoutMs: number): Promise<T> {
-    const due = (this.#good?.loadedAtMs ?? 0) + this.#keeping.renewMs;
     const now = this.#world.now();
-    if (now < due || (this.#failure !== undefined && now < this.#failure.untilMs)) return this.read(timeoutMs);
+    // From the last renewal and not from the last fetch: a key that is new now is not in what was fetched a second ago.
+    const tooSoon = now < this.#renewedAtMs + this.#keeping.renewMs;
+    if (tooSoon || (this.#failure !== undefined && now < this.#failure.untilMs)) return this.read(timeoutMs);
+    this.#renewedAtMs = now;
     return this.#fetch(timeoutMs);
   }
 

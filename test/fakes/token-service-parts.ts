@@ -22,6 +22,7 @@ export function honestClaims(
   issuer: string,
   lifeSeconds: number,
   jkt: string | undefined,
+  clientSubject = 'service-account-invoice-bot',
 ): JWTPayload {
   const now = Math.floor(Date.now() / 1000);
   const subject = form.get('subject_token');
@@ -31,7 +32,7 @@ export function honestClaims(
   const inbound = from['act'] === undefined ? {} : { act: from['act'] };
   return {
     iss: issuer,
-    sub: from.sub ?? 'service-account-invoice-bot',
+    sub: from.sub ?? clientSubject,
     aud: audience.length === 1 ? audience[0]! : audience,
     iat: now,
     exp: now + lifeSeconds,

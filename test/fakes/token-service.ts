@@ -30,6 +30,8 @@ export interface FakeTokenServiceOptions {
   readonly secret?: string;
   /** Milliseconds that the token endpoint takes. */
   readonly delayMs?: number;
+  /** Subject of tokens that a client gets for itself. */
+  readonly clientSubject?: string;
 }
 
 /** A token service that speaks RFC 8414, 8693, 9449, 7662 and 7009 on loopback, and counts and keeps what it is asked. */
@@ -199,7 +201,7 @@ class Fake implements FakeTokenService {
   async #issue(form: URLSearchParams, jkt: string | undefined, response: ServerResponse): Promise<void> {
     const life = this.#options.lifeSeconds ?? 300;
     const subject = form.get('subject_token');
-    const claims = honestClaims(form, this.issuer, life, jkt);
+    const claims = honestClaims(form, this.issuer, life, jkt, this.#options.clientSubject);
     const told = this.lie === undefined ? claims : (claimLies[this.lie]?.(claims) ?? claims);
     const token = await this.#makeToken(told, subject);
     this.issued.push(token);

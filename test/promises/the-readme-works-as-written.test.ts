@@ -1,20 +1,40 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, type TestContext } from 'vitest';
+import { loadSettings } from '../../config/load.ts';
+import { listUnsafe } from '../../config/unsafe.ts';
+import { findWarnings } from '../../config/warnings.ts';
+import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openDemoTool, type DemoTool } from '../../proxy/embedded/demo-tool.ts';
+import { openDemoUser } from '../../proxy/embedded/demo-user.ts';
 import { openTokenService, type TokenService } from '../../proxy/embedded/token-service.ts';
+import { openWorkloadApiServer, type WorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { readSource } from '../repo/sources.ts';
+import { freePort } from '../stage/free-port.ts';
 import { findObstacle, OwnClone, type Terminal } from '../stage/own-clone.ts';
 
 const readme = readSource('README.md');
 const blocks = (language: string): string[] =>
   [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, text = '']) => text);
-const [config = '', ...otherConfigs] = blocks('yaml');
-const [, , validate = '', run = '', open = '', call = '', wrong = '', ...otherCommands] = blocks('sh');
+const [config = '', inbound = '', ...otherConfigs] = blocks('yaml');
+const [, , validate = '', run = '', open = '', call = '', wrong = '', startAgent = '', ...otherCommands] = blocks('sh');
 const [explanation = ''] = blocks('text');
 
 /** What the README tells to replace, and nothing else. */
 const named = { issuer: 'http://127.0.0.1:9400', toolPort: '9500' };
+/** What is different on every machine. */
+const places = { workloadApi: '/run/spire/agent.sock', agentPort: '8080' };
+/** The sidecar's own resource, as callers' tokens name it. */
+const ownResource = 'https://invoice-bot.example.org';
+
+/** The config with the tables of the second block in place of its own, as the README says. */
+const withWayIn = (): string => {
+  const tables = [...inbound.matchAll(/^(\w+):/gm)].map(([, name = '']) => name);
+  const kept = tables.reduce((text, name) => text.replace(new RegExp(`^${name}:.*\\n(?:[ ].*\\n)*`, 'm'), ''), config);
+  return kept + inbound;
+};
 const ownFiles = ['waybill.yaml', 'wrong.yaml', 'client-secret', 'user-token'];
 const secret = 'the-secret-of-the-client-at-its-service';
 
@@ -23,20 +43,41 @@ let clone: OwnClone;
 let service: TokenService;
 let tool: DemoTool;
 let sidecar: Terminal | undefined;
+let workload: WorkloadApiServer | undefined;
+let agentPort: number;
+const identity = mkdtempSync(join(tmpdir(), 'wb-id-'));
 let replaced: (text: string) => string;
 let subjectToken: string;
 
 beforeAll(async () => {
-  obstacle = await findObstacle([15_001, 15_020, 15_021]);
+  obstacle = await findObstacle([15_001, 15_006, 15_020, 15_021]);
   if (obstacle !== undefined) return;
+  const authority = await openAuthority('example.org');
+  const spiffeId = 'spiffe://example.org/invoice-bot';
+  const socketPath = join(identity, 'agent.sock');
+  workload = await openWorkloadApiServer({ socketPath, authority, spiffeId, x509TtlSeconds: 3600, jwtTtlSeconds: 300 });
+  // As SPIRE's own: who runs the sidecar is somebody else.
+  chmodSync(identity, 0o755);
+  chmodSync(socketPath, 0o777);
+  const scopes = ['crm.read'];
   service = await openTokenService({
-    clients: [{ clientId: 'invoice-bot', auth: 'client_secret_basic', clientSecret: secret, scopes: ['crm.read'] }],
-    resources: [{ resource: 'https://crm.example.org', audience: 'crm', scopes: ['crm.read'] }],
+    clients: [{ clientId: 'invoice-bot', auth: 'client_secret_basic', clientSecret: secret, spiffeId, scopes }],
+    resources: [
+      { resource: 'https://crm.example.org', audience: 'crm', scopes },
+      { resource: ownResource, client: 'invoice-bot', scopes },
+    ],
+    spiffe: { trustDomain: 'example.org', jwks: () => [...authority.bundleJwks()] },
     accessTokenTtlSeconds: 300,
   });
+  agentPort = await freePort();
   tool = await openDemoTool({ issuer: service.issuer, audience: 'crm' });
   const toolPort = new URL(tool.url).port;
-  replaced = (text) => text.replaceAll(named.issuer, service.issuer).replaceAll(named.toolPort, toolPort);
+  replaced = (text) =>
+    text
+      .replaceAll(named.issuer, service.issuer)
+      .replaceAll(named.toolPort, toolPort)
+      .replaceAll(places.workloadApi, socketPath)
+      .replaceAll(places.agentPort, String(agentPort));
   subjectToken = await service.mintSubjectToken({
     sub: 'alice',
     audience: 'invoice-bot',
@@ -52,7 +93,9 @@ beforeAll(async () => {
 afterAll(async () => {
   await sidecar?.interrupt();
   clone?.remove();
+  workload?.close();
   await Promise.all([tool?.close(), service?.close()]);
+  rmSync(identity, { recursive: true, force: true });
 });
 
 function needShell(context: TestContext): void {
@@ -69,6 +112,16 @@ describe('the README works as written', { timeout: 120_000 }, () => {
     expect(config.split(named.issuer)).toHaveLength(3);
     // Git must not take them along.
     expect(readSource('.gitignore').split('\n')).toEqual(expect.arrayContaining(ownFiles.map((name) => `/${name}`)));
+  });
+
+  test('the config with the way in added is good, lowers no safety, and lets nobody in but by proof', () => {
+    const { settings } = loadSettings(withWayIn(), 'waybill.yaml');
+    expect(findWarnings(settings)).toEqual([]);
+    expect(listUnsafe(settings)).toEqual([]);
+    expect(settings.inbound?.accept).toMatchObject([{ issuer: named.issuer, proof: 'dpop' }]);
+    expect(settings.inbound?.present).toBe('inert-jwt');
+    for (const told of ['`127.0.0.1:8080`', 'port 15006', '`https://invoice-bot.example.org`'])
+      expect(readme).toContain(told);
   });
 
   test('the config is good', async (context) => {
@@ -127,5 +180,44 @@ describe('the README works as written', { timeout: 120_000 }, () => {
     needShell(context);
     await sidecar?.interrupt();
     expect(await findObstacle([15_001])).toBeUndefined();
+  });
+
+  test('in front of an agent: a caller comes in, the agent calls on with what it was given, and that is good nowhere else', async (context) => {
+    needShell(context);
+    clone.write('waybill.yaml', replaced(withWayIn()));
+    const ended = await clone.run(validate);
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(ended.stdout).not.toMatch(/warning|unsafe/);
+    // No proxy of its own, and no word of tokens: it hands the header on.
+    const toolUrl = `${tool.url}/api/customers`;
+    clone.write(
+      'agent.mjs',
+      `import { createServer } from 'node:http';
+createServer(async ({ headers: { authorization } }, response) => {
+  const asked = await fetch('${toolUrl}', { headers: { authorization } });
+  response.end(JSON.stringify({ held: authorization, answer: await asked.json() }));
+}).listen(${agentPort}, '127.0.0.1', () => console.log('it listens'));`,
+    );
+    sidecar = await clone.start(run, '"msg":"ready"');
+    // The machine's own Node.js may be too old for the variable.
+    const agent = await clone.start(startAgent.replace(' node ', ` ${process.execPath} `), 'it listens');
+    const before = tool.requests.length;
+    const alice = await openDemoUser();
+    const { jkt } = alice;
+    const token = await service.mintSubjectToken({
+      sub: 'alice',
+      audience: ownResource,
+      scopes: ['crm.read'],
+      ttlSeconds: 600,
+      jkt,
+    });
+    const { status, text } = await alice.get('http://127.0.0.1:15006/', token);
+    const { held, answer } = JSON.parse(text) as { held: string; answer: object };
+    expect(status).toBe(200);
+    expect(answer).toMatchObject({ sub: 'alice', aud: 'crm', act: { sub: 'spiffe://example.org/invoice-bot' } });
+    expect(tool.requests.slice(before)).toMatchObject([{ path: '/api/customers', scheme: 'Bearer', status: 200 }]);
+    // What the tool gets from an agent without the proxy.
+    expect((await fetch(toolUrl, { headers: { authorization: held } })).status).toBe(401);
+    await agent.interrupt();
   });
 });

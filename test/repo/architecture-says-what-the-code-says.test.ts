@@ -2,20 +2,29 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Metrics } from '../../proxy/record/metrics.ts';
-import { refusalKinds, type RefusalKind } from '../../proxy/refusal.ts';
+import { refusalKinds } from '../../proxy/refusal-kinds.ts';
+import { type RefusalKind } from '../../proxy/refusal.ts';
 import { stages } from './import-law.ts';
 import { readSource, root } from './sources.ts';
 import { readCode, readRows } from './tables.ts';
 
 const page = 'ARCHITECTURE.md';
 
+/** The two codes whose status depends on the door, or on the way. */
+const statusByDoor: Readonly<Record<string, string>> = { task_unknown: '401, 407', authority_mismatch: '400, 421' };
+
+/** Both ways: section of the page, file of the one function, and what its stages take. */
+const ways = [
+  ['The way of a call', 'egress', 'call|arrival|attributed|permit|routed|credential|bound|admitted'],
+  ['The way in of a request', 'ingress', 'call|arrival|verified|claimed|permit|opened|presented|admitted'],
+] as const;
+
 describe(`the tables of ${page} say what the code says`, () => {
   test('refusals: status, stage, meaning and hint of each', () => {
     const kinds: [string, RefusalKind][] = Object.entries(refusalKinds);
     const wanted = kinds.map(([code, { status, stage, title, hint, replay }]) => [
       `\`${code}\``,
-      // The one code whose status depends on the door.
-      code === 'task_unknown' ? '401, 407' : String(status),
+      statusByDoor[code] ?? String(status),
       stage,
       replay === undefined ? title : `${title} (replay, ${replay})`,
       hint,
@@ -24,13 +33,14 @@ describe(`the tables of ${page} say what the code says`, () => {
   });
 
   test('metrics: name, labels and meaning of each', () => {
-    const nothing = { version: '', tools: [], services: [], rules: [], unsafe: [] };
+    const nothing = { version: '', tools: [], services: [], rules: [], unsafe: [], program: undefined };
     const { registry } = new Metrics({
       ...nothing,
       tasksOpen: () => 0,
+      ledgerEntries: () => 0,
       svidExpiryMs: () => undefined,
       credentialExpiries: () => [],
-      events: () => ({ written: 0, sequence: 0, lost: 0 }),
+      events: () => ({ written: 0, sequence: 0, lost: 0, copiesLost: 0 }),
     });
     const metrics = registry.getMetricsAsArray() as unknown as { name: string; help: string; labelNames: string[] }[];
     const wanted = metrics.map(({ name, help, labelNames }) => {
@@ -41,20 +51,23 @@ describe(`the tables of ${page} say what the code says`, () => {
     expect(rows.toSorted()).toEqual(wanted.toSorted());
   });
 
-  test('the way of a call: the stages in the order of egress.ts, each with the evidence that its file exports', () => {
-    const rows = readRows(page, 'The way of a call').map((row) =>
-      row.slice(0, 3).map((cell) => readCode(cell)[0] ?? ''),
-    );
-    const way = /^(?:export )?async function egress\([\s\S]*?^\}/m.exec(readSource('proxy/egress.ts'))?.[0] ?? '';
-    const called = [...way.matchAll(/\b(\w+)\((?=call|arrival|attributed|permit|routed|credential|bound|admitted)/g)];
-    const order = called.map(([, name = '']) => name).filter((name) => rows.some(([stage]) => stage === name));
-    expect(rows.map(([stage]) => stage)).toEqual(order);
-    for (const [stage, evidence, file] of rows) {
-      const text = readSource(file ?? '');
-      expect(text, `${file} exports ${evidence}`).toMatch(new RegExp(`^export type ${evidence}\\b`, 'm'));
-      expect(text, `${file} has ${stage}`).toMatch(new RegExp(`\\b${stage}\\(`));
-    }
-  });
+  test.each(ways)(
+    '%s: the stages in the order of %s.ts, each with the evidence of its file',
+    (heading, name, taken) => {
+      const rows = readRows(page, heading).map((row) => row.slice(0, 3).map((cell) => readCode(cell)[0] ?? ''));
+      const body = new RegExp(`^(?:export )?async function ${name}\\([\\s\\S]*?^\\}`, 'm');
+      const way = body.exec(readSource(`proxy/${name}.ts`))?.[0] ?? '';
+      const called = [...way.matchAll(new RegExp(`\\b(\\w+)\\((?=${taken})`, 'g'))];
+      expect(rows.length).toBeGreaterThan(6);
+      const order = called.map(([, verb = '']) => verb).filter((verb) => rows.some(([stage]) => stage === verb));
+      expect(rows.map(([stage]) => stage)).toEqual(order);
+      for (const [stage, evidence, file] of rows) {
+        const text = readSource(file ?? '');
+        expect(text, `${file} exports ${evidence}`).toMatch(new RegExp(`^export type ${evidence}\\b`, 'm'));
+        expect(text, `${file} has ${stage}`).toMatch(new RegExp(`\\b${stage}\\(`));
+      }
+    },
+  );
 
   test('rooms: every file and folder of proxy/, and the stages in their order', () => {
     const named = readRows(page, 'Rooms').flatMap(([names = '']) => readCode(names));

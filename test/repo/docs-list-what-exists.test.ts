@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { eventNames } from '../../proxy/record/event.ts';
 import { metricNames } from '../../proxy/record/metrics.ts';
-import { refusalKinds } from '../../proxy/refusal.ts';
+import { refusalKinds } from '../../proxy/refusal-kinds.ts';
 import { readSource } from './sources.ts';
 
 const page = 'ARCHITECTURE.md';

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { refusalKinds } from '../../proxy/refusal.ts';
+import { refusalKinds } from '../../proxy/refusal-kinds.ts';
 import { readSource, root } from './sources.ts';
 import { readCode, readRows } from './tables.ts';
 
@@ -35,7 +35,7 @@ describe.each(pages)('%s', (page) => {
   test('names settings that are there', () => {
     const settings = readSource('config/settings.md');
     const keys = readCode(proseOf(page)).filter((code) =>
-      /^(tools|tasks|token_services|operator|listen|trust|record|ca|dns)\.\w/.test(code),
+      /^(tools|tasks|token_services|operator|listen|trust|record|ca|dns|inbound|replay)\.\w/.test(code),
     );
     const written = keys.map((key) => key.replace(/^(tools|token_services)\.X\./, '$1.NAME.'));
     expect(written.filter((key) => !settings.includes(`\`${key}\``))).toEqual([]);
@@ -99,8 +99,11 @@ describe('decisions', () => {
     expect(scripted.map(([path]) => path)).toEqual(['node_modules/protobufjs']);
   });
 
-  test('0006 lists codes of the catalogue, with their status', () => {
-    const rows = readRows('decisions/0006-refusals-and-settings-beyond-the-first-list.md', 'Decision');
+  test.each([
+    'decisions/0006-refusals-and-settings-beyond-the-first-list.md',
+    'decisions/0014-refusals-and-settings-of-the-way-in.md',
+  ])('%s lists codes of the catalogue, with their status', (name) => {
+    const rows = readRows(name, 'Decision');
     const codes = rows.filter(([, status = '']) => /^\d+$/.test(status));
     expect(codes.length).toBeGreaterThan(0);
     const kinds: Record<string, { status: number }> = refusalKinds;

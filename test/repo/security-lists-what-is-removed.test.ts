@@ -62,7 +62,16 @@ test('answers lose each of the listed names, and cookies where the tool has a to
 
 test('no class of header is left out of the page', () => {
   const classes = /^export type HeaderClass =([\s\S]*?);/m.exec(readSource(names))?.[1] ?? '';
-  const named = ['forward', 'hop', 'identity', 'credential', 'cookie', 'origin', ...readNames('written by us')];
+  const named = [
+    'forward',
+    'hop',
+    'identity',
+    'credential',
+    'cookie',
+    'origin',
+    ...readNames('trace'),
+    ...readNames('written by us'),
+  ];
   const known = [...classes.matchAll(/'([^']+)'/g)].map(([, name = '']) => name);
   expect(known.filter((name) => !named.includes(name))).toEqual([]);
 });

@@ -12,9 +12,10 @@ export function listFiles(folder: string = ''): string[] {
   const found: string[] = [];
   for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
     const path = posix.join(folder, entry.name);
-    if (entry.isDirectory()) {
-      if (!unpublished.has(entry.name)) found.push(...listFiles(path));
-    } else if (!entry.name.endsWith('.log')) found.push(path);
+    // By name alone: in a second work tree `.git` is a file, and `node_modules` may be a link.
+    if (unpublished.has(entry.name)) continue;
+    if (entry.isDirectory()) found.push(...listFiles(path));
+    else if (!entry.name.endsWith('.log')) found.push(path);
   }
   return found;
 }

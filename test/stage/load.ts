@@ -18,6 +18,8 @@ export interface LoadCall {
 /** A running load. */
 export interface Load {
   readonly answers: LoadAnswer[];
+  /** Resolves when `next` has no more and the calls under way have ended. */
+  readonly finished: Promise<void>;
   /** Resolves when the calls under way have ended. */
   stop(): Promise<void>;
 }
@@ -35,19 +37,19 @@ export function startLoad(outbound: string, workers: number, next: () => LoadCal
       if (answer.status === 0) return;
     }
   };
-  const done = Promise.all(Array.from({ length: workers }, work));
+  const finished = Promise.all(Array.from({ length: workers }, work)).then(() => agent.destroy());
   return {
     answers,
+    finished,
     async stop() {
       stop.abort();
-      await done;
-      agent.destroy();
+      await finished;
     },
   };
 }
 
 /** Sends one call with an absolute-form target; never rejects. */
-function send(outbound: string, agent: Agent, call: LoadCall): Promise<LoadAnswer> {
+export function send(outbound: string, agent: Agent, call: LoadCall): Promise<LoadAnswer> {
   const [host, port] = outbound.split(':');
   return new Promise((resolve) => {
     const fail = (): void => resolve({ path: call.path, status: 0, body: '' });

@@ -12,7 +12,15 @@ const launcher = fileURLToPath(new URL('../../proxy/launch.js', import.meta.url)
 export interface SidecarProcess {
   readonly pid: number;
   readonly dir: string;
-  readonly addresses: { outbound: string; metrics: string; health: string; socket: string; operator?: string };
+  readonly addresses: {
+    outbound: string;
+    /** With `inbound` in the configuration. */
+    inbound?: string;
+    metrics: string;
+    health: string;
+    socket: string;
+    operator?: string;
+  };
   /** PEM of the pod's CA, as published for the agent. */
   readonly caFile: string;
   readonly eventsFile: string;
@@ -108,7 +116,8 @@ function withPlaces(yaml: string, dir: string): string {
   const sections: Record<string, string> = {
     version: 'version: 1',
     agent: 'agent: { name: invoice-bot, purpose: reconcile }',
-    listen: 'listen: { outbound: "127.0.0.1:0", metrics: "127.0.0.1:0", health: "127.0.0.1:0" }',
+    listen:
+      'listen: { outbound: "127.0.0.1:0", inbound: "127.0.0.1:0", metrics: "127.0.0.1:0", health: "127.0.0.1:0" }',
     operator: `operator: { socket: "${dir}/operator.sock" }`,
     ca: `ca: { dir: "${dir}/ca", publish: "${dir}/trust" }`,
     record: `record: { file: "${dir}/events.jsonl" }`,

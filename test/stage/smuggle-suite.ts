@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from './free-port.ts';
 import { removeFolder, startSidecar } from './sidecar-process.ts';
 import { makeToolCertificate } from './tool-certificate.ts';
 
@@ -58,33 +58,29 @@ export async function runRows(mode: Mode, rows: readonly string[], limitMs: numb
     dir,
   });
   try {
-    const out = join(dir, 'verdicts.jsonl');
-    const places = ['--proxy', sidecar.addresses.outbound, '--upstream', String(upstream), '--out', out];
     const secrets = ['--ca', sidecar.caFile, '--cert', file('tool.pem', cert), '--key', file('tool.key', key)];
-    const args = [
-      join(suitesDir, 'tools', 'smuggle-run.mjs'),
-      '--name',
-      'waybill',
-      ...places,
-      '--mode',
-      mode,
-      ...secrets,
-    ];
-    await promisify(execFile)(process.execPath, [...args, file('rows.jsonl', rows.join('\n'))], { timeout: limitMs });
-    return readFileSync(out, 'utf8')
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Verdict);
+    return await judgeRows(mode, { proxy: sidecar.addresses.outbound, upstream, dir }, rows, limitMs, secrets);
   } finally {
     await sidecar.stop();
     removeFolder(dir);
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
+/** Runs the runner over rows. It is the upstream at that port; its files go to the folder. */
+export async function judgeRows(
+  mode: Mode | 'reverse',
+  at: { readonly proxy: string; readonly upstream: number; readonly dir: string },
+  rows: readonly string[],
+  limitMs: number,
+  more: readonly string[] = [],
+): Promise<Verdict[]> {
+  const [out, corpus] = [join(at.dir, 'verdicts.jsonl'), join(at.dir, 'rows.jsonl')];
+  writeFileSync(corpus, rows.join('\n'));
+  const places = ['--proxy', at.proxy, '--upstream', String(at.upstream), '--out', out, '--mode', mode];
+  const args = [join(suitesDir, 'tools', 'smuggle-run.mjs'), '--name', 'waybill', ...places, ...more, corpus];
+  await promisify(execFile)(process.execPath, args, { timeout: limitMs });
+  return readFileSync(out, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Verdict);
 }

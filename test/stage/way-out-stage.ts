@@ -29,8 +29,10 @@ export interface StageOptions {
   readonly corp?: Record<string, unknown>;
   /** Further token services, whole. */
   readonly services?: Record<string, unknown>;
-  /** Further or other sections of the configuration, one value each. */
-  readonly sections?: Record<string, unknown>;
+  /** Further or other sections of the configuration, one value each; made when the issuer is known, where they name it. */
+  readonly sections?: Record<string, unknown> | ((service: FakeTokenService) => Record<string, unknown>);
+  /** A token service that runs already and goes on afterwards. */
+  readonly shares?: FakeTokenService;
   readonly start?: Omit<StartOptions, 'dir'>;
   /** A folder that was made for it; it is removed at the end. */
   readonly dir?: string;
@@ -54,7 +56,7 @@ const defaultSecret = 'stage-client-secret-0123456789abcdef';
 /** Starts one. Every call that has a task (or needs none) is allowed. */
 export async function openStage(options: StageOptions): Promise<Stage> {
   const clientSecret = options.service?.secret ?? defaultSecret;
-  const service = await openFakeTokenService({ secret: clientSecret, ...options.service });
+  const service = options.shares ?? (await openFakeTokenService({ secret: clientSecret, ...options.service }));
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'waybill-stage-'));
   const yaml = configurationOf(options, service, dir, clientSecret);
   const start = (more: Omit<StartOptions, 'dir'> = {}): Promise<SidecarProcess> =>
@@ -73,7 +75,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
     },
     async close(): Promise<void> {
       await stage.sidecar.stop();
-      await service.close();
+      if (options.shares === undefined) await service.close();
       removeFolder(dir);
     },
   };
@@ -97,7 +99,7 @@ function configurationOf(options: StageOptions, service: FakeTokenService, dir: 
     },
     tools: Object.fromEntries(tools),
     rules: [{ name: 'all', effect: 'allow', when: 'true' }],
-    ...options.sections,
+    ...(typeof options.sections === 'function' ? options.sections(service) : options.sections),
   };
   // JSON is YAML: one section a line.
   return Object.entries(sections)

@@ -2,11 +2,12 @@
  * Compiled, never run: each `@ts-expect-error` is a way to leave out or swap a stage of the way out (DESIGN 2). Should one of them
  * compile one day, the compiler names the line.
  */
-import { bind } from '../../proxy/bind/proof.ts';
+import { bind, type Send } from '../../proxy/bind/proof.ts';
 import type { ExitPermit } from '../../proxy/decide/permit.ts';
 import type { EgressRooms } from '../../proxy/egress.ts';
 import type { Credential } from '../../proxy/exchange/credential.ts';
 import { forward } from '../../proxy/forward/forward.ts';
+import type { Lease } from '../../proxy/forward/upstream.ts';
 import { identify, type Attributed } from '../../proxy/identify/ladder.ts';
 import { readBody, type CallBody } from '../../proxy/intercept/body.ts';
 import { intercept, type Arrival, type Call } from '../../proxy/intercept/call.ts';
@@ -25,16 +26,20 @@ interface Evidence {
   readonly credential: Credential;
   readonly bound: Bound;
   readonly admitted: Admitted;
+  readonly lease: Lease;
 }
+
+const send: Send = { attempt: 1, chain: undefined, nonce: undefined };
 
 /** The order as it is: this compiles. */
 export async function inOrder(arrival: Arrival, rooms: EgressRooms): Promise<unknown> {
   const call = intercept(arrival, rooms.reader);
   const attributed = identify(call, rooms.ladder);
   const permit = rooms.desk.decide(attributed, rooms.world.now());
-  const routed = await route(permit, await readBody(call), rooms.guard);
-  const bound = bind(await rooms.purse.exchange(routed), 1, rooms.nonces, rooms.world);
-  return forward(await admit(bound, rooms.trail), rooms.road);
+  const routed = await route(permit, await readBody(call, false), rooms.guard);
+  const bound = bind(await rooms.purse.exchange(routed), send, rooms.world);
+  const lease = rooms.upstreams.take(call.tool, call.target.origin, routed.way);
+  return forward(await admit(bound, rooms.trail), lease, rooms.road);
 }
 
 export function withoutIntercept({ arrival }: Evidence, rooms: EgressRooms): void {
@@ -80,13 +85,13 @@ export function withoutRoute({ permit, attributed, call }: Evidence, { purse }: 
   void purse.exchange(call);
 }
 
-export function withoutExchange({ routed, permit }: Evidence, { nonces, world, purse }: EgressRooms): void {
+export function withoutExchange({ routed, permit }: Evidence, { world, purse }: EgressRooms): void {
   // @ts-expect-error a call is bound together with its credential, or with the statement that it has none
-  bind(routed, 1, nonces, world);
+  bind(routed, send, world);
   // @ts-expect-error a permit is no credential
-  bind(permit, 1, nonces, world);
+  bind(permit, send, world);
   // @ts-expect-error an exchange that is under way is none either
-  bind(purse.exchange(routed), 1, nonces, world);
+  bind(purse.exchange(routed), send, world);
 }
 
 export function withoutBind({ credential, routed }: Evidence, { trail }: EgressRooms): void {
@@ -96,20 +101,20 @@ export function withoutBind({ credential, routed }: Evidence, { trail }: EgressR
   void admit(routed, trail);
 }
 
-export function withoutAdmit({ bound, credential, call }: Evidence, { road, trail }: EgressRooms): void {
+export function withoutAdmit({ bound, credential, call, lease }: Evidence, { road, trail }: EgressRooms): void {
   // @ts-expect-error nothing leaves that does not stand in the record (W7)
-  void forward(bound, road);
+  void forward(bound, lease, road);
   // @ts-expect-error a line that is still being written is not yet in the record
-  void forward(admit(bound, trail), road);
+  void forward(admit(bound, trail), lease, road);
   // @ts-expect-error a credential does not leave by itself
-  void forward(credential, road);
+  void forward(credential, lease, road);
   // @ts-expect-error nor does a call
-  void forward(call, road);
+  void forward(call, lease, road);
 }
 
 export function swapped({ admitted, bound, routed, permit }: Evidence, rooms: EgressRooms): void {
   // @ts-expect-error a call is admitted after it was bound: the record names the proof
-  bind(admitted, 1, rooms.nonces, rooms.world);
+  bind(admitted, send, rooms.world);
   // @ts-expect-error an admitted call is not admitted again
   void admit(admitted, rooms.trail);
   // @ts-expect-error the way is not looked for with the token in hand

@@ -15,7 +15,7 @@ test('the name of a task is a plain word whatever the dice say, so that commands
     subject,
     grant: undefined,
     purpose: '',
-    tools: [],
+    tools: new Set(),
     perToolHandles: false,
     lifeMs: 1000,
     by: 'test',

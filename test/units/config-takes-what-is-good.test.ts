@@ -97,6 +97,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
 
 test('every default is filled in', () => {
   const settings = small('');
+  expect(settings.inbound).toBeUndefined();
   expect(settings).toEqual({
     version: 1,
     agent: { name: 'a', owner: '', purpose: '', environment: '' },
@@ -107,11 +108,20 @@ test('every default is filled in', () => {
     rules: [],
     purposes: new Map(),
     tasks: { mode: 'request', linger: 2000, deadline: 900_000, standing: 'off', max_open: 10_000 },
+    replay: {
+      ledger: 'memory',
+      nonce: 'required',
+      max_entries: 1_000_000,
+      window: 60_000,
+      future: 5000,
+      on_replay: 'block',
+    },
     dns: { servers: [] },
     ca: {},
     operator: { listen: { address: '127.0.0.1', port: 15_000 }, tokens: {} },
     listen: {
       outbound: { address: '127.0.0.1', port: 15_001 },
+      inbound: { address: '0.0.0.0', port: 15_006 },
       metrics: { address: '127.0.0.1', port: 15_020 },
       health: { address: '127.0.0.1', port: 15_021 },
     },

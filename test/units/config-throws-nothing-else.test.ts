@@ -63,8 +63,10 @@ test('any value in place of any setting', () => {
     'token_services',
     'tools',
     'rules',
+    'inbound',
     'purposes',
     'tasks',
+    'replay',
     'dns',
     'ca',
     'operator',
@@ -72,6 +74,7 @@ test('any value in place of any setting', () => {
     'record',
   ];
   const inner = ['match', 'token', 'issuer', 'name', 'issuers', 'standing', 'tokens', 'x', 'domains', 'servers'];
+  inner.push('accept', 'callers', 'chain', 'subject_map', 'forward_to', 'origin', 'delegate', 'ledger');
   const any = tuple(constantFrom(...keys), constantFrom(...inner), jsonValue({ maxDepth: 3 }));
   assert(
     property(any, ([key, name, value]) => {

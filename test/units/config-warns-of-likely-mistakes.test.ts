@@ -96,3 +96,111 @@ test('W9: every setting that lowers safety and is on is listed, and no other', (
   );
   expect(listUnsafe(settings)).toEqual(['tools.a.plaintext', 'tools.a.unsafe_bearer', 'tools.b.unsafe_raw_paths']);
 });
+
+/** A way in without fault or likely mistake; a row adds one. */
+const wayIn = (accept: string, more = '', rest = '') =>
+  load(
+    `${allow}identity: { workload_api: "unix:///s" }
+trust: { domains: { example.org: workload_api }, issuers: [{ issuer: "https://i" }, { issuer: "https://j" }] }
+inbound: { origin: "https://a.example.org", forward_to: "http://127.0.0.1:8080", accept: [${accept}]${more} }
+${rest}`,
+  );
+const mtls = '{ issuer: "https://i", proof: mtls }';
+const dpop = '{ issuer: "https://j", proof: dpop }';
+/** The service takes the tokens of callers, which are bound to their keys, with an actor token beside. */
+const withActor = `token_services: { ${service.replace(' }', ', actor: client_credentials }')} }`;
+const bearer = 'tools: { t: { match: { host: h }, token: { from: s, audience: t }';
+
+describe('the way in and chains', () => {
+  test('what is good warns of nothing', () => {
+    const callers = ', callers: ["spiffe://example.org/p", "spiffe://example.org/**"]';
+    expect(findWarnings(wayIn(mtls, callers))).toEqual([]);
+    // A token that came without certificate may name an actor of any domain.
+    expect(findWarnings(wayIn(`${mtls}, ${dpop}`, ', callers: ["spiffe://other.org/p"]'))).toEqual([]);
+    expect(findWarnings(wayIn(dpop, ', tls: off, unsafe_plaintext: true'))).toEqual([]);
+    expect(findWarnings(wayIn(dpop, '', `${withActor}\n${bearer} } }`))).toEqual([]);
+    // Who has no certificate has a chain, and its last link names it.
+    const chained = ', callers: ["spiffe://example.org/p"], chain: { require: true }';
+    expect(findWarnings(wayIn(dpop, chained))).toEqual([]);
+  });
+
+  test('whose token needs no exchange for a bound caller, is not warned of', () => {
+    const service1 = `token_services: { ${service} }`;
+    for (const settings of [
+      wayIn(mtls, '', `${service1}\n${bearer} } }`),
+      wayIn(dpop, ', program: tool, present: original', `${service1}\n${bearer} } }`),
+      wayIn(
+        dpop,
+        '',
+        `${service1}\n${bearer}, on_behalf_of: agent } }\ntasks: { standing: { purpose: p, tools: [t] } }\npurposes: { p: { tools: [t] } }`,
+      ),
+    ]) {
+      expect(findWarnings(settings)).toEqual([]);
+    }
+  });
+
+  test('a service that only introspects is in use', () => {
+    const own = '{ issuer: "https://i", proof: dpop, introspect: s }';
+    const services = `token_services: { ${service.replace('https://s', 'https://i')} }`;
+    expect(findWarnings(wayIn(own, '', services))).toEqual([]);
+  });
+
+  test.each([
+    [
+      'callers that no certificate names',
+      wayIn(dpop, ', callers: ["spiffe://example.org/p"]'),
+      /^inbound\.callers: no client certificates .*without a delegation chain and without an `act` claim/,
+    ],
+    [
+      'callers of a domain whose links nobody can check',
+      wayIn(dpop, ', callers: ["spiffe://other.org/p"], chain: { require: true }'),
+      /^inbound\.callers: the trust domain of spiffe:\/\/other\.org\/p is not in/,
+    ],
+    [
+      'tokens of callers that a service without actor will not exchange',
+      wayIn(dpop, '', `token_services: { ${service} }\n${bearer} } }`),
+      /^token_services\.s: has no `actor`, .* to t will be refused\.$/,
+    ],
+    [
+      'tokens of callers that a service does not take',
+      wayIn(dpop, '', `${withActor.replace('actor', 'bound_subject: refuse, actor')}\n${bearer} } }`),
+      /^token_services\.s: takes no subject token .*`bound_subject: refuse`.* to t will be refused\.$/,
+    ],
+    [
+      'callers of a foreign domain',
+      wayIn(mtls, ', callers: ["spiffe://example.org/p", "spiffe://example.org.evil/**"]'),
+      /^inbound\.callers: the trust domain of spiffe:\/\/example\.org\.evil is not in/,
+    ],
+    ['a switch without effect', wayIn(dpop, ', unsafe_plaintext: true'), /^inbound\.unsafe_plaintext: has no effect/],
+    [
+      'a chain that nothing binds',
+      wayIn(dpop, '', `${withActor}\n${bearer}, chain: full } }`),
+      /^tools\.t\.chain: without `token\.proof` whoever sees/,
+    ],
+    [
+      'a delegation that goes nowhere',
+      wayIn(dpop, '', `${withActor}\n${bearer}, delegate: { hops: 1 } } }`),
+      /^tools\.t\.delegate: no chain goes to a bearer tool/,
+    ],
+    [
+      'a listener without way in',
+      load('listen: { inbound: "127.0.0.1:15006" }'),
+      /^listen\.inbound: there is no way in without/,
+    ],
+  ])('%s', (_name, settings, expected) => {
+    expect(findWarnings(settings)).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test('W9: what lowers safety on the way in is listed', () => {
+    const settings = wayIn(
+      `${dpop}, { issuer: "https://i", unsafe_bearer: true }`,
+      ', tls: off, unsafe_plaintext: true, present: unsafe_original',
+    );
+    expect(listUnsafe(settings).toSorted()).toEqual([
+      'inbound.accept[1].unsafe_bearer',
+      'inbound.present',
+      'inbound.unsafe_plaintext',
+    ]);
+    expect(listUnsafe(wayIn(dpop, ', program: tool, present: original'))).toEqual([]);
+  });
+});

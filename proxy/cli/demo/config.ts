@@ -77,6 +77,8 @@ export function demoConfig({ folder, issuer, workloadApiSocket, toolsPort, tools
           actor: 'jwt-svid',
           verify: 'jwt',
           expect: { sub: 'same', act: 'self' },
+          // The service is in the process of the demo, which a busy machine may let wait.
+          timeout: '10s',
         },
       },
       tools: Object.fromEntries(tools),

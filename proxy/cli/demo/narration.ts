@@ -10,12 +10,17 @@ const lineWidth = 96;
 
 /** How the demo speaks: to people, in lines. With a silent printer it says nothing. */
 export class Narration {
-  readonly #print: (line: string) => void;
+  #print: (line: string) => void;
   readonly #colour: boolean;
 
   constructor(print: (line: string) => void, colour: boolean) {
     this.#print = print;
     this.#colour = colour;
+  }
+
+  /** Says nothing from now on: steps that were under way at an interruption still fail, one after the other. */
+  end(): void {
+    this.#print = () => undefined;
   }
 
   /** The head of a part. */

@@ -12,8 +12,10 @@ import { Secret } from '../../trust/secret.ts';
 import { realWorld } from '../../world.ts';
 import { exchangeHttp } from '../http-exchange.ts';
 import { parseObject, type JsonObject } from '../json-object.ts';
-import { startSidecar, type SidecarProcess } from './child.ts';
+import { chainClients, chainResources } from './chain-config.ts';
+import { openChainStage, type ChainStage } from './chain-stage.ts';
 import { demoConfig, demoTools, filesOf, names, originOf, type ToolName } from './config.ts';
+import { startSidecar, type SidecarProcess } from './server-process.ts';
 import { openToolFront, type ToolFront } from './tool-front.ts';
 
 const minute = 60;
@@ -31,6 +33,8 @@ export interface Stage {
   readonly subjectToken: Secret;
   /** Environment of child processes before the sidecar's variables: nothing of ours. */
   readonly baseEnvironment: Readonly<Record<string, string | undefined>>;
+  /** The second part: agents that call agents, and tools behind sidecars. It opens while the first part is played. */
+  readonly chain: Promise<ChainStage>;
   /** What the token service says of a token now (RFC 7662), asked as the CRM may ask. */
   introspect(token: Secret): Promise<JsonObject>;
 }
@@ -65,26 +69,49 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
   await writeFile(configFile, demoConfig({ ...places, toolsCa: join(toolsTrust, 'ca.pem') }), { mode: 0o600 });
   // The reader's own proxy settings and NODE_OPTIONS would change what is shown.
   const baseEnvironment = { PATH: env['PATH'], HOME: env['HOME'] };
-  const sidecar = await startSidecar(configFile, baseEnvironment);
+  // The first sidecar compiles for the four of the chain: that is a third of what their start costs.
+  const serverEnvironment = { ...baseEnvironment, NODE_COMPILE_CACHE: join(folder, 'compiled') };
+  const sidecar = await startSidecar(configFile, serverEnvironment);
   stack.defer(() => sidecar.stop());
   const subjectToken = new Secret(await signIn(service));
   const introspect = (token: Secret) => introspectAt(service.issuer, clientSecret, token);
-  return { folder, service, tools, front, sidecar, subjectToken, baseEnvironment, introspect };
+  const chain = openBeside(stack, (own) => openChainStage(own, { folder, authority, service, serverEnvironment }));
+  return { folder, service, tools, front, sidecar, subjectToken, baseEnvironment, introspect, chain };
+}
+
+/** Begins to open parts that are needed later. Their end waits for their beginning, so that nothing opens behind the back of who closes. */
+function openBeside<T>(stack: AsyncDisposableStack, open: (own: AsyncDisposableStack) => Promise<T>): Promise<T> {
+  const own = new AsyncDisposableStack();
+  const opening = open(own);
+  // Told to whoever awaits it; until then, a failure is not unhandled.
+  const settled = opening.then(
+    () => undefined,
+    () => undefined,
+  );
+  stack.defer(async () => {
+    await settled;
+    await own.disposeAsync();
+  });
+  return opening;
 }
 
 /** In the order of the configuration. */
 const toolNames = ['crm', 'tickets', 'payroll'] as const satisfies readonly ToolName[];
 const scopes = toolNames.map((name) => demoTools[name].scope);
 
-/** The token service, and what it knows: one workload as client, the tools, one user. */
+/** The token service, and what it knows: workloads as clients, the tools and agents that tokens are for, one user. */
 function openService(authority: Authority, clientSecret: string): Promise<TokenService> {
   return openTokenService({
     clients: [
       { clientId: names.agent, auth: 'spiffe_jwt', spiffeId: names.agentId, scopes },
       // The CRM as a client: it may ask about tokens and gets none.
       { clientId: 'crm', auth: 'client_secret_basic', clientSecret, scopes: [], grants: [] },
+      ...chainClients,
     ],
-    resources: toolNames.map((name) => ({ resource: originOf(name), scopes: [demoTools[name].scope] })),
+    resources: [
+      ...toolNames.map((name) => ({ resource: originOf(name), scopes: [demoTools[name].scope] })),
+      ...chainResources,
+    ],
     subjects: [{ sub: names.user }],
     spiffe: { trustDomain: names.trustDomain, jwks: () => [...authority.bundleJwks()] },
     accessTokenTtlSeconds: tokenTtlSeconds,

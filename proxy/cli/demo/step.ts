@@ -25,9 +25,22 @@ export interface Scene {
   readonly task: DemoTask;
 }
 
+/** Names of the steps in `--ci`'s JSON. */
+export type StepName =
+  | 'exchange'
+  | 'cache'
+  | 'refusal'
+  | 'foreign_tool'
+  | 'task_end'
+  | 'chain'
+  | 'replay_same'
+  | 'replay_path'
+  | 'replay_tool'
+  | 'replay_foreign_key';
+
 /** One step: what it shows, and what it found. Rejects with `StepFailure` where the product does not do what it says. */
 export interface Step {
-  readonly name: 'exchange' | 'cache' | 'refusal' | 'foreign_tool' | 'task_end';
+  readonly name: StepName;
   readonly play: (scene: Scene) => Promise<JsonObject>;
 }
 
@@ -60,9 +73,14 @@ export function callAsAgent({ stage, task }: Scene, tool: ToolName): Promise<Age
   return runProgram('agent', urlOf(tool), { ...stage.baseEnvironment, ...own });
 }
 
-/** The newest event of a name. */
-export async function newestEvent(stage: Stage, name: string): Promise<JsonObject> {
-  const event = (await readEvents(filesOf(stage.folder).record, name)).at(-1);
+/** The newest event of a name in the record of the first sidecar. */
+export function newestEvent(stage: Stage, name: string): Promise<JsonObject> {
+  return newestIn(filesOf(stage.folder).record, name);
+}
+
+/** The newest event of a name in a record. */
+export async function newestIn(record: string, name: string): Promise<JsonObject> {
+  const event = (await readEvents(record, name)).at(-1);
   expectThat(event !== undefined, `the record has no ${name}`);
   return event;
 }

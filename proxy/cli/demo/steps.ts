@@ -3,8 +3,10 @@ import type { Secret } from '../../trust/secret.ts';
 import { verifyEvents } from '../../record/verify-events.ts';
 import { asObject, type JsonObject } from '../json-object.ts';
 import { runProgram } from './child.ts';
-import { describeToken } from './claims.ts';
+import { playChain } from './chain-steps.ts';
+import { describeToken, shownClaims } from './claims.ts';
 import { filesOf, names, originOf, urlOf } from './config.ts';
+import { playReplayForeignKey, playReplayPath, playReplaySame, playReplayTool } from './replay-steps.ts';
 import type { Stage } from './stage.ts';
 import {
   callAsAgent,
@@ -17,6 +19,7 @@ import {
   type Scene,
   type Step,
 } from './step.ts';
+import { awaitEvent } from './witness.ts';
 
 /** Longest wait for the revocation, which follows the end of the task in its own time. */
 const revokedWithinMs = 3000;
@@ -28,6 +31,11 @@ export const steps: readonly Step[] = [
   { name: 'refusal', play: playRefusal },
   { name: 'foreign_tool', play: playForeignTool },
   { name: 'task_end', play: playTaskEnd },
+  { name: 'chain', play: playChain },
+  { name: 'replay_same', play: playReplaySame },
+  { name: 'replay_path', play: playReplayPath },
+  { name: 'replay_tool', play: playReplayTool },
+  { name: 'replay_foreign_key', play: playReplayForeignKey },
 ];
 
 /**
@@ -55,7 +63,7 @@ async function playExchange(scene: Scene) {
   expectThat(request?.scheme === 'DPoP' && request.status === 200, 'the CRM was sent no proof');
   narration.tick(`200. The CRM got token ${token.id}, which the agent has never seen:`);
   narration.claims(describeToken(claims));
-  return { status: 200, token: token.id, from: 'exchange', claims: shown(claims) };
+  return { status: 200, token: token.id, from: 'exchange', claims: shownClaims(claims) };
 }
 
 /**
@@ -161,11 +169,12 @@ async function playTaskEnd(scene: Scene) {
   narration.tick(`Task ${task.txn} is completed. Token ${token.id} was active, and is inactive at the token service.`);
   const result = await callAsAgent(scene, 'crm');
   // fetch tells nothing of a CONNECT that was refused; the record does.
-  const refused = await newestEvent(stage, 'call.refused');
+  const { record: file } = filesOf(stage.folder);
+  const refused = await awaitEvent(file, 'call.refused', ({ code }) => code === 'handle_ended');
   expectThat(result.status !== 200, 'the agent could still call the CRM');
-  expectThat(refused['code'] === 'handle_ended', `the record says ${String(refused['code'])}`);
+  expectThat(refused !== undefined, 'the record has no refusal as handle_ended');
   narration.tick('403 handle_ended for the agent: of its handle only a tombstone is left.');
-  const record = await verifyEvents([filesOf(stage.folder).record]);
+  const record = await verifyEvents([file]);
   expectThat(record.faultCount === 0, `the record is broken: ${record.faults[0]?.message}`);
   narration.tick(
     `All of it stands in the record: ${record.lines} events, each with the hash of the one before, verified.`,
@@ -193,9 +202,4 @@ async function becomesInactive(stage: Stage, token: Secret): Promise<boolean> {
 /** Id of the proof that went with an admitted call; undefined where none did. */
 function proofOf(event: JsonObject): unknown {
   return asObject(event['proof'])['id'];
-}
-
-/** The claims that say what a token is good for. */
-function shown(claims: JsonObject): JsonObject {
-  return Object.fromEntries(['iss', 'sub', 'act', 'aud', 'scope', 'cnf', 'exp'].map((name) => [name, claims[name]]));
 }

@@ -1,0 +1,114 @@
+import type { EntryDesk } from './decide/entry-permit.ts';
+import { RuleRefusal } from './decide/permit.ts';
+import type { Decision } from './decide/rules.ts';
+import { forward, type Road } from './forward/forward.ts';
+import type { Lease, Upstreams } from './forward/upstream.ts';
+import { declaresBody, noBody, readBody } from './intercept/body.ts';
+import { interceptInbound, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
+import { renderInboundRefusal, type CurrentNonce } from './intercept/inbound-answer.ts';
+import { answerRefusal, isToldAlready } from './intercept/answer.ts';
+import { close, open, type Opened, type TaskDoor } from './present/open.ts';
+import type { Origin } from './intercept/origin.ts';
+import { present, type Presenter } from './present/present.ts';
+import { admit } from './record/admit.ts';
+import type { Trail } from './record/trail.ts';
+import { Refusal } from './refusal.ts';
+import type { Way } from './route/egress-guard.ts';
+import { checkBodyDigest, namesDigest } from './verify/body-digest.ts';
+import { claim, type Spending } from './verify/claim.ts';
+import { CallerRefusal, verify, type Gate, type Verified } from './verify/verify.ts';
+import type { World } from './world.ts';
+
+/** The rooms of the way in, opened once by the sidecar. */
+export interface IngressRooms {
+  readonly world: World;
+  readonly reader: InboundReader;
+  readonly gate: Gate;
+  readonly spending: Spending;
+  readonly desk: EntryDesk;
+  readonly door: TaskDoor;
+  readonly presenter: Presenter;
+  readonly trail: Trail;
+  readonly upstreams: Upstreams;
+  readonly road: Road;
+  /** Where the program behind us listens. */
+  readonly program: { readonly origin: Origin; readonly way: Way };
+  readonly nonce: CurrentNonce;
+  /** Hears of faults: what is neither a refusal nor expected. */
+  onFault(callId: string, error: unknown): void;
+}
+
+/** How far a request got: only for the record of its refusal, and to end what was begun. */
+interface Progress {
+  call?: Call;
+  verified?: Verified;
+  decision?: Decision;
+  opened?: Opened;
+  lease?: Lease;
+  admitted: boolean;
+}
+
+/**
+ * The way in of one request, top to bottom. The order is the defence: nothing is spent before everything was verified (W6), no task is
+ * opened for a request that was used before, and the program behind us sees none of what the caller was recognised by.
+ */
+async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
+  const progress: Progress = { admitted: false };
+  try {
+    const call = (progress.call = interceptInbound(arrival, rooms.reader));
+    const verified = (progress.verified = await verify(call, rooms.gate));
+    const body = declaresBody(call) ? await readBody(call, namesDigest(call)) : noBody;
+    checkBodyDigest(call, body);
+    const claimed = claim(verified, rooms.spending);
+    const permit = rooms.desk.decide(claimed, rooms.world.now());
+    progress.decision = permit.decision;
+    const opened = (progress.opened = open(permit, rooms.door));
+    const presented = present(opened, body, rooms.presenter);
+    const admitted = await admit(presented, rooms.trail);
+    progress.admitted = true;
+    const lease = (progress.lease = rooms.upstreams.take(call.tool, rooms.program.origin, rooms.program.way));
+    const sentAt = rooms.world.monotonic();
+    const forwarded = await forward(admitted, lease, rooms.road);
+    const endedAt = rooms.world.monotonic();
+    rooms.trail.ended(presented, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
+    if (forwarded.kind === 'refused') throw forwarded.refusal;
+  } catch (error) {
+    refuse(arrival, error, progress, rooms);
+  } finally {
+    progress.lease?.giveBack();
+    if (progress.opened !== undefined) close(progress.opened, rooms.door);
+  }
+}
+
+/** Runs the way in of a request to its end. Should even the refusal fail, the connection is cut: nothing is left open (W1). */
+export async function runIngress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
+  try {
+    await ingress(arrival, rooms);
+  } catch (error) {
+    arrival.request.socket.destroy();
+    rooms.trail.fault();
+    rooms.onFault(arrival.id, error);
+  }
+}
+
+function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: IngressRooms): void {
+  const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
+  if (refusal !== error) {
+    rooms.trail.fault();
+    rooms.onFault(arrival.id, error);
+  }
+  if (isToldAlready(arrival, refusal)) return;
+  const answer = renderInboundRefusal(refusal, arrival.id, rooms.nonce);
+  const { status } = answer;
+  const { call, verified, admitted } = progress;
+  const { seen } = arrival;
+  const method = arrival.request.method ?? '';
+  const target =
+    call !== undefined || seen === undefined
+      ? undefined
+      : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
+  const decision = error instanceof RuleRefusal ? error.decision : progress.decision;
+  const caller = error instanceof CallerRefusal ? error.known : verified;
+  rooms.trail.refused({ id: arrival.id, way: 'in', refusal, status, call, caller, decision, target }, admitted);
+  answerRefusal(arrival, refusal, answer);
+}

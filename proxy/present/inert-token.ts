@@ -1,0 +1,47 @@
+import { createHash, generateKeyPairSync, sign } from 'node:crypto';
+import { inertIssuer } from '../tasks/handle-text.ts';
+
+/** What the program behind us gets in place of the caller's token (DESIGN 5). */
+export interface InertTokens {
+  /** A JWT with the caller's claims, for this agent alone, whose `jti` is the handle of the task. */
+  make(claims: Readonly<Record<string, unknown>>, handle: string, iatSeconds: number, expSeconds: number): string;
+  /** Public keys, for programs that insist on verifying. */
+  readonly jwks: { readonly keys: readonly object[] };
+}
+
+/** Claims that say where and by whom a token counts: ours are other ones. Everything else the agent may read as before. */
+const replaced = new Set(['iss', 'aud', 'jti', 'iat', 'nbf', 'exp', 'cnf', 'may_act']);
+
+/** Opens the issuer of this process: its key is made now, and nobody else trusts it. @param audience name of the agent. */
+export function openInertTokens(audience: string): InertTokens {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwk = publicKey.export({ format: 'jwk' });
+  const kid = createHash('sha256').update(JSON.stringify(jwk)).digest('base64url').slice(0, 16);
+  const header = Buffer.from(JSON.stringify({ alg: 'ES256', kid, typ: 'JWT' })).toString('base64url');
+  const keptOf = new WeakMap<object, string>();
+  const front = `{"iss":${JSON.stringify(inertIssuer)},"aud":${JSON.stringify(audience)},"jti":"`;
+  return {
+    jwks: { keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] },
+    make(claims, handle, iat, exp) {
+      // Claims of a token are one object as long as the token is kept; their text is made once.
+      let kept = keptOf.get(claims);
+      if (kept === undefined) {
+        kept = renderKept(claims);
+        keptOf.set(claims, kept);
+      }
+      const payload = `${front}${handle}","iat":${iat},"exp":${exp}${kept}}`;
+      const input = `${header}.${Buffer.from(payload).toString('base64url')}`;
+      const signature = sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+      return `${input}.${signature.toString('base64url')}`;
+    },
+  };
+}
+
+/** The claims that the agent may read as before, as JSON members behind ours. */
+function renderKept(claims: Readonly<Record<string, unknown>>): string {
+  const kept = Object.fromEntries(Object.entries(claims).filter(([name]) => !replaced.has(name)));
+  // Users of two issuers may have the same name, and `iss` is ours now.
+  if (typeof claims['iss'] === 'string') kept['sub_iss'] = claims['iss'];
+  const text = JSON.stringify(kept);
+  return text === '{}' ? '' : `,${text.slice(1, -1)}`;
+}

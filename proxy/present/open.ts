@@ -1,0 +1,127 @@
+import type { EntryPermit } from '../decide/entry-permit.ts';
+import { Refusal } from '../refusal.ts';
+import type { Allowance } from '../tasks/purposes.ts';
+import type { Lingering } from '../tasks/lingering.ts';
+import type { TaskGrant, TaskSubject } from '../tasks/task.ts';
+import { TaskRejected, type OpenedTask, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
+import type { InboundToken } from '../verify/inbound-token.ts';
+import type { Verified } from '../verify/verify.ts';
+
+/** A permitted request with the task that it opened. */
+class OpenedCall {
+  readonly #made = true;
+  readonly permit: EntryPermit;
+  readonly opened: OpenedTask;
+
+  constructor(permit: EntryPermit, opened: OpenedTask) {
+    this.permit = permit;
+    this.opened = opened;
+  }
+
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type Opened = OpenedCall;
+
+/** How requests open tasks. */
+export interface TaskDoor {
+  readonly book: TaskBook;
+  /** Purpose of tasks whose callers name none (`agent.purpose`). */
+  readonly purpose: string;
+  readonly allow: (purpose: string) => Allowance;
+  readonly deadlineMs: number;
+  /** Where tasks wait for their end after the answer; undefined where they outlive their request. */
+  readonly lingering: Lingering | undefined;
+  /** Most open tasks of one caller and subject: one caller must not fill the book. */
+  readonly maxOpenPerCaller: number;
+}
+
+const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
+
+/** Opens the task of a request (DESIGN 4 a): for whom the token says, for the purpose that a signed link names, and no longer than either. */
+export function open(permit: EntryPermit, door: TaskDoor): Opened {
+  const { verified } = permit.claimed;
+  const { token, chain, caller } = verified;
+  const purpose = chain?.purpose ?? door.purpose;
+  const allowance = door.allow(purpose);
+  if (allowance.kind !== 'allowed')
+    throw new Refusal('denied_by_rule', 'The configuration does not know the purpose of this delegation.');
+  const standing = standingOf(verified);
+  const request: TaskRequest = {
+    subject: standing.subject,
+    grant: standing.grant,
+    purpose,
+    tools: allowance.tools,
+    perToolHandles: false,
+    lifeMs: door.deadlineMs,
+    by: 'request',
+    caller,
+    share: { owner: standing.owner, max: door.maxOpenPerCaller },
+    chain,
+  };
+  const lack = door.book.lackFor(request);
+  if (lack !== undefined) door.lingering?.makeRoom(standing.owner, lack);
+  try {
+    return new OpenedCall(permit, door.book.open(request));
+  } catch (error) {
+    if (error instanceof TaskRejected && error.reason === 'too_many')
+      throw new Refusal('overloaded', 'Too many tasks are open.');
+    if (error instanceof TaskRejected)
+      throw new Refusal('token_invalid', `The ${token === undefined ? 'certificate' : 'token'} is about to end.`);
+    throw error;
+  }
+}
+
+/** Ends the task of a request that was answered, after it lingered: an agent may finish its calls just after its answer. */
+export function close(opened: Opened, door: TaskDoor): void {
+  const {
+    permit,
+    opened: { task },
+  } = opened;
+  door.lingering?.add(task, standingOf(permit.claimed.verified).owner);
+}
+
+/** What all tasks of one caller with one token have in common: made for the first of them, and held once however many are open. */
+interface Standing {
+  readonly caller: string;
+  readonly subject: TaskSubject;
+  readonly grant: TaskGrant | undefined;
+  /** Names the share of the open tasks that they take. */
+  readonly owner: string;
+}
+
+const standings = new WeakMap<InboundToken, Standing>();
+
+function standingOf({ token, caller }: Verified): Standing {
+  if (token === undefined) return makeStanding(token, caller);
+  let known = standings.get(token);
+  if (known?.caller !== caller) {
+    known = makeStanding(token, caller);
+    standings.set(token, known);
+  }
+  return known;
+}
+
+/**
+ * A caller without a user is itself the subject, and has no grant: an SVID is nobody's delegation. Its tasks go out under our own
+ * identity.
+ */
+function makeStanding(token: InboundToken | undefined, caller: string): Standing {
+  const owner = JSON.stringify([caller, token?.iss, token?.sub]);
+  if (token === undefined || token.kind === 'jwt-svid') {
+    return { caller, subject: { iss: '', sub: token?.sub ?? caller, kind: 'workload' }, grant: undefined, owner };
+  }
+  const { text, iss, sub, expiresAtMs, act, jti } = token;
+  const grant = {
+    token: text,
+    tokenType: accessToken,
+    iss,
+    sub,
+    expiresAtMs,
+    jti,
+    ...(act === undefined ? {} : { act }),
+  };
+  return { caller, subject: { iss, sub, kind: 'user' }, grant, owner };
+}

@@ -1,0 +1,108 @@
+import type { CallBody } from '../intercept/body.ts';
+import type { Call } from '../intercept/call.ts';
+import type { HandleBook } from '../tasks/handle.ts';
+import type { Task } from '../tasks/task.ts';
+import type { Verified } from '../verify/verify.ts';
+import type { World } from '../world.ts';
+import { chainHeader, claimHeaders } from './claim-headers.ts';
+import type { InertTokens } from './inert-token.ts';
+import type { Opened } from './open.ts';
+
+/** What the program behind the way in gets to see instead of the caller's credential. */
+export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
+
+/** A request of the way in as the program will get it. */
+class PresentedCall {
+  readonly #made = true;
+  readonly way = 'in';
+  readonly opened: Opened;
+  readonly body: CallBody;
+  readonly #injected: readonly string[];
+  readonly attempt = 1;
+  /** The program's own cookies are between it and its callers. */
+  readonly keepsCookies = true;
+  readonly keepsCredentials = false;
+  readonly answersChallenges = false;
+
+  /** What the program is called by. */
+  readonly host: string;
+
+  constructor(opened: Opened, body: CallBody, host: string, injected: readonly string[]) {
+    this.opened = opened;
+    this.body = body;
+    this.host = host;
+    this.#injected = injected;
+  }
+
+  get verified(): Verified {
+    return this.opened.permit.claimed.verified;
+  }
+
+  get call(): Call {
+    return this.verified.call;
+  }
+
+  get task(): Task {
+    return this.opened.opened.task;
+  }
+
+  /** The headers that stand for the caller. Only the header list that goes to the program may hold them. */
+  revealInjected(): readonly string[] {
+    return this.#injected;
+  }
+
+  static isMade(value: object): boolean {
+    return #made in value;
+  }
+}
+
+export type Presented = PresentedCall;
+
+/** How credentials are presented. */
+export interface Presenter {
+  readonly mode: PresentMode;
+  /** The `Host` of programs that are to be called by their own name (`inbound.host: program`). */
+  readonly ownHost: string | undefined;
+  readonly handles: HandleBook;
+  readonly inert: InertTokens;
+  readonly world: World;
+}
+
+/** Puts a handle, an inert token or verified headers where the caller's credential was; what came stays here, unless `original` says so. */
+export function present(opened: Opened, body: CallBody, presenter: Presenter): Presented {
+  const { verified } = opened.permit.claimed;
+  const { apiKey, token } = verified.credential;
+  // The caller's own key goes on; his token does not, wherever he put it, and a handle is good on the way out only.
+  const isOwn =
+    apiKey !== undefined && !presenter.handles.carries(apiKey) && (token === undefined || !apiKey.includes(token));
+  const injected = isOwn ? ['x-api-key', apiKey] : [];
+  injected.push(...credentialFor(opened, verified, presenter));
+  const { origin } = verified.call.target;
+  if (presenter.ownHost === undefined) return new PresentedCall(opened, body, origin.authority, injected);
+  // The caller's own headers of these names were removed.
+  injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
+  return new PresentedCall(opened, body, presenter.ownHost, injected);
+}
+
+function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {
+  const { task, handle = '' } = opened.opened;
+  const { token, credential } = verified;
+  switch (presenter.mode) {
+    case 'handle':
+      return ['Authorization', `Bearer ${handle}`];
+    case 'headers':
+      return [...claimHeaders(verified), 'Waybill-Handle', handle];
+    case 'original': {
+      if (token === undefined) return claimHeaders(verified);
+      const authorization = `${credential.scheme === 'dpop' ? 'DPoP' : 'Bearer'} ${token.text.reveal()}`;
+      const proof = credential.proof === undefined ? [] : ['DPoP', credential.proof];
+      return ['Authorization', authorization, ...proof, ...chainHeader(verified)];
+    }
+    default: {
+      const iat = Math.floor(presenter.world.now() / 1000);
+      const exp = Math.min(Math.floor(task.expiresAtMs / 1000), iat + 86_400);
+      const text = presenter.inert.make(token?.claims ?? { sub: verified.caller }, handle, iat, exp);
+      return ['Authorization', `Bearer ${text}`];
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import { hash, timingSafeEqual } from 'node:crypto';
+import type { CallBody } from '../intercept/body.ts';
+import type { Call } from '../intercept/call.ts';
+import { Refusal } from '../refusal.ts';
+
+/** Algorithms of RFC 9530 5 that are still good. */
+const algorithms: Readonly<Record<string, string>> = { 'sha-256': 'sha256', 'sha-512': 'sha512' };
+
+/** Whether a request names a digest of its body: then the body has to be whole before anything is done with it. */
+export function namesDigest(call: Call): boolean {
+  return digestOf(call) !== undefined;
+}
+
+/**
+ * Compares `Content-Digest` (RFC 9530) with the body that will be forwarded. Every member that we understand has to match; a digest of
+ * another body is the replay of a signed statement, not an accident.
+ */
+export function checkBodyDigest(call: Call, body: CallBody): void {
+  const value = digestOf(call);
+  if (value === undefined) return;
+  const { content } = body;
+  if (content !== undefined && !Buffer.isBuffer(content)) throw new Error('a body with a digest was not collected');
+  for (const [name, digest] of parseDigests(value)) {
+    const algorithm = algorithms[name];
+    if (algorithm === undefined) continue;
+    const found = hash(algorithm, content ?? Buffer.alloc(0), 'buffer');
+    if (found.length !== digest.length || !timingSafeEqual(found, digest)) throw new Refusal('proof_wrong_body');
+  }
+}
+
+function digestOf(call: Call): string | undefined {
+  const { forward } = call.headers;
+  let found: string | undefined;
+  for (let at = 0; at < forward.length; at += 2) {
+    // Folded as CGI-like programs fold it.
+    if (forward[at]?.toLowerCase().replaceAll(/[_.]/g, '-') !== 'content-digest') continue;
+    if (found !== undefined) throw new Refusal('message_malformed', 'Content-Digest is there more than once.');
+    found = forward[at + 1];
+  }
+  return found;
+}
+
+/** A dictionary of byte sequences (RFC 9651 3.2, 3.3.5), read strictly: what cannot be read cannot be compared. */
+function parseDigests(value: string): [string, Buffer][] {
+  const members = value
+    .split(',')
+    .map(
+      (member) => /^[ \t]*(?<name>[a-z*][a-z0-9_.*-]*)=:(?<digest>[A-Za-z0-9+/]*={0,2}):[ \t]*$/.exec(member)?.groups,
+    );
+  return members.map((member) => {
+    if (member === undefined) throw new Refusal('message_malformed', 'Content-Digest cannot be read.');
+    return [member['name'] ?? '', Buffer.from(member['digest'] ?? '', 'base64')];
+  });
+}

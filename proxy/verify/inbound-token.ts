@@ -1,0 +1,188 @@
+import { hash } from 'node:crypto';
+import { Refusal } from '../refusal.ts';
+import type { JwtSvidVerdict } from '../spiffe/jwt-svid-check.ts';
+import type { VerifiedAccessToken } from '../trust/issuers.ts';
+import { KeysUnavailable } from '../trust/jwks.ts';
+import { Secret } from '../trust/secret.ts';
+import { InvalidToken } from '../trust/strict-jws.ts';
+import type { World } from '../world.ts';
+
+/** How a token has to be bound to whoever presents it. */
+export type Binding = 'dpop' | 'mtls' | 'bearer';
+
+/** What a caller's token says, verified: kept by the hash of its exact text until it ends. */
+export interface InboundToken {
+  readonly kind: 'access' | 'jwt-svid';
+  readonly text: Secret;
+  readonly iss: string;
+  readonly sub: string;
+  readonly jti: string | undefined;
+  readonly expiresAtMs: number;
+  readonly act: unknown;
+  /** All claims, for what the program behind us may see of them. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** `base64url(SHA-256(text))`, which a proof names as `ath`. */
+  readonly ath: string;
+  readonly jkt: string | undefined;
+  /** `cnf.x5t#S256` (RFC 8705 3.1). */
+  readonly x5t: string | undefined;
+  readonly binding: Binding;
+}
+
+/** Port: verifies access tokens of the trusted issuers for one resource; throws InvalidToken or KeysUnavailable. */
+export interface AccessTokens {
+  verifyAccessToken(text: string, resource: string): Promise<VerifiedAccessToken>;
+}
+
+/** Port: verifies JWT-SVIDs against the trust bundles; undefined for a text that is none. */
+export type CheckJwtSvid = (text: string, audience: string, nowMs: number) => JwtSvidVerdict | undefined;
+
+/** Whose tokens are accepted (`inbound.accept`). */
+export interface AcceptedTokens {
+  readonly resource: string;
+  /** Binding by issuer. */
+  readonly issuers: ReadonlyMap<string, Binding>;
+  /** Token service that is asked whether a token is still active, by issuer. */
+  readonly introspection: ReadonlyMap<string, string>;
+  readonly trustDomains: ReadonlySet<string>;
+}
+
+/** Port: whether a token is still active by its service's own word (RFC 7662); rejects with a refusal where it does not say. */
+export type IsActive = (service: string, token: Secret) => Promise<boolean>;
+
+const maxKept = 20_000;
+/** How long an answer to an introspection counts, milliseconds (PROTOCOLS 4.5). */
+const activeForMs = 30_000;
+
+/** A verified token, what its service says of it, and until when that counts: always, where nobody has to be asked. */
+interface Kept {
+  readonly token: InboundToken;
+  readonly isActive: boolean;
+  readonly askAgainAtMs: number;
+}
+
+/** Verifies callers' tokens. A token that was verified is good until it ends; a bad one costs its sender's time, never memory. */
+export class InboundTokens {
+  readonly #accepted: AcceptedTokens;
+  readonly #accessTokens: AccessTokens;
+  readonly #checkJwtSvid: CheckJwtSvid;
+  readonly #world: World;
+  readonly #isActive: IsActive;
+  readonly #kept = new Map<string, Kept>();
+  readonly #flights = new Map<string, Promise<InboundToken>>();
+
+  constructor(
+    accepted: AcceptedTokens,
+    ports: { accessTokens: AccessTokens; checkJwtSvid: CheckJwtSvid; isActive: IsActive },
+    world: World,
+  ) {
+    this.#accepted = accepted;
+    this.#accessTokens = ports.accessTokens;
+    this.#checkJwtSvid = ports.checkJwtSvid;
+    this.#isActive = ports.isActive;
+    this.#world = world;
+  }
+
+  /** At once for a token that is known. Throws or rejects with `token_invalid` or `token_wrong_audience`. */
+  verify(text: string): InboundToken | Promise<InboundToken> {
+    const ath = hash('sha256', text, 'base64url');
+    const known = this.#kept.get(ath);
+    if (known === undefined) return this.#once(ath, () => this.#verifyAnew(text, ath));
+    const now = this.#world.now();
+    if (known.token.expiresAtMs <= now) {
+      this.#kept.delete(ath);
+      throw invalid('expired');
+    }
+    if (known.askAgainAtMs <= now) return this.#once(ath, () => this.#keep(known.token));
+    if (!known.isActive) throw invalid('revoked');
+    return known.token;
+  }
+
+  /** Whoever comes with the same token while it is verified waits for that: a flood of one token asks its service once. */
+  #once(ath: string, verifying: () => Promise<InboundToken>): Promise<InboundToken> {
+    let flight = this.#flights.get(ath);
+    if (flight === undefined) {
+      flight = verifying().finally(() => this.#flights.delete(ath));
+      this.#flights.set(ath, flight);
+    }
+    return flight;
+  }
+
+  async #verifyAnew(text: string, ath: string): Promise<InboundToken> {
+    const svid = this.#checkJwtSvid(text, this.#accepted.resource, this.#world.now());
+    return this.#keep(svid === undefined ? await this.#readAccessToken(text, ath) : this.#readSvid(svid, text, ath));
+  }
+
+  /** Keeps a token that is good, after its service was asked where the configuration wants that. */
+  async #keep(token: InboundToken): Promise<InboundToken> {
+    const askedAtMs = this.#world.now();
+    const service = token.kind === 'access' ? this.#accepted.introspection.get(token.iss) : undefined;
+    const isActive = service === undefined || (await this.#isActive(service, token.text));
+    // Full of tokens that their issuers signed, so nobody fills it at will. The oldest goes.
+    if (this.#kept.size >= maxKept) this.#kept.delete(this.#kept.keys().next().value ?? '');
+    const askAgainAtMs = service === undefined ? Infinity : askedAtMs + activeForMs;
+    // A "no" is kept as long as a "yes": else whoever holds a revoked token could have its service asked as often as he likes.
+    this.#kept.set(token.ath, { token, isActive, askAgainAtMs });
+    if (!isActive) throw invalid('revoked');
+    return token;
+  }
+
+  async #readAccessToken(text: string, ath: string): Promise<InboundToken> {
+    const token = await verifyOrRefuse(this.#accessTokens.verifyAccessToken(text, this.#accepted.resource));
+    const binding = this.#accepted.issuers.get(token.iss);
+    if (binding === undefined) throw invalid('issuer');
+    const { jkt, 'x5t#S256': x5t } = token.cnf ?? {};
+    return {
+      kind: 'access',
+      text: new Secret(text),
+      iss: token.iss,
+      sub: token.sub,
+      jti: token.jti,
+      expiresAtMs: token.expiresAtMs,
+      act: token.act,
+      claims: token.claims,
+      ath,
+      jkt: typeof jkt === 'string' ? jkt : undefined,
+      x5t: typeof x5t === 'string' ? x5t : undefined,
+      binding,
+    };
+  }
+
+  #readSvid(svid: JwtSvidVerdict, text: string, ath: string): InboundToken {
+    if (svid.kind === 'invalid')
+      throw svid.reason === 'audience' ? new Refusal('token_wrong_audience') : invalid(svid.reason);
+    if (!this.#accepted.trustDomains.has(svid.trustDomain)) throw invalid('issuer');
+    return {
+      kind: 'jwt-svid',
+      text: new Secret(text),
+      iss: `spiffe://${svid.trustDomain}`,
+      sub: svid.spiffeId,
+      jti: undefined,
+      expiresAtMs: svid.expiresAtMs,
+      act: undefined,
+      claims: svid.claims,
+      ath,
+      jkt: undefined,
+      x5t: undefined,
+      // A JWT-SVID holds no key: it counts only beside a certificate of the same identity.
+      binding: 'mtls',
+    };
+  }
+}
+
+async function verifyOrRefuse(verifying: Promise<VerifiedAccessToken>): Promise<VerifiedAccessToken> {
+  try {
+    return await verifying;
+  } catch (error) {
+    if (error instanceof KeysUnavailable)
+      throw new Refusal('token_service_unavailable', 'The keys of the issuer cannot be had.');
+    if (error instanceof InvalidToken)
+      throw error.reason === 'audience' ? new Refusal('token_wrong_audience') : invalid(error.reason);
+    throw error;
+  }
+}
+
+/** @param reason one of our own closed words. */
+function invalid(reason: string): Refusal {
+  return new Refusal('token_invalid', `The access token is not valid here (${reason}).`);
+}

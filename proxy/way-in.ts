@@ -1,0 +1,241 @@
+import { X509Certificate } from 'node:crypto';
+import type { InboundSettings } from '../config/inbound.ts';
+import type { LoadedSettings } from '../config/load.ts';
+import { tool } from '../config/tools.ts';
+import { compileRulesOrErrors } from './check-rules.ts';
+import { EntryDesk } from './decide/entry-permit.ts';
+import { runIngress, type IngressRooms } from './ingress.ts';
+import { formatAddress } from './intercept/authority.ts';
+import { headerClassifier } from './intercept/header-names.ts';
+import { openInboundListener, type ServerIdentity } from './intercept/inbound-listener.ts';
+import type { Listener } from './intercept/listener.ts';
+import { originOf, type Origin } from './intercept/origin.ts';
+import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
+import type { OpenRecord } from './open-record.ts';
+import { faultFacts, type ProcessLog } from './process-log.ts';
+import { openInertTokens, type InertTokens } from './present/inert-token.ts';
+import { Claims } from './replay/claim.ts';
+import { MemoryLedger } from './replay/ledgers/memory.ts';
+import { ServerNonces } from './replay/nonces.ts';
+import { PresenterShares } from './replay/presenter-shares.ts';
+import { classifyAddress } from './route/address-class.ts';
+import { checkJwtSvid } from './spiffe/jwt-svid-check.ts';
+import { allowTools, type Allowance } from './tasks/purposes.ts';
+import { Lingering } from './tasks/lingering.ts';
+import { Issuers } from './trust/issuers.ts';
+import { IssuerMetadata } from './trust/issuer-metadata.ts';
+import { JwksCache } from './trust/jwks.ts';
+import { InboundTokens, type Binding } from './verify/inbound-token.ts';
+import { Together } from './verify/together.ts';
+import type { Verified } from './verify/verify.ts';
+import type { WayOut } from './way-out.ts';
+
+/** The way in, opened and not yet listening. */
+export interface WayIn {
+  /** Keys of the inert tokens, for agents that insist on verifying. */
+  readonly inert: InertTokens;
+  listen(): Promise<{ readonly address: string; readonly port: number }>;
+  close(graceMs: number): Promise<void>;
+}
+
+/** Opens the rooms of the way in beside those of the way out: tasks, connections and identity are the same. */
+export function openWayIn(
+  config: LoadedSettings,
+  inbound: InboundSettings,
+  wayOut: WayOut,
+  record: OpenRecord,
+  log: ProcessLog,
+): WayIn {
+  const inert = openInertTokens(config.settings.agent.name);
+  const rooms = makeRooms(config, inbound, wayOut, record, log, inert);
+  const { listen } = config.settings;
+  let listener: Listener | undefined;
+  return {
+    inert,
+    async listen() {
+      listener = await openInboundListener(
+        {
+          host: listen.inbound.address,
+          port: listen.inbound.port,
+          plain: inbound.tls === 'svid' ? 'never' : inbound.unsafe_plaintext ? 'always' : 'loopback',
+          clientCertificates: inbound.client_certificates,
+          identity: () => serverIdentity(wayOut),
+        },
+        {
+          onRequest: (arrival) => void runIngress(arrival, rooms),
+          checkTunnel: () => undefined,
+          onRefused: (id, refusal, target) =>
+            record.trail.refused({ id, way: 'in', refusal, status: refusal.kind.status, target }, false),
+          nextCallId: wayOut.nextCallId,
+          monotonic: wayOut.world.monotonic,
+        },
+      );
+      return { address: formatAddress(listener.address, listener.port), port: listener.port };
+    },
+    async close(graceMs) {
+      await listener?.close(graceMs);
+      rooms.door.lingering?.endAll();
+    },
+  };
+}
+
+function makeRooms(
+  config: LoadedSettings,
+  inbound: InboundSettings,
+  wayOut: WayOut,
+  record: OpenRecord,
+  log: ProcessLog,
+  inert: InertTokens,
+): IngressRooms {
+  const { settings } = config;
+  const { world, tasks, workload } = wayOut;
+  const window = { maxAgeMs: settings.replay.window, futureMs: settings.replay.future };
+  const spent = openLedger(config, wayOut);
+  record.late.ledgerEntries = () => spent.entries;
+  const nonces = settings.replay.nonce === 'required' ? new ServerNonces(world.random(32)) : undefined;
+  const rules = compileRulesOrErrors(config, workload.spiffeId());
+  const program = programTool(inbound.program);
+  const place = programPlace(inbound.forward_to);
+  // Not that of the way out: a program that passes `Via` on has sent its request nowhere twice.
+  const pseudonym = `waybill-in-${world.random(6).toString('hex')}`;
+  return {
+    world,
+    reader: {
+      classOfName: headerClassifier(new Set(['dpop', 'waybill-delegation'])),
+      pseudonym,
+      rulesPath: rules.readsPath(),
+      origin: readOrigin(inbound.origin),
+      program,
+    },
+    gate: { ...makeGate(config, inbound, wayOut), spent, nonces, window },
+    spending: {
+      world,
+      spent,
+      window,
+      startedAtMs: world.now(),
+      hasNonces: nonces !== undefined,
+      tokensOnce: inbound.token.once,
+    },
+    desk: new EntryDesk(rules, program, record.trail),
+    door: makeDoor(config, wayOut),
+    presenter: {
+      mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
+      ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
+      handles: tasks.handles,
+      inert,
+      world,
+    },
+    trail: record.trail,
+    upstreams: wayOut.upstreams,
+    road: { handles: tasks.handles, pseudonym, onNonce: () => undefined },
+    program: place,
+    nonce: () => nonces?.current(world.now()),
+    onFault: (id, error) => log.error({ call: id, ...faultFacts(error) }, 'fault'),
+  };
+}
+
+function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut) {
+  const { domains } = config.settings.trust;
+  const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
+  return {
+    world: wayOut.world,
+    tokens: openTokens(config, inbound, wayOut),
+    together: new Together<Verified>(),
+    authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),
+    origin: inbound.origin,
+    resource: inbound.resource,
+    acceptsCertificateAlone: trustDomainsOf(inbound),
+    callers: inbound.callers ?? [],
+    chain: { require, maxLinks, maxBytes },
+    subjectMap: inbound.subject_map,
+  };
+}
+
+function makeDoor({ settings }: LoadedSettings, { tasks, world }: WayOut): IngressRooms['door'] {
+  const allowances = new Map<string, Allowance>();
+  for (const name of settings.purposes.keys()) allowances.set(name, allowTools(settings, name, undefined));
+  const ofOthers = allowTools(settings, '', undefined);
+  const { linger, mode } = settings.tasks;
+  return {
+    book: tasks,
+    purpose: settings.agent.purpose,
+    allow: (purpose) => allowances.get(purpose) ?? ofOthers,
+    deadlineMs: settings.tasks.deadline,
+    lingering: mode === 'request' ? new Lingering(tasks, linger, world) : undefined,
+    maxOpenPerCaller: Math.max(64, Math.floor(settings.tasks.max_open / 4)),
+  };
+}
+
+function openLedger({ settings }: LoadedSettings, { world }: WayOut): Claims {
+  const { max_entries: capacity, window, future } = settings.replay;
+  // One presenter may hold a quarter: it is stopped long before it stops the others.
+  const shares = new PresenterShares(world, {
+    perPresenter: Math.max(64, capacity / 4),
+    horizonMs: window + 2 * future + 2000,
+  });
+  return new Claims(new MemoryLedger(world, capacity), shares);
+}
+
+function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayOut: WayOut): InboundTokens {
+  const { world, workload } = wayOut;
+  const { call } = wayOut.endpoints;
+  const issuers = new Issuers({
+    issuers: settings.trust.issuers,
+    keys: new JwksCache(world, call),
+    metadata: new IssuerMetadata(world, call),
+    world,
+  });
+  const bindings = new Map<string, Binding>();
+  for (const entry of inbound.accept) {
+    if ('issuer' in entry) bindings.set(entry.issuer, entry.proof ?? 'bearer');
+  }
+  const introspection = new Map<string, string>();
+  for (const entry of inbound.accept) {
+    if ('issuer' in entry && entry.introspect !== undefined) introspection.set(entry.issuer, entry.introspect);
+  }
+  return new InboundTokens(
+    { resource: inbound.resource, issuers: bindings, introspection, trustDomains: trustDomainsOf(inbound) },
+    {
+      accessTokens: issuers,
+      checkJwtSvid: (text, audience, nowMs) =>
+        checkJwtSvid(text, audience, (domain) => workload.jwtAuthoritiesOf(domain), nowMs),
+      isActive: wayOut.isActive,
+    },
+    world,
+  );
+}
+
+function trustDomainsOf(inbound: InboundSettings): ReadonlySet<string> {
+  return new Set(inbound.accept.flatMap((entry) => ('trust_domain' in entry ? [entry.trust_domain] : [])));
+}
+
+function readOrigin(text: string): Origin {
+  const url = new URL(text);
+  const scheme = url.protocol === 'http:' ? 'http' : 'https';
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  return originOf(scheme, host, url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port));
+}
+
+/** The program behind us as a destination: it gets no token of ours, and rules know it by this name. */
+function programTool(name: 'agent' | 'tool'): Tool {
+  const settings = tool.parse({ match: { host: 'localhost' }, addresses: 'loopback' });
+  const [program] = buildToolCatalogue(new Map([[name, { ...settings, name }]])).tools;
+  if (program === undefined) throw new Error('the program is no tool');
+  return program;
+}
+
+/** Where the program listens: a literal address of this machine, so nothing is asked and nothing can be rebound. */
+function programPlace({ host, port }: InboundSettings['forward_to']): IngressRooms['program'] {
+  const address = host === 'localhost' ? '127.0.0.1' : host;
+  return { origin: originOf('http', host, port), way: { address, port, kind: classifyAddress(address) } };
+}
+
+function serverIdentity({ workload }: WayOut): ServerIdentity | undefined {
+  const svid = workload.x509();
+  if (svid === undefined) return undefined;
+  return {
+    serial: svid.serial,
+    certificates: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
+    key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
+  };
+}

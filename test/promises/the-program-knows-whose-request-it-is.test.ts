@@ -1,0 +1,116 @@
+import { decodeJwt } from 'jose';
+import { afterEach, describe, expect, test } from 'vitest';
+import { openCaller, type Caller } from '../stage/caller.ts';
+import { chainAlong, openHops } from '../stage/chain-maker.ts';
+import { expectPasses } from '../stage/refused-way-in.ts';
+import { signJws } from '../stage/signing-key.ts';
+import { openKeyIssuer } from '../fakes/key-issuer.ts';
+import { openDomain, openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
+
+const origin = 'http://agent.localhost';
+let stage: WayInStage;
+afterEach(() => stage?.close());
+
+const headersSeen = () => stage.program.seen.at(-1)!.headers;
+
+/** `Waybill-Subject` as the program reads it, for a user of this name; undefined where the request is refused. */
+async function subjectSeen(sub: string): Promise<string | undefined> {
+  const caller = await stage.caller({ sub });
+  const answer = await caller.send();
+  expect([sub, answer.status < 500]).toEqual([sub, true]);
+  return answer.status === 200 ? String(headersSeen()['waybill-subject']) : undefined;
+}
+
+describe('present: headers', () => {
+  test('no two subjects look the same, however they are spelled', async () => {
+    stage = await openWayIn({ inbound: { present: 'headers' } });
+    const spaced = ['alice', ' alice', 'alice ', ' alice ', '  alice', 'al ice', 'al  ice', ' ', '  '];
+    const escaped = ['%20alice', 'alice%20', '%', '%25', '\talice', 'alice\r\n', 'alice\u0000', 'alice\u00a0'];
+    const beyond = ['Zoë', 'Zoe\u0308', 'Zo%C3%AB', '李雷', '😀', 'alice\u200b', 'ALICE'];
+    const subjects = [...spaced, ...escaped, ...beyond];
+    const seen = new Map<string, string>();
+    for (const sub of subjects) {
+      const found = await subjectSeen(sub);
+      expect([sub, found]).toEqual([sub, expect.stringMatching(/^[!-~](?:[ -~]*[!-~])?$/)]);
+      expect([sub, seen.get(found ?? '')]).toEqual([sub, undefined]);
+      seen.set(found ?? '', sub);
+    }
+    expect([...seen.keys()].slice(0, 3)).toEqual(['alice', '%20alice', 'alice%20']);
+    expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
+  });
+
+  test('a name that is no text is no fault of ours', async () => {
+    const issuer = await openKeyIssuer(origin);
+    try {
+      stage = await openWayIn({
+        inbound: { present: 'headers', accept: [{ issuer: issuer.issuer, proof: 'dpop' }] },
+        sections: { trust: { issuers: [{ issuer: issuer.issuer, audience: 'agent' }] } },
+      });
+      const mint = (claims: Readonly<Record<string, unknown>>) => Promise.resolve(tokenOf(claims));
+      const tokenOf = (claims: Readonly<Record<string, unknown>>): string => {
+        const key = issuer.keys['ES256']!;
+        const { sub, ...others } = issuer.claims(claims);
+        // Escapes in the JSON: half of a pair of surrogates cannot be written otherwise.
+        const raw = JSON.stringify(others).replace('{', `{"sub":"${String(sub)}",`);
+        return signJws({ alg: key.alg, kid: key.kid, typ: 'at+jwt' }, { raw }, key);
+      };
+      for (const sub of ['\\ud800', 'alice\\udc00', '\\udc00\\ud800', 'a\\u00ebb', '\\ud83d\\ude00']) {
+        const caller = await openCaller({ ...stage.to, mint }, { sub });
+        const answer = await caller.call();
+        expect([sub, answer.code ?? '200']).toEqual([sub, expect.stringMatching(/^(?:200|token_invalid)$/)]);
+        if (answer.status === 200) expect(String(headersSeen()['waybill-subject'])).toMatch(/^[!-~]+$/);
+      }
+      expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
+    } finally {
+      await issuer.close();
+    }
+  });
+});
+
+describe('present: inert-jwt', () => {
+  test('names the issuer of the user’s token, since users of two issuers may have one name', async () => {
+    stage = await openWayIn();
+    const caller = await stage.caller({ sub: 'alice', sub_iss: 'https://forged.example.org' });
+    await expectPasses(stage, 'call', () => caller.send());
+    const given = decodeJwt(String(headersSeen().authorization).replace('Bearer ', ''));
+    expect([given.iss, given.sub, given['sub_iss']]).toEqual(['http://waybill.local', 'alice', stage.service.issuer]);
+  });
+});
+
+describe('present: original', () => {
+  /** Caller and the value of a chain along these hops for it. */
+  async function openWithChain(): Promise<{ caller: Caller; chain: string }> {
+    const authority = await openDomain();
+    stage = await openWayIn({ authority, inbound: { program: 'tool', present: 'original' } });
+    const caller = await stage.caller();
+    const hops = await openHops(authority, 'front', 'planner');
+    const subject = { iss: stage.service.issuer, sub: 'alice' };
+    return { caller, chain: chainAlong(hops, { subject, resource: stage.origin, jkt: caller.key.jkt }) };
+  }
+
+  test('a tool that checks tokens itself reads the verified path with it, and no other', async () => {
+    const { caller, chain } = await openWithChain();
+    const forged = [['Waybill-Chain', 'spiffe://example.org/root']] as const;
+    await expectPasses(stage, 'with a chain', () => caller.send({ chain, headers: forged }));
+    expect(headersSeen()['waybill-chain']).toBe('spiffe://example.org/front spiffe://example.org/planner');
+    expect(headersSeen()).not.toHaveProperty('waybill-delegation');
+    expect(headersSeen().authorization).toBe(`DPoP ${caller.token}`);
+    await expectPasses(stage, 'without', () => caller.send({ headers: forged }));
+    expect(headersSeen()).not.toHaveProperty('waybill-chain');
+  });
+});
+
+test('the caller’s token beside itself, as a key of the program, does not arrive; another key does', async () => {
+  stage = await openWayIn();
+  const caller = await stage.caller();
+  const withKey = (key: string) => () => caller.send({ headers: [['X-Api-Key', key]] });
+  const { token } = caller;
+  const signature = token.split('.')[2] ?? '';
+  for (const key of [token, `Bearer ${token}`, `key-${token}-1`]) {
+    await expectPasses(stage, 'token as key', withKey(key));
+    expect(headersSeen()).not.toHaveProperty('x-api-key');
+    expect(JSON.stringify(stage.program.seen.at(-1)?.rawHeaders)).not.toContain(signature);
+  }
+  await expectPasses(stage, 'own key', withKey('program-key-1'));
+  expect(headersSeen()['x-api-key']).toBe('program-key-1');
+});

@@ -1,0 +1,82 @@
+import { testRows } from './config-explanation.ts';
+import { dpop, loopback, wayIn } from './config-way-in.ts';
+
+testRows([
+  [
+    'origin with a path',
+    wayIn(dpop, '', { origin: '‸"https://a.org/api"' }),
+    /^inbound\.origin: must be an origin only/,
+  ],
+  ['origin with a slash', wayIn(dpop, '', { origin: '‸"https://a.org/"' }), /without path and final slash/],
+  ['origin without slashes', wayIn(dpop, '', { origin: '‸"https:a.org"' }), /must be an origin only/],
+  ['origin with a query', wayIn(dpop, '', { origin: '‸"https://a.org?x"' }), /must not have a query/],
+  ['origin with a user', wayIn(dpop, '', { origin: '‸"https://u@a.org"' }), /user name or password/],
+  ['origin with a final dot', wayIn(dpop, '', { origin: '‸"https://a.org."' }), /must not have a dot at the end/],
+  [
+    'http origin',
+    wayIn(dpop, '', { origin: '‸"http://a.org"', rest: loopback }),
+    /plain http is accepted for loopback only/,
+  ],
+  ['origin that is none', wayIn(dpop, '', { origin: '‸"spiffe://a.org"' }), /must be an https URL/],
+  ['resource', wayIn(dpop, ', resource: ‸worker'), /absolute URI without fragment/],
+  [
+    'program elsewhere',
+    wayIn(dpop, '', { to: '‸"http://10.0.0.1:8080"' }),
+    /^inbound\.forward_to: .* pass by the way in/,
+  ],
+  ['program everywhere', wayIn(dpop, '', { to: '‸"http://0.0.0.0:8080"' }), /must be an http URL on loopback/],
+  ['program by name', wayIn(dpop, '', { to: '‸"http://agent:8080"' }), /must be an http URL on loopback/],
+  [
+    'program that looks like loopback',
+    wayIn(dpop, '', { to: '‸"http://127.0.0.1.evil.org:8080"' }),
+    /must be an http URL on loopback/,
+  ],
+  [
+    'program by a name below localhost',
+    wayIn(dpop, '', { to: '‸"http://a.localhost:8080"' }),
+    /must be an http URL on loopback/,
+  ],
+  ['program over TLS', wayIn(dpop, '', { to: '‸"https://127.0.0.1:8080"' }), /TLS within a pod is not needed/],
+  ['program with a path', wayIn(dpop, '', { to: '‸"http://127.0.0.1:8080/api"' }), /host and port only/],
+  ['program with a slash', wayIn(dpop, '', { to: '‸"http://127.0.0.1:8080/"' }), /ends without a slash/],
+  ['program with a user', wayIn(dpop, '', { to: '‸"http://u:p@127.0.0.1:8080"' }), /host and port only/],
+  ['program at port 0', wayIn(dpop, '', { to: '‸"http://127.0.0.1:0"' }), /host and port only/],
+  ['own way in', wayIn(dpop, '', { to: '‸"http://127.0.0.1:15006"' }), /is `listen\.inbound` of this sidecar/],
+  ['own way out', wayIn(dpop, '', { to: '‸"http://localhost:15001"' }), /is `listen\.outbound` of this sidecar/],
+  [
+    'own operator’s side',
+    wayIn(dpop, '', { to: '‸"http://127.0.0.1:15000"' }),
+    /is `operator\.listen` of this sidecar/,
+  ],
+  [
+    'own listener on every address',
+    wayIn(dpop, '', { to: '‸"http://[::1]:1"', rest: 'listen: { health: "[::]:1" }' }),
+    /is `listen\.health` of this sidecar/,
+  ],
+  ['original for an agent', wayIn(dpop, ', present: ‸original'), /original is for `program: tool`/],
+  [
+    'original for an agent that says so',
+    wayIn(dpop, ', program: agent, present: ‸original'),
+    /original is for `program: tool`/,
+  ],
+  [
+    'unsafe_original for a tool',
+    wayIn(dpop, ', program: tool, present: ‸unsafe_original'),
+    /with `program: tool` it is `original`/,
+  ],
+  [
+    'port taken',
+    wayIn(dpop, '', { rest: 'listen: { metrics: ‸"127.0.0.1:15006" }' }),
+    /`listen\.inbound` listens at this address/,
+  ],
+  [
+    'port taken on every address',
+    wayIn(dpop, '', { rest: 'listen: { inbound: ‸"0.0.0.0:15001" }' }),
+    /`listen\.outbound` listens/,
+  ],
+  [
+    'port taken on every address of both families',
+    wayIn(dpop, '', { rest: 'listen: { inbound: ‸"[::]:15001" }' }),
+    /`listen\.outbound` listens/,
+  ],
+]);
