@@ -1,15 +1,18 @@
 /**
- * The load generator, a process of its own: keeps N connections busy with one fixed request each, closed loop, and counts
- * answers, latency and the CPU of the process under test between the same two instants.
+ * The load generator, a process of its own: keeps N connections busy with one request each, closed loop, and counts answers, latency
+ * and the CPU of the process under test between the same two instants.
  */
 import { connect, type Socket } from 'node:net';
 import { readCpuNs } from './cpu.ts';
 import { Histogram } from './histogram.ts';
+import { makeRequests, type ProofOrder } from './proofs.ts';
 
 /** One round of load. */
 export interface Order {
   readonly port: number;
   readonly request: string;
+  /** Where each request carries a proof of its own: which. They are all made before the load begins. */
+  readonly proofs?: ProofOrder | undefined;
   readonly connections: number;
   /** Load before the first instant: connections open, caches full. */
   readonly warmMs: number;
@@ -37,7 +40,7 @@ const endOfHead = Buffer.from('\r\n\r\n');
 
 class Round {
   readonly #order: Order;
-  readonly #request: Buffer;
+  readonly #nextRequest: () => Buffer | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #latency = new Histogram();
   #measuring = false;
@@ -49,7 +52,7 @@ class Round {
 
   constructor(order: Order) {
     this.#order = order;
-    this.#request = Buffer.from(order.request, 'latin1');
+    this.#nextRequest = makeRequests(order.request, order.proofs);
   }
 
   async run(): Promise<Measure> {
@@ -82,8 +85,13 @@ class Round {
     let sentAt = 0;
     let pending: Buffer | undefined;
     const send = () => {
+      const request = this.#nextRequest();
+      if (request === undefined) {
+        this.#fail('no proof is left');
+        return;
+      }
       sentAt = performance.now();
-      socket.write(this.#request);
+      socket.write(request);
     };
     socket.on('connect', send);
     socket.on('data', (chunk: Buffer) => {

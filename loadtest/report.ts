@@ -1,5 +1,6 @@
 import { median } from './histogram.ts';
 import type { Measure } from './generator.ts';
+import type { LedgerReport } from './ledger.ts';
 import type { Scenario } from './scenarios.ts';
 
 /** Rounds of one variant, in the order in which they ran. */
@@ -8,9 +9,17 @@ export interface VariantRounds {
   readonly rounds: readonly Measure[];
 }
 
+/** All that was measured for a scenario. `verifications`: CPU of one ES256 verification before each round, microseconds. */
+export interface ScenarioRounds {
+  readonly scenario: Scenario;
+  readonly variants: readonly VariantRounds[];
+  readonly verifications: readonly number[];
+}
+
 /**
  * Medians over the rounds of a variant. `core_share`: how much of its core it used, 0 to 1; well below 1 means that something else
- * ran there, or that it waited for load. `vs_undici`: its CPU divided by undici's in the same round, then the median.
+ * ran there, or that it waited for load. `vs_undici`: its CPU divided by that of the scenario's undici in the same round, then the
+ * median; `extra_verifications`: the difference of the two in verifications of the same round.
  */
 interface VariantFigures {
   readonly cpu_us: number;
@@ -19,13 +28,29 @@ interface VariantFigures {
   readonly p99_ms: number;
   readonly core_share: number;
   readonly vs_undici?: number;
+  readonly extra_verifications?: number;
 }
 
 /** The shape of `report.json`. */
 export interface Report {
   readonly machine: string;
   readonly method: Method;
-  readonly scenarios: readonly { readonly name: string; readonly variants: Readonly<Record<string, VariantFigures>> }[];
+  readonly scenarios: readonly ScenarioFigures[];
+  readonly ledger?: LedgerFigures;
+}
+
+export interface ScenarioFigures {
+  readonly name: string;
+  readonly variants: Readonly<Record<string, VariantFigures>>;
+  readonly es256_verify_us?: number;
+}
+
+interface LedgerFigures {
+  readonly entries: number;
+  readonly bytes_per_entry: number;
+  readonly claims_per_s: number;
+  readonly longest_pause_ms: number;
+  readonly idle_pause_ms: number;
 }
 
 export interface Method {
@@ -37,12 +62,6 @@ export interface Method {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-const baseline = 'undici';
-/** Below this share of its core a variant was not the bottleneck of its own measurement. */
-const quietShare = 0.85;
-const disturbed =
-  '**Disturbed:** a variant did not get its whole core, so other programs ran beside it and emptied its caches. Measure again on a quiet machine.';
-
 /** CPU of the process per answered request, microseconds. */
 export function cpuPerRequest(measure: Measure): number {
   return measure.cpuNs / 1000 / measure.requests;
@@ -51,17 +70,23 @@ export function cpuPerRequest(measure: Measure): number {
 export function summarize(
   machine: string,
   method: Method,
-  results: readonly { readonly scenario: Scenario; readonly variants: readonly VariantRounds[] }[],
+  results: readonly ScenarioRounds[],
+  ledger?: LedgerReport,
 ): Report {
-  const scenarios = results.map(({ scenario, variants }) => {
-    const base = variants.find((variant) => variant.name === baseline)?.rounds;
-    const figures = variants.map((variant) => [variant.name, summarizeVariant(variant.rounds, base)] as const);
-    return { name: scenario.name, variants: Object.fromEntries(figures) };
+  const scenarios = results.map(({ scenario, variants, verifications }): ScenarioFigures => {
+    const base = variants.find((variant) => variant.name === scenario.baseline)?.rounds;
+    const figures = variants.map(({ name, rounds }) => [name, summarizeVariant(rounds, base, verifications)] as const);
+    const cost = verifications.length === 0 ? {} : { es256_verify_us: round(median(verifications), 1) };
+    return { name: scenario.name, variants: Object.fromEntries(figures), ...cost };
   });
-  return { machine, method, scenarios };
+  return { machine, method, scenarios, ...(ledger === undefined ? {} : { ledger: ledgerFigures(ledger) }) };
 }
 
-function summarizeVariant(rounds: readonly Measure[], base: readonly Measure[] | undefined): VariantFigures {
+function summarizeVariant(
+  rounds: readonly Measure[],
+  base: readonly Measure[] | undefined,
+  verifications: readonly number[],
+): VariantFigures {
   const figures = {
     cpu_us: round(median(rounds.map(cpuPerRequest)), 1),
     rps: round(median(rounds.map((measure) => (measure.requests / measure.wallMs) * 1000)), 0),
@@ -71,51 +96,25 @@ function summarizeVariant(rounds: readonly Measure[], base: readonly Measure[] |
   };
   if (base === undefined) return figures;
   // Pair by pair: what slows the whole machine for a while slows both sides of a ratio.
-  const ratios = rounds.map((measure, index) => {
+  const pairs = rounds.map((measure, index) => {
     const same = base[index];
-    return same === undefined ? Number.NaN : cpuPerRequest(measure) / cpuPerRequest(same);
+    const bare = same === undefined ? Number.NaN : cpuPerRequest(same);
+    return { own: cpuPerRequest(measure), bare, verification: verifications[index] ?? Number.NaN };
   });
-  return { ...figures, vs_undici: round(median(ratios), 2) };
+  const ratio = { vs_undici: round(median(pairs.map(({ own, bare }) => own / bare)), 2) };
+  if (verifications.length === 0 || base === rounds) return { ...figures, ...ratio };
+  const extra = median(pairs.map(({ own, bare, verification }) => (own - bare) / verification));
+  return { ...figures, ...ratio, extra_verifications: round(extra, 2) };
 }
 
-/** The report as a page for people. */
-export function renderMarkdown(report: Report, titles: ReadonlyMap<string, string>): string {
-  const { method } = report;
-  const pinning = method.pinned
-    ? 'Each variant is a process of its own on one core; load generator and static upstream share the other.'
-    : 'This machine has one core only: nothing is pinned, and the figures are no basis for a comparison.';
-  const versions = Object.entries(method.versions).map(([name, version]) => `${name} ${version}`);
-  const lines = [
-    '# Load test',
-    '',
-    'Written by `npm run loadtest`; do not edit.',
-    '',
-    `Machine: ${report.machine}. Versions: ${versions.join(', ')}.`,
-    '',
-    `Method: ${method.rounds} rounds of ${method.seconds} s for each variant, interleaved in one run, ${method.connections} connections in a closed loop. ${pinning}`,
-    'CPU is user and system time of the whole process per answered request, read from `/proc` at both ends of the measured time.',
-    'Every figure is the median of the rounds; ratios are taken round by round and then the median. Compare ratios, not microseconds.',
-  ];
-  for (const scenario of report.scenarios) {
-    lines.push(
-      '',
-      `## ${scenario.name}`,
-      '',
-      titles.get(scenario.name) ?? '',
-      '',
-      '| variant | CPU us/request | CPU vs undici | requests/s | p50 ms | p99 ms | share of its core |',
-      '|---|---:|---:|---:|---:|---:|---:|',
-    );
-    for (const [name, figures] of Object.entries(scenario.variants)) {
-      const ratio = figures.vs_undici?.toFixed(2) ?? '';
-      lines.push(
-        `| ${name} | ${figures.cpu_us.toFixed(1)} | ${ratio} | ${figures.rps} | ${figures.p50_ms.toFixed(2)} | ${figures.p99_ms.toFixed(2)} | ${(figures.core_share * 100).toFixed(0)} % |`,
-      );
-    }
-    const shares = Object.values(scenario.variants).map((figures) => figures.core_share);
-    if (Math.min(...shares) < quietShare) lines.push('', disturbed);
-  }
-  return `${lines.join('\n')}\n`;
+function ledgerFigures(report: LedgerReport): LedgerFigures {
+  return {
+    entries: report.entries,
+    bytes_per_entry: report.bytesPerEntry,
+    claims_per_s: report.claimsPerSecond,
+    longest_pause_ms: report.longestPauseMs,
+    idle_pause_ms: report.idlePauseMs,
+  };
 }
 
 function round(value: number, digits: number): number {

@@ -1,5 +1,6 @@
 /**
- * `npm run loadtest`: CPU per request of Waybill beside two baselines, interleaved in one run. Writes report.md and report.json.
+ * `npm run loadtest`: CPU per request of Waybill beside baselines, interleaved in one run, way out and way in, and the ledger of spent
+ * proofs. Writes report.md and report.json.
  * Flags: `--rounds 5 --seconds 2.5 --connections 64 --variants undici,waybill` (a choice of variants is printed, not written).
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,16 +9,24 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeMachine, findCores } from './cpu.ts';
 import type { Measure, Order } from './generator.ts';
+import type { LedgerReport } from './ledger.ts';
+import type { ProbeOrder, VerificationCost } from './probe.ts';
 import { PinnedProcess, stopAll } from './processes.ts';
-import { cpuPerRequest, renderMarkdown, summarize, type Method, type VariantRounds } from './report.ts';
+import { renderMarkdown } from './report-page.ts';
+import { cpuPerRequest, summarize, type Method, type ScenarioRounds, type VariantRounds } from './report.ts';
 import { scenarios, type Scenario } from './scenarios.ts';
 import type { UpstreamMessage } from './upstream.ts';
-import { openVariants, variantNames, type Variant } from './variants.ts';
+import { openVariants, variantNames, variantsOf, type Variant } from './variants.ts';
 
 const here = import.meta.dirname;
 const warmMs = 400;
+/** Longer than a task of the way in lingers, so that as many end as are opened when the measurement begins. */
+const lingeringWarmMs = 2500;
 /** The first load of a variant: the engine compiles, pools fill, the token is fetched. */
 const firstWarmMs = 2000;
+/** More than a sidecar can answer: proofs are made for as many, before each round. */
+const proofsPerSecond = 12_000;
+const ledgerEntries = 1_000_000;
 
 const { values: flags } = parseArgs({
   options: {
@@ -44,14 +53,16 @@ async function load(
   timing: { warmMs: number; measureMs: number },
 ): Promise<Measure> {
   const before = await ask(upstream);
+  const proofCount = connections + Math.ceil(((timing.warmMs + timing.measureMs) / 1000) * proofsPerSecond);
   const order: Order = {
     port: variant.port,
-    request: scenario.request(variant.clientBearer),
+    request: scenario.request(variant.clientCredential),
+    proofs: await variant.proofs?.(proofCount),
     connections,
     pid: variant.process.pid,
     ...timing,
   };
-  const measure = await generator.ask<Measure>(order, timing.warmMs + timing.measureMs + 10_000);
+  const measure = await generator.ask<Measure>(order, timing.warmMs + timing.measureMs + 30_000);
   const after = await ask(upstream);
   if (measure.errors > 0) problems.push(`${variant.name}: ${measure.errors} errors, first: ${measure.firstError}`);
   if (measure.answers === 0) problems.push(`${variant.name}: no request was answered`);
@@ -61,22 +72,25 @@ async function load(
   return measure;
 }
 
-async function runScenario(scenario: Scenario): Promise<readonly VariantRounds[]> {
+async function runScenario(scenario: Scenario): Promise<ScenarioRounds> {
   const upstream = new PinnedProcess([join(here, 'upstream.ts'), scenario.name], cores?.load);
   const generator = new PinnedProcess([join(here, 'generator.ts')], cores?.load);
   const { port } = await upstream.ask<{ port: number }>();
-  const variants = await openVariants(chosen, { upstreamPort: port, folder, cores });
+  const variants = await openVariants(scenario, variantsOf(scenario, chosen), { upstreamPort: port, folder, cores });
+  const probe = scenario.proved ? openProbe() : undefined;
   const results = variants.map((variant) => ({ variant, rounds: [] as Measure[] }));
+  const verifications: number[] = [];
   for (const variant of variants)
     await load(scenario, variant, { upstream, generator }, { warmMs: firstWarmMs, measureMs: 50 });
   for (let round = 0; round < rounds && problems.length === 0; round += 1) {
+    if (probe !== undefined) verifications.push((await probe.ask<VerificationCost>(es256)).us);
     // Every other round runs backwards, so that no variant always follows the same one.
     for (const result of round % 2 === 0 ? results : results.toReversed()) {
       const measure = await load(
         scenario,
         result.variant,
         { upstream, generator },
-        { warmMs, measureMs: seconds * 1000 },
+        { warmMs: scenario.proved ? lingeringWarmMs : warmMs, measureMs: seconds * 1000 },
       );
       result.rounds.push(measure);
       if (measure.requests === 0) problems.push(`${result.variant.name}: nothing was answered while it was measured`);
@@ -86,8 +100,16 @@ async function runScenario(scenario: Scenario): Promise<readonly VariantRounds[]
       );
     }
   }
-  return results.map((result) => ({ name: result.variant.name, rounds: result.rounds }));
+  const measured = results.map((result): VariantRounds => ({ name: result.variant.name, rounds: result.rounds }));
+  return { scenario, variants: measured, verifications };
 }
+
+/** Measures on the core of the variants, while none of them is under load. */
+function openProbe(): PinnedProcess {
+  return new PinnedProcess([join(here, 'probe.ts')], cores?.variant);
+}
+
+const es256: ProbeOrder = { ask: 'es256' };
 
 function ask(upstream: PinnedProcess): Promise<Extract<UpstreamMessage, { requests: number }>> {
   return upstream.ask({});
@@ -113,14 +135,19 @@ function versionAt(path: string): string {
 }
 
 async function main(): Promise<void> {
-  const results: { scenario: Scenario; variants: readonly VariantRounds[] }[] = [];
-  for (const scenario of scenarios) results.push({ scenario, variants: await runScenario(scenario) });
+  const results: ScenarioRounds[] = [];
+  for (const scenario of scenarios) {
+    if (variantsOf(scenario, chosen).length > 0) results.push(await runScenario(scenario));
+  }
   if (problems.length > 0) throw new Error(problems.join('\n'));
+  const isWhole = flags.variants === variantNames.join(',');
+  const order: ProbeOrder = { ask: 'ledger', entries: ledgerEntries };
+  const ledger = isWhole ? await openProbe().ask<LedgerReport>(order, 120_000) : undefined;
   const method: Method = { rounds, seconds, connections, pinned: cores !== undefined, versions: readVersions() };
-  const report = summarize(describeMachine(), method, results);
-  const page = renderMarkdown(report, new Map(scenarios.map((scenario) => [scenario.name, scenario.title])));
+  const report = summarize(describeMachine(), method, results, ledger);
+  const page = renderMarkdown(report, new Map(scenarios.map((scenario) => [scenario.name, scenario])));
   console.log(`\n${page}`);
-  if (flags.variants !== variantNames.join(',')) return;
+  if (!isWhole) return;
   writeFileSync(join(here, 'report.md'), page);
   writeFileSync(join(here, 'report.json'), `${JSON.stringify(report, undefined, 2)}\n`);
 }

@@ -1,4 +1,7 @@
-/** The token service of the Waybill variants, a process of its own; asked once per token, so it costs nothing under load. */
+/**
+ * The token service of the Waybill variants, a process of its own; asked once per token, so it costs nothing under load. Asked over
+ * the process channel, it mints the token of a caller.
+ */
 import { openTokenService } from '../proxy/embedded/token-service.ts';
 import { toolHost } from './scenarios.ts';
 
@@ -12,6 +15,17 @@ export interface TokenServiceReady {
   readonly toolResource: string;
   readonly toolAudience: string;
   readonly toolScope: string;
+}
+
+/** A caller's token to be made. */
+export interface CallerTokenOrder {
+  readonly audience: string;
+  /** Thumbprint of the caller's key. */
+  readonly jkt: string;
+}
+
+export interface CallerToken {
+  readonly token: string;
 }
 
 const client = { clientId: 'load-agent', clientSecret: 'a secret of the load test only' };
@@ -38,5 +52,9 @@ const ready: TokenServiceReady = {
   toolAudience: tool.audience,
   toolScope: tool.scope,
 };
+process.on('message', ({ audience, jkt }: CallerTokenOrder) => {
+  const order = { sub: 'alice', audience, scopes: [tool.scope], ttlSeconds, jkt };
+  void service.mintSubjectToken(order).then((token) => process.send?.({ token } satisfies CallerToken));
+});
 process.on('disconnect', () => process.exit(0));
 process.send?.(ready);

@@ -1,15 +1,16 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PinnedProcess } from '../processes.ts';
+import { findFreePort } from './free-port.ts';
 import { toolHost } from '../scenarios.ts';
 import type { TokenServiceReady } from '../token-service.ts';
 import type { Place, Variant } from '../variants.ts';
 
-const entry = join(import.meta.dirname, '..', '..', 'proxy', 'main.ts');
+/** Entry of the real sidecar. */
+export const entry = join(import.meta.dirname, '..', '..', 'proxy', 'main.ts');
 const purpose = 'measure the hot path';
 const readyMs = 20_000;
 
@@ -48,7 +49,14 @@ async function openWaybill(name: string, proof: Proof, service: TokenServiceRead
     const output = readFileSync(log, 'utf8').slice(-2000);
     throw new Error(`${name} does not open a task: ${String(error)}\n${output}`, { cause: error });
   });
-  return { name, process: child, port, clientBearer: handle, check: (request) => findFault(request, proof, handle) };
+  return {
+    name,
+    process: child,
+    port,
+    clientCredential: handle,
+    proofs: undefined,
+    check: (request) => findFault(request, proof, handle),
+  };
 }
 
 interface Places {
@@ -141,14 +149,4 @@ function findFault(request: string, proof: Proof, handle: string): string | unde
   if (!new RegExp(`^authorization: ${scheme} ey`, 'im').test(request)) return `the call carried no ${scheme} token`;
   if (proof === 'dpop' && !/^dpop: ey/im.test(request)) return 'the call carried no proof';
   return undefined;
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
 }

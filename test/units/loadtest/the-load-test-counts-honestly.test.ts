@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -6,8 +7,11 @@ import { readCpuNs } from '../../../loadtest/cpu.ts';
 import type { Measure, Order } from '../../../loadtest/generator.ts';
 import { Histogram, median } from '../../../loadtest/histogram.ts';
 import { PinnedProcess, stopAll } from '../../../loadtest/processes.ts';
-import { renderMarkdown, summarize } from '../../../loadtest/report.ts';
+import { makeRequests } from '../../../loadtest/proofs.ts';
+import { renderMarkdown } from '../../../loadtest/report-page.ts';
+import { summarize } from '../../../loadtest/report.ts';
 import { scenarios } from '../../../loadtest/scenarios.ts';
+import { readDpopProof, verifyDpopProof } from '../../../proxy/proofs/dpop-check.ts';
 
 const folder = join(import.meta.dirname, '..', '..', '..', 'loadtest');
 const [scenario] = scenarios;
@@ -133,7 +137,7 @@ test('figures are medians of rounds, ratios are taken round by round', () => {
     { name: 'waybill', rounds: [50, 96, 65].map((us) => measure(us)) },
   ];
   const method = { rounds: 3, seconds: 0.5, connections: 64, pinned: true, versions: { undici: '8.0.0' } };
-  const report = summarize('a machine', method, [{ scenario, variants }]);
+  const report = summarize('a machine', method, [{ scenario, variants, verifications: [] }]);
   expect(report).toMatchObject({
     machine: 'a machine',
     scenarios: [
@@ -151,6 +155,70 @@ test('figures are medians of rounds, ratios are taken round by round', () => {
   expect(page).toContain('| waybill | 65.0 | 1.25 | 20000 | 2.00 | 4.00 | 130 % |');
   expect(page).not.toContain('Disturbed');
   const slow = [{ name: 'undici', rounds: [measure(50, 100)] }];
-  const slowReport = summarize('a machine', method, [{ scenario, variants: slow }]);
+  const slowReport = summarize('a machine', method, [{ scenario, variants: slow, verifications: [] }]);
   expect(renderMarkdown(slowReport, new Map())).toContain('Disturbed');
+});
+
+test('each request of the way in has a proof of its own, made before the load', () => {
+  const proved = scenarios.find((one) => one.proved);
+  if (proved === undefined) throw new Error('no scenario with proofs');
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const wanted = {
+    count: 3,
+    privateKey: pem,
+    htm: 'GET',
+    htu: 'http://a.localhost/x',
+    ath: 'hash',
+    nonce: 'n',
+    reusable: false,
+  };
+  const next = makeRequests(proved.request('a-token'), wanted);
+  const proofs = [next(), next(), next()].map(
+    (bytes) => /^DPoP: (?<proof>\S+)$/m.exec(String(bytes).replaceAll('\r', ''))?.[1],
+  );
+  expect(next()).toBeUndefined();
+  const claims = proofs.map((proof = '') =>
+    verifyDpopProof(readDpopProof(proof), {
+      method: 'GET',
+      origin: 'http://a.localhost',
+      path: '/x',
+      ath: 'hash',
+      nowMs: Date.now(),
+      maxAgeMs: 60_000,
+      futureMs: 5000,
+    }),
+  );
+  expect(new Set(claims.map(({ jti }) => jti)).size).toBe(3);
+  expect(claims.every(({ nonce }) => nonce === 'n')).toBe(true);
+});
+
+test('what the way in costs is told in verifications of the same round', () => {
+  const proved = scenarios.find((one) => one.proved);
+  if (proved === undefined) throw new Error('no scenario with proofs');
+  const rounds = (...cpuUs: number[]): Measure[] =>
+    cpuUs.map((us) => ({
+      requests: 1000,
+      answers: 1100,
+      errors: 0,
+      firstError: undefined,
+      cpuNs: us * 1_000_000,
+      wallMs: us,
+      p50Ms: 2,
+      p99Ms: 4,
+    }));
+  const variants = [
+    { name: 'undici-reverse', rounds: rounds(40, 80, 50) },
+    { name: 'waybill-in', rounds: rounds(140, 200, 200) },
+  ];
+  const method = { rounds: 3, seconds: 1, connections: 64, pinned: true, versions: {} };
+  const report = summarize('a machine', method, [{ scenario: proved, variants, verifications: [50, 80, 50] }]);
+  // 2, 1.5 and 3 verifications.
+  expect(report.scenarios[0]).toMatchObject({
+    name: 'inbound-get-1k',
+    es256_verify_us: 50,
+    variants: { 'waybill-in': { cpu_us: 200, extra_verifications: 2 } },
+  });
+  const page = renderMarkdown(report, new Map([[proved.name, proved]]));
+  expect(page).toContain('2.00 verifications (bar: at most 2)');
 });
