@@ -1,6 +1,6 @@
 import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
-import { handleTextsIn, mayHoldHandle } from '../tasks/handle-text.ts';
+import { handleLength, handleTextsIn, mayHoldHandle } from '../tasks/handle-text.ts';
 import type { HandleBook } from '../tasks/handle.ts';
 
 /**
@@ -15,8 +15,8 @@ export function checkLeak(call: Call, handles: HandleBook): void {
 }
 
 function checkText(text: string, handles: HandleBook): void {
-  // The way of nearly every call: a few scans for a character or two, and nothing is built.
-  if (!mayHoldHandle(text)) return;
+  // The way of nearly every call: nothing to do, or a few scans for a character or two, and nothing is built.
+  if (text.length < handleLength || !mayHoldHandle(text)) return;
   for (const found of handleTextsIn(text)) {
     if (typeof handles.find(found) === 'object') throw new Refusal('credential_leak');
   }

@@ -7,16 +7,21 @@ const overlapping = /(?=(wbh_[A-Za-z0-9_-]{51}))/g;
 const encodedMarks = ['d2JoX', 'diaF', '3Ymhf'];
 const encodedRun = /[A-Za-z0-9+/_-]{70,}/g;
 
-/** Whether a text could hold a handle, of whatever process, in any spelling. Cheap enough for every header of every call. */
+/** Characters of a handle in its shortest spelling: what is shorter holds none, as nearly all headers. */
+export const handleLength = 55;
+
+/** Whether a text could hold a handle or a part of one, of whatever process, in any spelling. */
 export function mayHoldHandle(text: string): boolean {
-  const plain = unescapedAscii(text);
-  return plain.includes('wbh_') || encodedMarks.some((mark) => plain.includes(mark));
+  const plain = text.includes('%') ? unescapedAscii(text) : text;
+  if (plain.includes('wbh_')) return true;
+  for (const mark of encodedMarks) if (plain.includes(mark)) return true;
+  return false;
 }
 
 /** Whether a text could hold a compact JWS: its header is a JSON object, in base64url `ey…`, and dots may be percent-encoded. */
 export function mayHoldToken(text: string): boolean {
   // What is escaped twice is read by a program that decodes twice.
-  const plain = unescapedAscii(unescapedAscii(text));
+  const plain = text.includes('%') ? unescapedAscii(unescapedAscii(text)) : text;
   return plain.includes('ey') && /ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\./.test(plain);
 }
 
