@@ -18,6 +18,11 @@ export function mayHoldHandle(text: string): boolean {
   return false;
 }
 
+/** Whether something in a text begins as a handle does, and not in the middle of other letters. */
+export function standsAlone(text: string): boolean {
+  return /(?<![A-Za-z0-9_+/-])wbh_/.test(unescapedAscii(text));
+}
+
 /** Whether a text could hold a compact JWS: its header is a JSON object, in base64url `ey…`, and dots may be percent-encoded. */
 export function mayHoldToken(text: string): boolean {
   // What is escaped twice is read by a program that decodes twice.

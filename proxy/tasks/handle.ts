@@ -1,5 +1,5 @@
 import type { World } from '../world.ts';
-import { findHandleText, mayHoldHandle } from './handle-text.ts';
+import { findHandleText, handleTextsIn, mayHoldHandle, standsAlone } from './handle-text.ts';
 import { Recent } from './recent.ts';
 import type { Task } from './task.ts';
 
@@ -44,9 +44,14 @@ export class HandleBook {
     return this.#handles.get(value.startsWith('Basic ') ? passwordOf(value.slice(6)) : value);
   }
 
-  /** Whether a header value carries a handle of any process, also in a form that no rung reads: then it is never passed on. */
+  /**
+   * Whether a header value carries a handle of any process, also in a form that no rung reads: then it is never passed on. In the random
+   * letters of somebody else's key or token, only a handle of this process counts: one such text in some ten thousand has the mark.
+   */
   carries(value: string): boolean {
-    return this.findSpelled(value) !== undefined || findHandleText(value) !== undefined || mayHoldHandle(value);
+    if (this.findSpelled(value) !== undefined || findHandleText(value) !== undefined) return true;
+    if (!mayHoldHandle(value)) return false;
+    return standsAlone(value) || handleTextsIn(value).some((text) => typeof this.find(text) === 'object');
   }
 
   find(text: string): HandleFound {
