@@ -9,10 +9,10 @@ import type { Lease, Upstreams } from './forward/upstream.ts';
 import { HandleRefusal, identify, type Attributed, type Ladder } from './identify/ladder.ts';
 import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
-import { intercept, type Arrival, type Call, type Reader } from './intercept/call.ts';
+import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
 import { admit } from './record/admit.ts';
 import type { Trail } from './record/trail.ts';
-import { Refusal } from './refusal.ts';
+import { Refusal, refusalFrom } from './refusal.ts';
 import { route } from './route/route.ts';
 import type { EgressGuard } from './route/egress-guard.ts';
 import type { World } from './world.ts';
@@ -30,7 +30,7 @@ export interface EgressRooms {
   readonly nonces: ToolNonces;
   readonly trail: Trail;
   readonly road: Road;
-  /** Hears of faults: what is neither a refusal nor expected. */
+  /** Hears of faults, which are neither refusals nor expected: counts and logs them. */
   onFault(callId: string, error: unknown): void;
 }
 
@@ -88,7 +88,6 @@ export async function runEgress(arrival: Arrival, rooms: EgressRooms): Promise<v
     await egress(arrival, rooms);
   } catch (error) {
     arrival.request.socket.destroy();
-    rooms.trail.fault();
     rooms.onFault(arrival.id, error);
   }
 }
@@ -124,21 +123,12 @@ async function answerChallenge(
 }
 
 function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: EgressRooms): void {
-  const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
-  if (refusal !== error) {
-    rooms.trail.fault();
-    rooms.onFault(arrival.id, error);
-  }
+  const refusal = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
   if (isToldAlready(arrival, refusal)) return;
   const throughProxy = arrival.door.kind === 'proxy' && progress.call?.door !== 'mount';
   const answer = renderRefusal(refusal, arrival.id, throughProxy);
   const { call, attributed, permit } = progress;
-  const { seen } = arrival;
-  const method = arrival.request.method ?? '';
-  const target =
-    call !== undefined || seen === undefined
-      ? undefined
-      : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
+  const target = call === undefined ? seenTarget(arrival) : undefined;
   const task = error instanceof HandleRefusal ? error.task : undefined;
   const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
   rooms.trail.refused(

@@ -4,7 +4,7 @@ import type { Decision } from './decide/rules.ts';
 import { forward, type Road } from './forward/forward.ts';
 import type { Lease, Upstreams } from './forward/upstream.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
-import { interceptInbound, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
+import { interceptInbound, seenTarget, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
 import { renderInboundRefusal, type CurrentNonce } from './intercept/inbound-answer.ts';
 import { answerRefusal, isToldAlready } from './intercept/answer.ts';
 import { close, open, type Opened, type TaskDoor } from './present/open.ts';
@@ -12,7 +12,7 @@ import type { Origin } from './intercept/origin.ts';
 import { present, type Presenter } from './present/present.ts';
 import { admit } from './record/admit.ts';
 import type { Trail } from './record/trail.ts';
-import { Refusal } from './refusal.ts';
+import { refusalFrom } from './refusal.ts';
 import type { Way } from './route/egress-guard.ts';
 import { checkBodyDigest, namesDigest } from './verify/body-digest.ts';
 import { claim, type Spending } from './verify/claim.ts';
@@ -34,7 +34,7 @@ export interface IngressRooms {
   /** Where the program behind us listens. */
   readonly program: { readonly origin: Origin; readonly way: Way };
   readonly nonce: CurrentNonce;
-  /** Hears of faults: what is neither a refusal nor expected. */
+  /** Hears of faults, which are neither refusals nor expected: counts and logs them. */
   onFault(callId: string, error: unknown): void;
 }
 
@@ -86,27 +86,17 @@ export async function runIngress(arrival: Arrival, rooms: IngressRooms): Promise
     await ingress(arrival, rooms);
   } catch (error) {
     arrival.request.socket.destroy();
-    rooms.trail.fault();
     rooms.onFault(arrival.id, error);
   }
 }
 
 function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: IngressRooms): void {
-  const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
-  if (refusal !== error) {
-    rooms.trail.fault();
-    rooms.onFault(arrival.id, error);
-  }
+  const refusal = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
   if (isToldAlready(arrival, refusal)) return;
   const answer = renderInboundRefusal(refusal, arrival.id, rooms.nonce);
   const { status } = answer;
   const { call, verified, admitted } = progress;
-  const { seen } = arrival;
-  const method = arrival.request.method ?? '';
-  const target =
-    call !== undefined || seen === undefined
-      ? undefined
-      : { method, scheme: seen.scheme, host: seen.host, port: seen.port };
+  const target = call === undefined ? seenTarget(arrival) : undefined;
   const decision = error instanceof RuleRefusal ? error.decision : progress.decision;
   const caller = error instanceof CallerRefusal ? error.known : verified;
   rooms.trail.refused({ id: arrival.id, way: 'in', refusal, status, call, caller, decision, target }, admitted);

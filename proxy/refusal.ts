@@ -65,3 +65,10 @@ export class Refusal extends Error {
     return kindOf(this.code);
   }
 }
+
+/** What a thrown thing is told as: a refusal as itself. Anything else is a fault: it is heard of, and told without its cause. */
+export function refusalFrom(error: unknown, onFault: (fault: unknown) => void): Refusal {
+  if (error instanceof Refusal) return error;
+  onFault(error);
+  return new Refusal('internal_fault');
+}

@@ -49,7 +49,7 @@ export async function openSidecar(
   try {
     const wayOut = (opened.wayOut = await openWayOut(config, paths, world, record, log));
     const wayIn = (opened.wayIn =
-      settings.inbound === undefined ? undefined : openWayIn(config, settings.inbound, wayOut, record, log));
+      settings.inbound === undefined ? undefined : openWayIn(config, settings.inbound, wayOut, record));
     for (const setting of unsafe) {
       record.trail.unsafe(setting);
       log.warn({ setting }, 'unsafe setting');

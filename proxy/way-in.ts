@@ -12,7 +12,6 @@ import type { Listener } from './intercept/listener.ts';
 import { originOf, type Origin } from './intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
-import { faultFacts, type ProcessLog } from './process-log.ts';
 import { openInertTokens, type InertTokens } from './present/inert-token.ts';
 import { Claims } from './replay/claim.ts';
 import { MemoryLedger } from './replay/ledgers/memory.ts';
@@ -39,15 +38,9 @@ export interface WayIn {
 }
 
 /** Opens the rooms of the way in beside those of the way out: tasks, connections and identity are the same. */
-export function openWayIn(
-  config: LoadedSettings,
-  inbound: InboundSettings,
-  wayOut: WayOut,
-  record: OpenRecord,
-  log: ProcessLog,
-): WayIn {
+export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut, record: OpenRecord): WayIn {
   const inert = openInertTokens(config.settings.agent.name);
-  const rooms = makeRooms(config, inbound, wayOut, record, log, inert);
+  const rooms = makeRooms(config, inbound, wayOut, record, inert);
   const { listen } = config.settings;
   let listener: Listener | undefined;
   return {
@@ -84,7 +77,6 @@ function makeRooms(
   inbound: InboundSettings,
   wayOut: WayOut,
   record: OpenRecord,
-  log: ProcessLog,
   inert: InertTokens,
 ): IngressRooms {
   const { settings } = config;
@@ -130,7 +122,7 @@ function makeRooms(
     road: { handles: tasks.handles, pseudonym, onNonce: () => undefined },
     program: place,
     nonce: () => nonces?.current(world.now()),
-    onFault: (id, error) => log.error({ call: id, ...faultFacts(error) }, 'fault'),
+    onFault: wayOut.onFault,
   };
 }
 

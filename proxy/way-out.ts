@@ -37,8 +37,8 @@ export interface WayOut {
   readonly workload: Workload;
   readonly world: World;
   readonly upstreams: Upstreams;
-  /** Our name in `Via`. */
-  readonly pseudonym: string;
+  /** Counts and logs a fault. */
+  readonly onFault: (callId: string, error: unknown) => void;
   readonly nextCallId: () => string;
   /** Whether a token is still active by its service's own word. */
   readonly isActive: (service: string, token: Secret) => Promise<boolean>;
@@ -112,7 +112,7 @@ function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
     workload,
     world,
     upstreams: rooms.upstreams,
-    pseudonym: rooms.reader.pseudonym,
+    onFault: rooms.onFault,
     nextCallId: rooms.nextCallId,
     isActive: (service, token) => desk.isActive(service, token),
     isListening: () => listener !== undefined,
@@ -165,7 +165,10 @@ function makeRooms(parts: Parts): Rooms {
     trail: record.trail,
     upstreams: new Upstreams(world),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
-    onFault: (id, error) => log.error({ call: id, ...faultFacts(error) }, 'fault'),
+    onFault: (id, error) => {
+      record.trail.fault();
+      log.error({ call: id, ...faultFacts(error) }, 'fault');
+    },
     nextCallId: callIds(record.log.boot),
   };
 }

@@ -104,6 +104,12 @@ export interface Arrival {
   seen: Origin | undefined;
 }
 
+/** Where a request that did not become a call was meant to go, as far as it was read. Without path: it was not checked. */
+export function seenTarget({ seen, request }: Arrival) {
+  if (seen === undefined) return undefined;
+  return { method: request.method ?? '', scheme: seen.scheme, host: seen.host, port: seen.port };
+}
+
 /**
  * Reads a request into a call, or refuses it. Nothing has been asked of anybody before this returns: a request that two readers could
  * understand differently never reaches a token service.

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import { createServer as createRawServer, type Socket } from 'node:net';
 import { createSecureContext, TLSSocket, type DetailedPeerCertificate, type SecureContext } from 'node:tls';
 import { Refusal } from '../refusal.ts';
+import { normalHost } from './authority.ts';
 import { ownName, type Door, type PeerCertificate } from './call.ts';
 import { closeServer, hearBrokenRequests, hearRequests, httpServer, type Hearers, type Listener } from './listener.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
@@ -138,7 +139,7 @@ function terminateTls(
     const peer = readPeer(inner);
     if (peer === undefined && transport.clientCertificates === 'require') socket.destroy();
     // Undefined or false where the client sent none.
-    else accept(inner, peer, typeof inner.servername === 'string' ? inner.servername : undefined);
+    else accept(inner, peer, typeof inner.servername === 'string' ? (normalHost(inner.servername) ?? '') : undefined);
   });
 }
 

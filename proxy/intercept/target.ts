@@ -1,5 +1,5 @@
 import { Refusal } from '../refusal.ts';
-import { defaultPort, normalHost, parseAuthority, type Authority } from './authority.ts';
+import { defaultPort, parseAuthority, type Authority } from './authority.ts';
 import type { HeaderList } from './header-list.ts';
 import { originOf, type Origin } from './origin.ts';
 
@@ -31,7 +31,7 @@ export interface OwnName {
 
 /** By what names a caller reached the way in. */
 export interface CalledName extends OwnName {
-  /** TLS server name; undefined without TLS, and for clients that send none. */
+  /** TLS server name in normal form, empty for what is no name; undefined without TLS, and for clients that send none. */
   readonly serverName: string | undefined;
 }
 
@@ -78,7 +78,7 @@ export function readTunnelTarget(url: string, headers: HeaderList, tunnel: Tunne
  */
 export function readOwnTarget(url: string, headers: HeaderList, origin: Origin, own: CalledName): Target {
   const { serverName } = own;
-  if (serverName !== undefined && normalHost(serverName) !== origin.host)
+  if (serverName !== undefined && serverName !== origin.host)
     throw mismatch('The TLS server name is not the host of this service.');
   // Nearly every request names us as we name ourselves.
   if (headers.host !== origin.authority) checkOwnHost(headers, origin, own);

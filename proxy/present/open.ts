@@ -12,10 +12,13 @@ class OpenedCall {
   readonly #made = true;
   readonly permit: EntryPermit;
   readonly opened: OpenedTask;
+  /** Whose share of the open tasks it takes. */
+  readonly owner: string;
 
-  constructor(permit: EntryPermit, opened: OpenedTask) {
+  constructor(permit: EntryPermit, opened: OpenedTask, owner: string) {
     this.permit = permit;
     this.opened = opened;
+    this.owner = owner;
   }
 
   static isMade(value: object): boolean {
@@ -64,7 +67,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
   const lack = door.book.lackFor(request);
   if (lack !== undefined) door.lingering?.makeRoom(standing.owner, lack);
   try {
-    return new OpenedCall(permit, door.book.open(request));
+    return new OpenedCall(permit, door.book.open(request), standing.owner);
   } catch (error) {
     if (error instanceof TaskRejected && error.reason === 'too_many')
       throw new Refusal('overloaded', 'Too many tasks are open.');
@@ -76,11 +79,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
 
 /** Ends the task of a request that was answered, after it lingered: an agent may finish its calls just after its answer. */
 export function close(opened: Opened, door: TaskDoor): void {
-  const {
-    permit,
-    opened: { task },
-  } = opened;
-  door.lingering?.add(task, standingOf(permit.claimed.verified).owner);
+  door.lingering?.add(opened.opened.task, opened.owner);
 }
 
 /** What all tasks of one caller with one token have in common: made for the first of them, and held once however many are open. */
