@@ -21,6 +21,7 @@ import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
+import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
@@ -143,10 +144,12 @@ function makeRooms(parts: Parts): Rooms {
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
   const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
-  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
+  const upstreams = new Upstreams(world);
+  const services = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
     world,
+    services,
     reader: {
       catalogue,
       classOfName: headerClassifier(new Set(handleHeaders)),
@@ -159,11 +162,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers),
+    purse: new Purse(parts.desk, services),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world),
+    upstreams,
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();

@@ -57,7 +57,7 @@ function describe({ config, rules }: CheckedConfig): object {
     tools: [...settings.tools.values()].map((tool) => ({
       name: tool.name,
       host: tool.match.host,
-      from: tool.token?.from,
+      from: tool.token?.from.length === 1 ? tool.token.from[0] : tool.token?.from,
       proof: tool.token?.proof,
       risk: tool.risk,
       on_behalf_of: tool.on_behalf_of,
@@ -129,7 +129,12 @@ function rowOf(tool: ToolSettings): readonly string[] {
   const { host, port, methods, paths } = tool.match;
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
   const { token } = tool;
-  return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
+  return [
+    tool.name,
+    place,
+    token === undefined ? 'no token' : `${token.from.join(' or ')}, proof ${token.proof}`,
+    tool.risk,
+  ];
 }
 
 /** The way in for people: where it leads, and what a request needs. */

@@ -32,8 +32,16 @@ export interface HeldCredential {
   readonly from: 'cache' | 'exchange';
 }
 
-/** Issuer of each token service, by its name in the configuration. */
-export type ServiceIssuers = ReadonlyMap<string, string>;
+/** Name of a token service in the configuration, and its issuer. */
+export interface ServedBy {
+  readonly service: string;
+  readonly issuer: string;
+}
+
+/** Port: the token service of a tool at an origin, which was settled before. */
+export interface ServiceIssuers {
+  servedBy(tool: Tool, toolOrigin: string): ServedBy;
+}
 
 /** Where calls get their tokens: the desk, and the orders that were made for (task, tool, origin) before. */
 export class Purse {
@@ -95,8 +103,7 @@ export class Purse {
       txn: task.txn,
       tool: tool.name,
       toolOrigin,
-      service: token.from,
-      issuer: this.#issuers.get(token.from) ?? '',
+      ...this.#issuers.servedBy(tool, toolOrigin),
       grant,
       subject: grant === 'token_exchange' ? task.grant : undefined,
       audience: token.audience,
