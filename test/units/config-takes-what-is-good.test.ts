@@ -85,7 +85,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     on_behalf_of: 'user',
     addresses: ['private'],
     dial: { address: '127.0.0.1', port: 8443 },
-    tls: { ca: '/etc/ca.pem' },
+    tls: { ca: '/etc/ca.pem', client: 'none' },
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
