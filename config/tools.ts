@@ -193,6 +193,14 @@ export const tool = z
           'Allows a token without proof at a tool of risk deploy, payment or export: who steals it can use it there.',
         examples: [true],
       }),
+    unsafe_response_screen: z
+      .literal('off')
+      .optional()
+      .meta({
+        description:
+          '`off` passes the answers of the tool on as they are: a tool that gives back what it got shows the agent its token.',
+        examples: ['off'],
+      }),
     unsafe_raw_paths: z
       .boolean()
       .prefault(false)

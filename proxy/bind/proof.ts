@@ -63,6 +63,11 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
+  /** The credential that the agent must not find in the answer (W3). */
+  get screened(): { reveal(): string } | undefined {
+    return this.call.tool.settings.unsafe_response_screen === 'off' ? undefined : this.credential.held?.token;
+  }
+
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */
   revealInjected(): readonly string[] {
     return this.#injected;

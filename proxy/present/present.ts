@@ -23,6 +23,8 @@ class PresentedCall {
   readonly keepsCookies = true;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
+  /** The program holds nothing that its caller must not see. */
+  readonly screened = undefined;
 
   /** What the program is called by. */
   readonly host: string;
