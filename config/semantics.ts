@@ -2,6 +2,7 @@ import { checkDelegations } from './delegation-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
+import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
@@ -11,6 +12,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkTrust,
   checkTools,
+  checkSecrets,
   checkDelegations,
   checkRules,
   checkPurposes,

@@ -51,6 +51,11 @@ class PresentedCall {
     return this.#injected;
   }
 
+  /** What stands on the request line: the decided target, byte for byte (W13). */
+  revealPath(): string {
+    return this.call.target.path;
+  }
+
   static isMade(value: object): boolean {
     return #made in value;
   }
