@@ -44,7 +44,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   lease.client().dispatch(
     {
       method: call.method,
-      path: call.target.path,
+      path: sent.revealPath(),
       headers: headersFor(sent, road),
       body: body.content ?? null,
     },

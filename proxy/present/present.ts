@@ -53,6 +53,11 @@ class PresentedCall {
     return this.#injected;
   }
 
+  /** What stands on the request line: the decided target, byte for byte (W13). */
+  revealPath(): string {
+    return this.call.target.path;
+  }
+
   static isMade(value: object): boolean {
     return #made in value;
   }

@@ -184,10 +184,12 @@ function credentialOf({ token, from }: HeldCredential): string {
   let known = credentials.get(token);
   if (known === undefined) {
     const { service, id, audience, scopes } = token;
-    const expires = new Date(token.expiresAtMs).toISOString();
+    const { expiresAtMs } = token;
+    // A static key of a tool has no end.
+    const expires = expiresAtMs === undefined ? undefined : new Date(expiresAtMs).toISOString();
     const render = (source: HeldCredential['from']): string =>
       JSON.stringify({ service, id, audience, scopes, from: source, expires_at: expires });
-    known = { cache: render('cache'), exchange: render('exchange') };
+    known = { cache: render('cache'), exchange: render('exchange'), file: render('file') };
     credentials.set(token, known);
   }
   return known[from];
