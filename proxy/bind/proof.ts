@@ -17,7 +17,8 @@ class BoundCall {
   readonly #injected: readonly string[];
   /** SPIFFE IDs of the hops that the call names, oldest first, ours with them. */
   readonly chain: readonly string[];
-  readonly proof: { readonly kind: 'dpop'; readonly id: string } | undefined;
+  /** `id` is the `jti` of a DPoP proof, or the thumbprint of the certificate that the token is bound to. */
+  readonly proof: { readonly kind: 'dpop' | 'mtls'; readonly id: string } | undefined;
 
   constructor(
     credential: Credential,
@@ -99,6 +100,11 @@ export function bind(credential: Credential, send: Send, world: World): Bound {
   const { token, order } = held;
   const injected = ['Authorization', token.authorization()];
   if (chain !== undefined) injected.push('Waybill-Delegation', chain.value);
+  if (order.certificate !== undefined) {
+    // Nothing is added: the proof is the connection, and `forward` looks at it.
+    const shown = { kind: 'mtls', id: order.certificate.thumbprint } as const;
+    return new BoundCall(credential, attempt, injected, shown, chain);
+  }
   if (order.proofKey === undefined) return new BoundCall(credential, attempt, injected, undefined, chain);
   const { call } = routed.permit.attributed;
   const jti = world.random(16).toString('base64url');

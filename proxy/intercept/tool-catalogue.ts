@@ -73,7 +73,7 @@ function compileTool(name: string, settings: ToolSettings): Tool {
 
 function bindingOf({ token }: ToolSettings): Tool['binding'] {
   if (token === undefined) return 'none';
-  return token.proof === 'dpop' ? 'key' : 'audience';
+  return token.proof === 'none' ? 'audience' : 'key';
 }
 
 /** The scheme of a mount, where no URL names one: https unless the configuration says that the tool speaks plain HTTP. */
