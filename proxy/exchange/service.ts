@@ -9,6 +9,7 @@ import { checkToken } from './check-token.ts';
 import { openOwnClient, presenting } from './client-auth/own-client.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
+import type { PresentCertificate } from './client-auth/tls-client.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -51,6 +52,7 @@ export class TokenService {
   readonly #discovery: Discovery;
   readonly #findActor: FindActor;
   readonly #verification: Verification;
+  readonly #present: PresentCertificate | undefined;
   /** End of a pause that the service asked for (429 or 503 with Retry-After). */
   #pausedUntilMs = 0;
 
@@ -60,6 +62,7 @@ export class TokenService {
     this.issuer = settings.issuer;
     this.#options = options;
     const { authenticate, present } = openOwnClient(options);
+    this.#present = present;
     const call = presenting(options.call, present);
     this.#client = new ServiceClient({ name, settings, world, call, authenticate });
     // A service that lets in nobody without a certificate does so for its documents too.
@@ -121,6 +124,8 @@ export class TokenService {
     const { settings, world } = this.#options;
     const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
+    // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
+    await this.#present?.();
     const endpoints = endpointsFor(order, await this.#discovery.find(deadline));
     this.#verification.checkPossible(endpoints);
     const askedAtMs = world.now();
