@@ -5,11 +5,13 @@ import { checkServices, checkTrust } from './service-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
+import { checkBundleEndpoints } from './trust-checks.ts';
 import { Written } from './written.ts';
 
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkTrust,
+  checkBundleEndpoints,
   checkTools,
   checkDelegations,
   checkRules,

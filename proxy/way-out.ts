@@ -20,6 +20,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import { openIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -27,7 +28,7 @@ import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
@@ -65,7 +66,7 @@ export async function openWayOut(
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
   const endpoints = openEndpoints(guard, world);
-  const identity = await openIdentity(config, world, record, log);
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
   const desk = openTokenDesk({
     services: settings.token_services,
@@ -201,30 +202,6 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   });
-}
-
-async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: ((spiffeId: string) => void) | undefined;
-  let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
-    rotated: (spiffeId, expiresAtMs) => {
-      record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed?.(spiffeId);
-      last = spiffeId;
-    },
-    lost: (cause) => {
-      record.trail.svidLost(cause);
-      log.warn({ cause }, 'the identity is gone');
-    },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
-  });
-  return {
-    workload,
-    onChange(hear: (spiffeId: string) => void) {
-      changed = hear;
-      if (last !== '') hear(last);
-    },
-  };
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {
