@@ -8,12 +8,14 @@ import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
 import { checkToolTls } from './tool-tls-checks.ts';
+import { checkBundleEndpoints } from './trust-checks.ts';
 import { Written } from './written.ts';
 
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkClientAuth,
   checkTrust,
+  checkBundleEndpoints,
   checkTools,
   checkToolTls,
   checkSecrets,

@@ -69,7 +69,7 @@ export async function openWayOut(
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
   const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
-  const identity = await openIdentity(config, world, record, log);
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
   const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
