@@ -78,8 +78,10 @@ export async function openWayOut(
   const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
@@ -215,11 +217,13 @@ async function openIdentity(config: LoadedSettings, world: World, record: OpenRe
     lost: (cause) => {
       record.trail.svidLost(cause);
       log.warn({ cause }, 'the identity is gone');
+      changed?.('');
     },
     troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
   });
   return {
     workload,
+    /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
     onChange(hear: (spiffeId: string) => void) {
       changed = hear;
       if (last !== '') hear(last);
