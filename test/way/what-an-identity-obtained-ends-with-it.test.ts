@@ -51,7 +51,11 @@ async function openScene(x509TtlSeconds: number): Promise<Scene> {
   closing.push(() => stage.close());
   const { handle } = await stage.task();
   return {
-    ...{ stage, tool, authority, workloadApi, socketPath },
+    stage,
+    tool,
+    authority,
+    workloadApi,
+    socketPath,
     call: async () => {
       const { status, code } = await callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/', { handle });
       return code ?? status;
