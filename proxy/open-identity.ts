@@ -32,11 +32,13 @@ export async function openIdentity(
       record.trail.svidLost(cause);
       replaced?.();
       log.warn({ cause }, 'the identity is gone');
+      changed?.('');
     },
     troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
   });
   return {
     workload,
+    /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
     onChange(hear: (spiffeId: string) => void) {
       changed = hear;
       if (last !== '') hear(last);

@@ -98,8 +98,10 @@ export async function openWayOut(
   };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
   identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;

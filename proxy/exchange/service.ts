@@ -47,6 +47,8 @@ export interface TokenServiceOptions {
 export class TokenService {
   readonly name: string;
   readonly issuer: string;
+  /** Whether its tokens are obtained by the SPIFFE identity of this workload, as client or as actor. */
+  readonly needsIdentity: boolean;
   readonly #options: TokenServiceOptions;
   readonly #client: ServiceClient;
   readonly #discovery: Discovery;
@@ -60,6 +62,7 @@ export class TokenService {
     const { name, settings, world, jwtSvids, x509Svids } = options;
     this.name = name;
     this.issuer = settings.issuer;
+    this.needsIdentity = settings.client_auth.startsWith('spiffe_') || settings.actor === 'jwt-svid';
     this.#options = options;
     const { authenticate, present } = openOwnClient(options);
     this.#present = present;
