@@ -1,4 +1,5 @@
 import { suggest } from './nearness.ts';
+import { isWithoutIdentity, noIdentity } from './service-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
@@ -7,10 +8,37 @@ const graveRisks: ReadonlySet<string> = new Set(['deploy', 'payment', 'export'])
 
 /** Tools: what a credential needs so that it can go to one place only. */
 export function checkTools(written: Written): readonly Finding[] {
-  return written
-    .names(['tools'])
-    .filter((name) => written.has(['tools', name, 'token']))
-    .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]);
+  const names = written.names(['tools']);
+  return [
+    ...names
+      .filter((name) => written.has(['tools', name, 'token']))
+      .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]),
+    ...names.flatMap((name) => checkTls(written, name)),
+  ];
+}
+
+/** mTLS with a tool: an SVID to show, a bundle to check the tool's with, and one way only to recognise it by. */
+function checkTls(written: Written, name: string): readonly Finding[] {
+  const at = (key: string) => ['tools', name, 'tls', key];
+  const findings: Finding[] = [];
+  if (written.text(at('client')) === 'svid' && isWithoutIdentity(written)) {
+    findings.push({ path: at('client'), message: `svid ${noIdentity}` });
+  }
+  const peer = written.text(at('spiffe_id'));
+  if (peer === undefined) return findings;
+  const domains = written.names(['trust', 'domains']);
+  const domain = /^spiffe:\/\/([^/]+)/.exec(peer)?.[1];
+  if (domain !== undefined && !domains.includes(domain)) {
+    const message = `is of the trust domain ${domain}, which is not in \`trust.domains\`${suggest(domain, domains)}: its certificate could not be checked`;
+    findings.push({ path: at('spiffe_id'), message });
+  }
+  if (written.has(at('ca'))) {
+    findings.push({
+      path: at('ca'),
+      message: 'contradicts `spiffe_id`: an SVID is checked with the bundle of its trust domain; remove one of both',
+    });
+  }
+  return findings;
 }
 
 /** A token has one issuer that is known, and one place where it is good (W2, W5). */

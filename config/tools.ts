@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { dialAddress } from './addresses.ts';
+import { caller } from './callers.ts';
 import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
 import { match } from './matches.ts';
@@ -100,6 +101,19 @@ const tls = z
       description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
       examples: ['/etc/ca.pem'],
     }),
+    spiffe_id: caller.optional().meta({
+      description:
+        'SPIFFE ID that the tool must prove with its X.509-SVID, in place of a certificate for its host name; a final `/**` takes all below it by whole segments. Its trust domain is one of `trust.domains`.',
+      examples: ['spiffe://example.org/crm'],
+      'x-default': 'none: the certificate must be for the host name',
+    }),
+    client: z
+      .enum(['none', 'svid'])
+      .prefault('none')
+      .meta({
+        description: 'Whether the sidecar shows its X.509-SVID when the tool asks for a client certificate.',
+        examples: ['svid'],
+      }),
   })
   .readonly();
 
@@ -142,7 +156,7 @@ export const tool = z
         'IP address and port to connect to instead of asking DNS; name, TLS and token stay those of the tool.',
       examples: ['127.0.0.1:8443'],
     }),
-    tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    tls: tls.prefault({}).meta({ description: 'How the tool is recognised, and what it is shown of us.' }),
     chain: z
       .enum(['full', 'none'])
       .optional()

@@ -7,7 +7,7 @@ import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
+import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
@@ -20,6 +20,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import { openIdentity, openToolTls, signingIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -27,7 +28,7 @@ import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
@@ -163,7 +164,7 @@ function makeRooms(parts: Parts): Rooms {
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world),
+    upstreams: new Upstreams(world, openToolTls(config, parts.workload, world)),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();
@@ -171,13 +172,6 @@ function makeRooms(parts: Parts): Rooms {
     },
     nextCallId: callIds(record.log.boot),
   };
-}
-
-function signingIdentity(workload: Workload): SignerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
@@ -201,30 +195,6 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   });
-}
-
-async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: ((spiffeId: string) => void) | undefined;
-  let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
-    rotated: (spiffeId, expiresAtMs) => {
-      record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed?.(spiffeId);
-      last = spiffeId;
-    },
-    lost: (cause) => {
-      record.trail.svidLost(cause);
-      log.warn({ cause }, 'the identity is gone');
-    },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
-  });
-  return {
-    workload,
-    onChange(hear: (spiffeId: string) => void) {
-      changed = hear;
-      if (last !== '') hear(last);
-    },
-  };
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

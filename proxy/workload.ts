@@ -2,6 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { IdentitySettings } from '../config/identity.ts';
 import type { JwtSvid, JwtSvidSource } from './exchange/client-auth/spiffe-jwt.ts';
 import type { JwtAuthority } from './spiffe/bundles.ts';
+import type { X509Bundle } from './spiffe/x509-path.ts';
 import type { World } from './world.ts';
 
 /** Who this workload is, as far as it is known now. */
@@ -12,8 +13,8 @@ export interface Workload extends JwtSvidSource {
   svidExpiresAtMs(): number | undefined;
   /** The X.509-SVID of this moment: for TLS and for links of the delegation chain. */
   x509(): WorkloadSvid | undefined;
-  /** DER certificates of the authorities of a trust domain, as the Workload API gives them. */
-  authoritiesOf(trustDomain: string): readonly Buffer[] | undefined;
+  /** What the X.509-SVIDs of a trust domain are verified with, as the Workload API gives it. */
+  authoritiesOf(trustDomain: string): X509Bundle | undefined;
   /** Public JWKs that sign the JWT-SVIDs of a trust domain. */
   jwtAuthoritiesOf(trustDomain: string): readonly JwtAuthority[] | undefined;
   /** Why calls that need an identity would fail, for readiness. */

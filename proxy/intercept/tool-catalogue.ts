@@ -78,9 +78,10 @@ function bindingOf({ token }: ToolSettings): Tool['binding'] {
 
 /** The scheme of a mount, where no URL names one: https unless the configuration says that the tool speaks plain HTTP. */
 function impliedScheme(settings: ToolSettings): 'http' | 'https' {
-  const { match } = settings;
+  const { match, tls } = settings;
   if (match.scheme !== undefined) return match.scheme;
-  if (match.port === 443 || settings.tls.ca !== undefined) return 'https';
+  const isTls = tls.ca !== undefined || tls.spiffe_id !== undefined || tls.client === 'svid';
+  if (match.port === 443 || isTls) return 'https';
   if (match.port === 80 || settings.plaintext === 'unsafe') return 'http';
   const loopback =
     settings.dial === undefined
