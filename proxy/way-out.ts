@@ -74,6 +74,10 @@ export async function openWayOut(
     call: endpoints.call,
     jwtSvids: workload,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+    },
   });
   const tasks = openTasks(config, world, record, desk);
   const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };

@@ -26,7 +26,7 @@ export async function findKeycloakBuild(): Promise<KeycloakBuild> {
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'keycloak-building-'));
   try {
-    const fault = await build(work);
+    const fault = await makeBuild(work);
     if (fault !== undefined) return { missing: `Keycloak ${version} cannot be had: ${fault}` };
     // Only a whole build gets the name. Another run may have been quicker; either of the two will do.
     if (!existsSync(folder)) renameSync(join(work, `keycloak-${version}`), folder);
@@ -37,17 +37,17 @@ export async function findKeycloakBuild(): Promise<KeycloakBuild> {
 }
 
 /** A folder that runs a build with a database of its own: two runs must not share that. */
-export function layOut(build: string, home: string): void {
+export function layOut(built: string, home: string): void {
   mkdirSync(join(home, 'data', 'import'), { recursive: true });
   // The script finds its folder by its own real path, so it is no link.
-  cpSync(join(build, 'bin'), join(home, 'bin'), { recursive: true });
-  for (const name of shared) symlinkSync(join(build, name), join(home, name));
-  const database = join(build, 'data', 'h2');
+  cpSync(join(built, 'bin'), join(home, 'bin'), { recursive: true });
+  for (const name of shared) symlinkSync(join(built, name), join(home, name));
+  const database = join(built, 'data', 'h2');
   if (existsSync(database)) cpSync(database, join(home, 'data', 'h2'), { recursive: true });
 }
 
 /** Returns what went wrong. */
-async function build(work: string): Promise<string | undefined> {
+async function makeBuild(work: string): Promise<string | undefined> {
   console.log(`gets ${artifact} with mvn, and builds it with the features ${features}`);
   const quiet = ['-B', '-q'];
   const steps: readonly (readonly [program: string, ...args: string[]])[] = [

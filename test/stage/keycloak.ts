@@ -50,15 +50,10 @@ export async function openKeycloak(realms: readonly StagedRealm[]): Promise<Keyc
     writeFileSync(join(home, 'data', 'import', `${realm.name}.json`), JSON.stringify(imported));
   }
   const keycloak = await startKeycloakProcess(home);
-  return stageOf(keycloak, authority, home, bundle.close);
+  return stageOf(keycloak, authority, home, bundle);
 }
 
-function stageOf(
-  keycloak: KeycloakProcess,
-  authority: Authority,
-  home: string,
-  closeBundle: () => void,
-): KeycloakStage {
+function stageOf(keycloak: KeycloakProcess, authority: Authority, home: string, bundle: BundleEndpoint): KeycloakStage {
   const workloads: WorkloadApiServer[] = [];
   const post = (realm: string, path: string, form: Record<string, string>): Promise<Response> =>
     fetch(`${keycloak.url}/realms/${realm}/protocol/openid-connect/${path}`, {
@@ -101,7 +96,7 @@ function stageOf(
     async close() {
       for (const server of workloads) server.close();
       await keycloak.stop();
-      closeBundle();
+      bundle.close();
       removeFolder(home);
     },
   };
@@ -113,8 +108,13 @@ async function members(response: Response): Promise<Record<string, unknown>> {
   return JSON.parse(text) as Record<string, unknown>;
 }
 
+interface BundleEndpoint {
+  readonly url: string;
+  close(): void;
+}
+
 /** The SPIFFE bundle of a domain with the keys of its JWT-SVIDs (SPIFFE bundles, 4), over plain http, which is good on loopback. */
-async function openBundleEndpoint(authority: Authority): Promise<{ readonly url: string; close(): void }> {
+async function openBundleEndpoint(authority: Authority): Promise<BundleEndpoint> {
   const server = createServer((_request, response) => {
     const keys = authority.bundleJwks().map((key) => ({ ...key, use: 'jwt-svid' }));
     // With a hint of a few seconds Keycloak fetches it for every request.
