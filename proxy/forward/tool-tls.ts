@@ -12,6 +12,7 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import { Refusal } from '../refusal.ts';
 import { isMeant } from '../trust/spiffe-pattern.ts';
+import type { X509BundleOf } from '../spiffe/x509-path.ts';
 import { findTrustedPath, isStillTrusted, type TrustedPath } from '../trust/svid-paths.ts';
 import type { World } from '../world.ts';
 
@@ -27,8 +28,8 @@ export interface ClientSvid {
 /** Port: who we are, and whom we believe, at this moment. */
 export interface TlsTrust {
   svid(): ClientSvid | undefined;
-  /** DER certificates of the authorities of a trust domain; undefined where it is not trusted. */
-  authoritiesOf(trustDomain: string): readonly Buffer[] | undefined;
+  /** What the SVIDs of a trust domain are verified with; undefined where it is not trusted. */
+  readonly authoritiesOf: X509BundleOf;
 }
 
 /** The terms of one TLS connection to a tool: what it is verified by, and what we show of ourselves. */
@@ -99,7 +100,7 @@ export class ToolTls {
   #contextFor(tool: Tool): Context {
     const { ca, client, spiffe_id: peer } = tool.settings.tls;
     const svid = client === 'svid' ? this.#trust.svid() : undefined;
-    const authorities = peer === undefined ? undefined : this.#trust.authoritiesOf(trustDomainOf(peer.id));
+    const authorities = peer === undefined ? undefined : this.#trust.authoritiesOf(trustDomainOf(peer.id))?.authorities;
     if (client === 'svid' && svid === undefined) throw new Refusal('identity_unavailable');
     if (peer !== undefined && (authorities === undefined || authorities.length === 0))
       throw new Refusal('identity_unavailable', 'There is no trust bundle for the trust domain of this tool.');
@@ -127,18 +128,16 @@ export class ToolTls {
     const wanted = tool.settings.tls.spiffe_id;
     if (wanted === undefined) return undefined;
     try {
-      const found = findTrustedPath(readChain(certificate), this.#authoritiesOf, this.#world.now());
+      const found = findTrustedPath(readChain(certificate), this.#trust.authoritiesOf, this.#world.now());
       return isMeant(found.path.spiffeId, wanted) ? found : undefined;
     } catch {
       return undefined;
     }
   }
 
-  readonly #authoritiesOf = (trustDomain: string): readonly Buffer[] | undefined =>
-    this.#trust.authoritiesOf(trustDomain);
-
   #isStillGood(peer: TrustedPath): boolean {
-    return peer.path.notAfterMs > this.#world.now() && isStillTrusted(peer, this.#authoritiesOf);
+    const now = this.#world.now();
+    return peer.path.notAfterMs > now && isStillTrusted(peer, this.#trust.authoritiesOf, now);
   }
 }
 
