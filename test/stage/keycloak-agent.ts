@@ -4,39 +4,31 @@ import { startSidecar, type SidecarProcess } from './sidecar-process.ts';
 
 /** An agent whose sidecar knows one realm of a Keycloak. */
 export interface KeycloakAgent {
-  readonly keycloak: KeycloakStage;
   readonly realm: string;
   /** Name of the workload. Its SPIFFE ID is its client id at the realm, and the audience of tokens for it. */
   readonly name: string;
   readonly tools: Readonly<Record<string, unknown>>;
-  /** Further or other members of the token service `corp`. */
-  readonly corp?: Readonly<Record<string, unknown>>;
+  /** Token services beside `corp`: the same realm, with these further or other settings. */
+  readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Further sections of the configuration. */
   readonly sections?: Readonly<Record<string, unknown>>;
 }
 
 /** Starts the sidecar. It has no secret: it authenticates by `spiffe_jwt`. */
-export async function startAgent(agent: KeycloakAgent): Promise<SidecarProcess> {
-  const { keycloak, realm, name, tools, corp = {}, sections = {} } = agent;
+export async function startAgent(keycloak: KeycloakStage, agent: KeycloakAgent): Promise<SidecarProcess> {
+  const { realm, name, tools, services = {}, sections = {} } = agent;
   const issuer = keycloak.issuer(realm);
+  // The time is for a Java that is not warm yet, on a busy machine.
+  const corp = { issuer, profile: 'keycloak', client_auth: 'spiffe_jwt', timeout: '20s', expect: { typ: ['at+jwt'] } };
+  const others = Object.entries(services).map(([other, more]) => [other, { ...corp, ...more }]);
   const all = {
     agent: { name, purpose: 'answer tickets' },
     identity: { workload_api: await keycloak.workload(name) },
     trust: {
-      issuers: [{ issuer, audience: `spiffe://${keycloak.trustDomain}/${name}` }],
+      issuers: [{ issuer, audience: keycloak.spiffeId(name) }],
       domains: { [keycloak.trustDomain]: 'workload_api' },
     },
-    token_services: {
-      // A busy machine, and a Java that is not warm yet.
-      corp: {
-        issuer,
-        profile: 'keycloak',
-        client_auth: 'spiffe_jwt',
-        timeout: '20s',
-        expect: { typ: ['at+jwt'] },
-        ...corp,
-      },
-    },
+    token_services: { corp, ...Object.fromEntries(others) },
     tools,
     rules: [{ name: 'all', effect: 'allow', when: 'true' }],
     ...sections,
@@ -60,11 +52,15 @@ export function openTickets(keycloak: KeycloakStage, realm: string): Promise<Dem
   });
 }
 
-/** The tool in the configuration: agents call `http://<name>.test`. */
-export function ticketsTool(tool: DemoTool, token: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+/** A tool in the configuration that takes tokens for `tickets-api`; agents call `http://<name>.test`. */
+export function ticketsTool(
+  name: string,
+  port: string | number,
+  token: Readonly<Record<string, unknown>> = {},
+): object {
   return {
-    match: { host: 'tickets.test' },
-    dial: new URL(tool.url).host,
+    match: { host: `${name}.test` },
+    dial: `127.0.0.1:${port}`,
     token: { from: 'corp', audience: ['tickets-api'], scopes: ['tickets.read'], proof: 'dpop', ...token },
   };
 }

@@ -24,6 +24,7 @@ export interface Session {
 export interface KeycloakStage {
   readonly trustDomain: string;
   issuer(realm: string): string;
+  spiffeId(name: string): string;
   /** Signs alice in at `frontend` (resource owner password grant). The token is a bearer token. */
   signIn(realm: string, scopes?: readonly string[]): Promise<Session>;
   /** What the realm itself says of a token (RFC 7662), asked by the tool. */
@@ -60,12 +61,18 @@ function stageOf(keycloak: KeycloakProcess, authority: Authority, home: string, 
       method: 'POST',
       body: new URLSearchParams(form),
     });
+  const spiffeId = (name: string): string => `spiffe://${authority.trustDomain}/${name}`;
   const frontend = { client_id: 'frontend', client_secret: secrets.frontend };
   return {
     trustDomain: authority.trustDomain,
+    spiffeId,
     issuer: (realm) => `${keycloak.url}/realms/${realm}`,
     async signIn(realm, scopes = []) {
-      const user = { username: 'alice', password: secrets.alice, scope: scopes.join(' ') };
+      const user = {
+        username: 'alice',
+        password: secrets.alice,
+        ...(scopes.length === 0 ? {} : { scope: scopes.join(' ') }),
+      };
       const { access_token: accessToken, refresh_token: refreshToken } = await members(
         await post(realm, 'token', { grant_type: 'password', ...frontend, ...user }),
       );
@@ -85,7 +92,7 @@ function stageOf(keycloak: KeycloakProcess, authority: Authority, home: string, 
       const server = await openWorkloadApiServer({
         socketPath: join(home, `${name}.sock`),
         authority,
-        spiffeId: `spiffe://${authority.trustDomain}/${name}`,
+        spiffeId: spiffeId(name),
         x509TtlSeconds: 3600,
         jwtTtlSeconds: svidSeconds,
       });
