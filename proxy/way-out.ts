@@ -79,6 +79,10 @@ export async function openWayOut(
     jwtSvids: workload,
     x509Svids,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+    },
   });
   const tasks = openTasks(config, world, record, desk);
   const parts = {

@@ -10,6 +10,7 @@ import { openOwnClient, presenting } from './client-auth/own-client.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -149,7 +150,12 @@ export class TokenService {
   }
 
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
+  async #request(
+    order: TokenOrder,
+    actor: OwnActor,
+    endpoints: ServiceEndpoints,
+    deadline: Deadline,
+  ): Promise<RawAnswer> {
     const { subject } = order;
     if (subject === undefined) {
       const form = clientCredentialsParameters(order);
@@ -157,7 +163,25 @@ export class TokenService {
     }
     checkSubject(subject, actor.names, this.#options.settings, this.name);
     const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    try {
+      return await this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    } catch (error) {
+      // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
+      if (error instanceof DeadGrant && subject.iss === this.issuer)
+        error.confirm(await this.#askActive(subject.token, endpoints, deadline));
+      throw error;
+    }
+  }
+
+  /** Undefined where the service does not say, for whatever reason. */
+  async #askActive(token: Secret, endpoints: ServiceEndpoints, deadline: Deadline): Promise<boolean | undefined> {
+    if (endpoints.introspection === undefined) return undefined;
+    try {
+      const { active } = await this.#client.introspect(token, endpoints, deadline);
+      return typeof active === 'boolean' ? active : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */

@@ -6,6 +6,7 @@ import type { World } from '../world.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { type EndpointCall, EndpointFault } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -22,6 +23,8 @@ export interface TokenDeskOptions {
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly trail: ExchangeTrail;
+  /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
+  readonly onDeadGrant: (txn: string) => void;
 }
 
 /** An exchange that is under way. */
@@ -46,6 +49,7 @@ export class TokenDesk {
   readonly #services: ReadonlyMap<string, TokenService>;
   readonly #custody: TokenCustody;
   readonly #flights = new Map<string, Flight>();
+  readonly #onDeadGrant: TokenDeskOptions['onDeadGrant'];
   readonly #refusals = new RecentRefusals();
   readonly #renewedAtMs = new Map<string, number>();
   #ending = false;
@@ -54,6 +58,7 @@ export class TokenDesk {
     const { world, trail } = options;
     this.#world = world;
     this.#trail = trail;
+    this.#onDeadGrant = options.onDeadGrant;
     this.#custody = new TokenCustody(world, trail, options.x509Svids);
     this.#services = openServices(options, this.#custody);
   }
@@ -185,6 +190,7 @@ export class TokenDesk {
       token = await service.exchange(order);
     } catch (error) {
       if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.now());
+      if (error instanceof DeadGrant && error.isConfirmed) this.#onDeadGrant(order.txn);
       throw error;
     }
     // A token that arrives after the end of its task would be nobody's: used by no call, and taken back by no end.
