@@ -7,10 +7,13 @@ import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
+import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -20,6 +23,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
@@ -28,7 +32,7 @@ import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
@@ -65,23 +69,46 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world);
-  const identity = await openIdentity(config, world, record, log);
+  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
+  const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
+    x509Svids,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+    },
   });
   const tasks = openTasks(config, world, record, desk);
-  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const parts = {
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    endpoints,
+    workload,
+    x509Svids,
+    own,
+  };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
+  identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
@@ -100,6 +127,7 @@ interface Parts {
   readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  readonly x509Svids: X509SvidSource;
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -143,8 +171,8 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
-  const upstreams = new Upstreams(world);
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
+  const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
   const services = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
@@ -152,7 +180,7 @@ function makeRooms(parts: Parts): Rooms {
     services,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -162,7 +190,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, services),
+    purse: new Purse(parts.desk, new SecretShelf(world), services, parts.x509Svids),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
@@ -174,13 +202,6 @@ function makeRooms(parts: Parts): Rooms {
     },
     nextCallId: callIds(record.log.boot),
   };
-}
-
-function signingIdentity(workload: Workload): SignerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
@@ -204,30 +225,6 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   });
-}
-
-async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: ((spiffeId: string) => void) | undefined;
-  let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
-    rotated: (spiffeId, expiresAtMs) => {
-      record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed?.(spiffeId);
-      last = spiffeId;
-    },
-    lost: (cause) => {
-      record.trail.svidLost(cause);
-      log.warn({ cause }, 'the identity is gone');
-    },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
-  });
-  return {
-    workload,
-    onChange(hear: (spiffeId: string) => void) {
-      changed = hear;
-      if (last !== '') hear(last);
-    },
-  };
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

@@ -4,8 +4,9 @@ import type { VerifiedProof } from '../proofs/dpop-check.ts';
 import type { Claims } from '../replay/claim.ts';
 import type { ServerNonces } from '../replay/nonces.ts';
 import { Refusal } from '../refusal.ts';
+import type { SpiffePattern } from '../trust/spiffe-pattern.ts';
 import type { World } from '../world.ts';
-import { callerOf, checkCaller, type CallerPattern } from './caller.ts';
+import { callerOf, checkCaller } from './caller.ts';
 import { readCallerCredential, type CallerCredential } from './credential.ts';
 import type { InboundToken, InboundTokens } from './inbound-token.ts';
 import { readChain } from './path-of-delegation.ts';
@@ -60,6 +61,8 @@ export class CallerRefusal extends Refusal {
 /** What verification asks. */
 export interface Gate {
   readonly world: World;
+  /** Whether we may answer: false for a way in with TLS by SVID that has none any more. */
+  readonly hasIdentity: () => boolean;
   readonly tokens: InboundTokens;
   readonly together: Together<Verified>;
   readonly authoritiesOf: AuthoritiesOf;
@@ -69,7 +72,7 @@ export interface Gate {
   readonly origin: string;
   readonly resource: string;
   readonly acceptsCertificateAlone: ReadonlySet<string>;
-  readonly callers: readonly CallerPattern[];
+  readonly callers: readonly SpiffePattern[];
   readonly chain: ChainLimits & { readonly require: boolean };
   readonly subjectMap: ReadonlyMap<string, string>;
   /** Oldest and newest `iat` of a proof, milliseconds from now. */
@@ -81,6 +84,8 @@ export interface Gate {
  * self-made proofs cost nothing), then the proof, its nonce, and the chain. Throws or rejects with the reason of the first that fails.
  */
 export function verify(call: Call, gate: Gate): Promise<Verified> {
+  // A connection outlives the SVID that it was opened with; who we were then, nobody vouches for now.
+  if (!gate.hasIdentity()) throw new Refusal('identity_unavailable');
   const peer = checkPeer(call.peer, gate.authoritiesOf, gate.world.now());
   const credential = readCallerCredential(call.headers);
   const token = credential.token === undefined ? withoutToken(peer, gate) : gate.tokens.verify(credential.token);
