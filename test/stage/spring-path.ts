@@ -79,6 +79,8 @@ function configurationOf(
     client_secret_file: secretFile,
     actor: 'client_credentials',
     verify: 'jwt',
+    // A virtual machine that has just started, among other heavy programs, is slow at first.
+    timeout: '8s',
     expect: { sub: 'same', act: 'self', typ: ['none'] },
   };
   const at = (host: string, address: string, token: Record<string, unknown>): object => ({
@@ -93,7 +95,9 @@ function configurationOf(
   add('notes', {});
   add('vault', { proof: 'dpop' });
   add('unknown-scope', { scopes: ['notes.read', 'payroll.read'] });
-  add('wider', { scopes: ['notes.read', 'notes.write'] });
+  const wider = { scopes: ['notes.read', 'notes.write'] };
+  add('wider', wider);
+  add('narrowed', { ...wider, from: 'narrow' });
   add('asked', { from: 'asked' });
   add('silent', { from: 'silent' });
   for (const lie of lies) add(lie, {});
@@ -106,6 +110,7 @@ function configurationOf(
     token_services: {
       corp,
       asked: { ...corp, verify: 'introspect' },
+      narrow: { ...corp, expect: { ...corp.expect, scopes: 'subject' } },
       // No actor token is sent, but an actor is expected: by itself the server then leaves out those who acted before, too.
       silent: { ...corp, actor: 'none' },
     },
