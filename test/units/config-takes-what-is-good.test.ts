@@ -142,7 +142,7 @@ describe('what the profile and the actor decide', () => {
       act: 'any',
       typ: ['at+jwt', 'JWT'],
       scopes: 'asked',
-      life: 'cut',
+      life: 'any',
     });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
@@ -155,7 +155,7 @@ describe('what the profile and the actor decide', () => {
   test('keycloak', () => {
     expect(service(', profile: keycloak')).toMatchObject({
       bound_subject: 'refuse',
-      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject' },
+      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject', life: 'cut' },
     });
   });
 
