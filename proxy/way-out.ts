@@ -10,7 +10,10 @@ import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -20,7 +23,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
-import { openIdentity, openToolTls, signingIdentity } from './open-identity.ts';
+import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -65,14 +68,16 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world);
-  const identity = await openIdentity(config, world, record, log);
+  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
+  const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
+    x509Svids,
     trail: record.trail,
     onDeadGrant: (txn) => {
       // The end of the task and the answer of the service may cross.
@@ -80,12 +85,29 @@ export async function openWayOut(
     },
   });
   const tasks = openTasks(config, world, record, desk);
-  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const parts = {
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    endpoints,
+    workload,
+    x509Svids,
+    own,
+  };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
+  identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
@@ -104,6 +126,7 @@ interface Parts {
   readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  readonly x509Svids: X509SvidSource;
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -147,14 +170,14 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
   const readsPath = rules.readsPath();
   return {
     world,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -164,11 +187,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers),
+    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world, openToolTls(config, parts.workload, world)),
+    upstreams: new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world)),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();

@@ -21,6 +21,7 @@ export function wantedToken(order: TokenOrder, settings: ServiceSettings, names:
     sub: settings.expect.sub === 'same' ? subject?.sub : undefined,
     act: wantedActor(order, settings.expect.act, names),
     jkt: order.proofKey?.jkt,
+    x5t: order.certificate?.thumbprint,
     maxLifetimeMs: settings.max_lifetime,
     endsWithSubject: settings.expect.life === 'refuse',
   };
@@ -59,6 +60,8 @@ export function issueToken(
   askedAtMs: number,
   nowMs: number,
 ): IssuedToken {
+  // The type of a token tells of a DPoP key, but nothing beside the token itself tells of a certificate.
+  if (said === undefined && order.certificate !== undefined) throw new Rejection('confirmation');
   // Counted from the moment of asking: the service's clock started no earlier.
   const { expiresInSeconds } = answer;
   const answerEndMs = expiresInSeconds === undefined ? undefined : askedAtMs + expiresInSeconds * 1000;

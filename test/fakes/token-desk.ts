@@ -2,6 +2,7 @@ import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from '../../proxy/exchange/client-auth/spiffe-x509.ts';
 import type { ExchangeTrail } from '../../proxy/exchange/exchange-trail.ts';
 import type { ServiceSettings } from '../../proxy/exchange/service-settings.ts';
 import { openTokenDesk, type TokenDesk } from '../../proxy/exchange/token-desk.ts';
@@ -97,7 +98,12 @@ export interface DeskUnderTest {
 export async function openDesk(
   service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
   settings: Omit<Partial<ServiceSettings>, 'expect'> & { readonly expect?: Partial<ServiceSettings['expect']> } = {},
-  options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
+  options: {
+    svids?: JwtSvidSource;
+    x509Svids?: X509SvidSource;
+    call?: EndpointCall;
+    domain?: MintingDomain;
+  } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
   const world = shiftedWorld();
@@ -129,6 +135,7 @@ export async function openDesk(
     world,
     call: options.call ?? callEndpoint,
     jwtSvids: options.svids ?? svids,
+    x509Svids: options.x509Svids ?? { certificate: () => undefined },
     trail,
   });
   const order = async (parts: Partial<TokenOrderParts> = {}, subjectClaims: Record<string, unknown> = {}) => {
