@@ -7,7 +7,7 @@ import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
 import { DeadGrant } from './dead-grant.ts';
-import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import { type EndpointCall, guardCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
@@ -234,17 +234,6 @@ function openServices(options: TokenDeskOptions, custody: TokenCustody): Readonl
   return new Map(
     [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
   );
-}
-
-/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
-function guardCall(call: EndpointCall): EndpointCall {
-  return async (url, init) => {
-    try {
-      return await call(url, init);
-    } catch (error) {
-      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
-    }
-  };
 }
 
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */
