@@ -100,14 +100,3 @@ export function isJson(reply: EndpointReply): boolean {
   const [type = ''] = (reply.headers['content-type'] ?? '').split(';', 1);
   return type.trim().toLowerCase() === 'application/json';
 }
-
-/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
-export function guardCall(call: EndpointCall): EndpointCall {
-  return async (url, init) => {
-    try {
-      return await call(url, init);
-    } catch (error) {
-      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
-    }
-  };
-}
