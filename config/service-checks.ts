@@ -32,8 +32,9 @@ export function checkTrust(written: Written): readonly Finding[] {
   const findings: Finding[] = [];
   for (const domain of written.names(['trust', 'domains'])) {
     const path = ['trust', 'domains', domain];
-    if (written.text(path) === 'workload_api' && isWithoutIdentity(written)) {
-      findings.push({ path, message: `workload_api ${noIdentity}` });
+    const source = written.text(path);
+    if ((source === 'workload_api' || source === 'svid_dir') && isWithoutIdentity(written)) {
+      findings.push({ path, message: `${source} ${noIdentity}` });
     }
   }
   const seen = new Set<string>();

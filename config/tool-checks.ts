@@ -1,5 +1,4 @@
 import { suggest } from './nearness.ts';
-import { isWithoutIdentity, noIdentity } from './service-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
@@ -8,37 +7,14 @@ const graveRisks: ReadonlySet<string> = new Set(['deploy', 'payment', 'export'])
 
 /** Tools: what a credential needs so that it can go to one place only. */
 export function checkTools(written: Written): readonly Finding[] {
-  const names = written.names(['tools']);
-  return [
-    ...names
-      .filter((name) => written.has(['tools', name, 'token']))
-      .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]),
-    ...names.flatMap((name) => checkTls(written, name)),
-  ];
-}
-
-/** mTLS with a tool: an SVID to show, a bundle to check the tool's with, and one way only to recognise it by. */
-function checkTls(written: Written, name: string): readonly Finding[] {
-  const at = (key: string) => ['tools', name, 'tls', key];
-  const findings: Finding[] = [];
-  if (written.text(at('client')) === 'svid' && isWithoutIdentity(written)) {
-    findings.push({ path: at('client'), message: `svid ${noIdentity}` });
-  }
-  const peer = written.text(at('spiffe_id'));
-  if (peer === undefined) return findings;
-  const domains = written.names(['trust', 'domains']);
-  const domain = /^spiffe:\/\/([^/]+)/.exec(peer)?.[1];
-  if (domain !== undefined && !domains.includes(domain)) {
-    const message = `is of the trust domain ${domain}, which is not in \`trust.domains\`${suggest(domain, domains)}: its certificate could not be checked`;
-    findings.push({ path: at('spiffe_id'), message });
-  }
-  if (written.has(at('ca'))) {
-    findings.push({
-      path: at('ca'),
-      message: 'contradicts `spiffe_id`: an SVID is checked with the bundle of its trust domain; remove one of both',
-    });
-  }
-  return findings;
+  return written
+    .names(['tools'])
+    .filter((name) => written.has(['tools', name, 'token']) || written.has(['tools', name, 'secret']))
+    .flatMap((name) => [
+      ...(written.has(['tools', name, 'token']) ? checkToken(written, name) : []),
+      ...checkHost(written, name),
+      ...checkDanger(written, name),
+    ]);
 }
 
 /** A token has one issuer that is known, and one place where it is good (W2, W5). */
@@ -59,20 +35,24 @@ function checkToken(written: Written, name: string): readonly Finding[] {
       message: 'needs `audience` or `resource`: a token without would be good at other tools too',
     });
   }
-  if (written.text(at('match', 'host'))?.includes('*') === true) {
-    findings.push({
-      path: at('match', 'host'),
-      message: 'must be one exact host, since this tool has a `token`: a credential goes to one place only',
-    });
-  }
   return findings;
+}
+
+function checkHost(written: Written, name: string): readonly Finding[] {
+  const path = ['tools', name, 'match', 'host'];
+  if (written.text(path)?.includes('*') !== true) return [];
+  const kind = written.has(['tools', name, 'token']) ? 'token' : 'secret';
+  return [
+    { path, message: `must be one exact host, since this tool has a \`${kind}\`: a credential goes to one place only` },
+  ];
 }
 
 /** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
-  const proofless = !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
+  const proofless =
+    written.has(at('secret')) || !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
   const risk = written.text(at('risk'));
   if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
     findings.push({

@@ -7,15 +7,21 @@ import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { ProcessLog } from './process-log.ts';
 import { ClientCertificate } from './trust/client-certificate.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
 import type { World } from './world.ts';
 
-/** Opens the workload identity; what happens to it goes to the record, and a new SPIFFE ID to whoever listens. */
-export async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
+/** Opens the workload identity and the bundles of the trust domains; what happens to them goes to the record, and a new SPIFFE ID to whoever listens. */
+export async function openIdentity(
+  settings: WorkloadSettings,
+  guard: FindWay,
+  world: World,
+  record: OpenRecord,
+  log: ProcessLog,
+) {
   let changed: ((spiffeId: string) => void) | undefined;
   let replaced: (() => void) | undefined;
   let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
+  const workload = await openWorkload(settings, guard, world, {
     rotated: (spiffeId, expiresAtMs) => {
       record.trail.svidRotated(spiffeId, expiresAtMs);
       if (spiffeId !== last) changed?.(spiffeId);
@@ -26,11 +32,13 @@ export async function openIdentity(config: LoadedSettings, world: World, record:
       record.trail.svidLost(cause);
       replaced?.();
       log.warn({ cause }, 'the identity is gone');
+      changed?.('');
     },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
+    troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
   });
   return {
     workload,
+    /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
     onChange(hear: (spiffeId: string) => void) {
       changed = hear;
       if (last !== '') hear(last);

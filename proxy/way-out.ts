@@ -13,6 +13,7 @@ import { Purse } from './exchange/credential.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -68,7 +69,7 @@ export async function openWayOut(
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
   const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
-  const identity = await openIdentity(config, world, record, log);
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
   const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
@@ -78,6 +79,10 @@ export async function openWayOut(
     jwtSvids: workload,
     x509Svids,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+    },
   });
   const tasks = openTasks(config, world, record, desk);
   const parts = {
@@ -97,8 +102,10 @@ export async function openWayOut(
   };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
   identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
@@ -163,14 +170,14 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
   const readsPath = rules.readsPath();
   return {
     world,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -180,7 +187,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers, parts.x509Svids),
+    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,

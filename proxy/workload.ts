@@ -1,8 +1,12 @@
 import type { KeyObject } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { IdentitySettings } from '../config/identity.ts';
+import type { DomainSource } from '../config/trust-sources.ts';
 import type { JwtSvid, JwtSvidSource } from './exchange/client-auth/spiffe-jwt.ts';
+import type { Destination, Way } from './route/egress-guard.ts';
 import type { JwtAuthority } from './spiffe/bundles.ts';
 import type { X509Bundle } from './spiffe/x509-path.ts';
+import { openTrustDomains } from './trust-domains.ts';
 import type { World } from './world.ts';
 
 /** Who this workload is, as far as it is known now. */
@@ -36,19 +40,56 @@ export interface WorkloadSvid {
 export interface WorkloadEvents {
   rotated(spiffeId: string, expiresAtMs: number): void;
   lost(cause: string): void;
-  /** Trouble with the Workload API; words of our own and codes only. */
-  troubled(method: string, reason: string): void;
+  /** Trouble with the Workload API or a bundle; words of our own and codes only. */
+  troubled(source: string, reason: string): void;
 }
 
 /** How long a start waits for the first SVID, milliseconds: an agent that is there answers in a few. */
 const firstSvidMs = 3000;
 
-/** Opens the identity that the configuration names. With `none` there is nobody to ask, and whatever needs an SVID is refused. */
+/** Port: finds the checked address of a destination (the egress guard). */
+export interface FindWay {
+  find(destination: Destination): Way | Promise<Way>;
+}
+
+/** What of the configuration says who we are and whom we believe. */
+export interface WorkloadSettings {
+  readonly identity: IdentitySettings;
+  readonly trust: { readonly domains: ReadonlyMap<string, DomainSource> };
+}
+
+/** Opens the identity that the configuration names, and the bundles of the trust domains. */
 export async function openWorkload(
-  identity: IdentitySettings,
+  { identity, trust }: WorkloadSettings,
+  guard: FindWay,
   world: World,
   events: WorkloadEvents,
 ): Promise<Workload> {
+  const own = await openIdentity(identity, world, events);
+  const domains = await openTrustDomains(trust.domains, own, {
+    tcp: { dial: (host, port) => dialChecked(host, port, guard, world) },
+    now: world.now,
+    troubled: (source, reason) => events.troubled(source, reason),
+  });
+  return {
+    ...own,
+    authoritiesOf: (trustDomain) => domains.authoritiesOf(trustDomain),
+    jwtAuthoritiesOf: (trustDomain) => domains.jwtAuthoritiesOf(trustDomain),
+    close: () => {
+      domains.close();
+      own.close();
+    },
+  };
+}
+
+/** Bundle endpoints are named by the operator, so they may stand anywhere but where nothing of ours may go. */
+async function dialChecked(host: string, port: number, guard: FindWay, world: World): Promise<Socket> {
+  const way = await guard.find({ host, port, addresses: ['public', 'private', 'loopback'], dial: undefined });
+  return world.dial(way.address, way.port);
+}
+
+/** With `none` there is nobody to ask, and whatever needs an SVID is refused. */
+async function openIdentity(identity: IdentitySettings, world: World, events: WorkloadEvents): Promise<Workload> {
   return identity === 'none' ? withoutIdentity : openSpiffe(identity.workload_api, world, events);
 }
 
@@ -67,10 +108,13 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
   // gRPC costs start-up time and memory: it is loaded only by those who have a Workload API.
   const { openWorkloadApi } = await import('./spiffe/workload-api.ts');
   const first = Promise.withResolvers<void>();
+  // An agent that is away does not renew the X.509-SVID; a JWT-SVID from before, which may live longer, does not stand in for it.
+  let isLost = false;
   const api = openWorkloadApi({
     address,
     now: world.now,
     onEvent: (event) => {
+      if (event.kind === 'svid.rotated' || event.kind === 'svid.lost') isLost = event.kind === 'svid.lost';
       if (event.kind === 'svid.rotated') {
         events.rotated(event.spiffeId, event.expiresAtMs);
         first.resolve();
@@ -82,7 +126,7 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
   await first.promise;
   clearTimeout(patience);
   return {
-    spiffeId: () => api.identity()?.toString() ?? '',
+    spiffeId: () => (isLost ? '' : (api.identity()?.toString() ?? '')),
     svidExpiresAtMs: () => api.x509()?.default.expiresAtMs,
     x509: () => {
       const svid = api.x509()?.default;
@@ -92,9 +136,10 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
     },
     authoritiesOf: (trustDomain) => api.x509Bundles().get(trustDomain),
     jwtAuthoritiesOf: (trustDomain) => api.jwtBundles().get(trustDomain),
-    missing: () => (api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
+    missing: () => (isLost || api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
     close: () => api.close(),
     async fetchJwtSvid(audience, timeoutMs): Promise<JwtSvid> {
+      if (isLost) throw new Error('the identity is gone');
       const svid = await api.fetchJwtSvid(audience, timeoutMs);
       return { token: () => svid.token(), spiffeId: svid.spiffeId.toString(), expiresAtMs: svid.expiresAtMs };
     },

@@ -103,6 +103,14 @@ export class TokenCustody {
     return this.#giveBackAll(entries, cause);
   }
 
+  /** The same for everything that some services issued. */
+  dropServices(isMeant: (service: string) => boolean, cause: RevocationCause): Dropped {
+    const entries = [...this.#cache.tasks()].flatMap((txn) =>
+      this.#cache.takeWhere(txn, ({ order }) => isMeant(order.service)),
+    );
+    return this.#giveBackAll(entries, cause);
+  }
+
   /** The tokens that a call could get now. */
   held(): readonly HeldToken[] {
     const now = this.#world.now();

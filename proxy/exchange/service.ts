@@ -10,6 +10,7 @@ import { openOwnClient, presenting } from './client-auth/own-client.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -47,6 +48,8 @@ export interface TokenServiceOptions {
 export class TokenService {
   readonly name: string;
   readonly issuer: string;
+  /** Whether its tokens are obtained by the SPIFFE identity of this workload, as client or as actor. */
+  readonly needsIdentity: boolean;
   readonly #options: TokenServiceOptions;
   readonly #client: ServiceClient;
   readonly #discovery: Discovery;
@@ -60,6 +63,7 @@ export class TokenService {
     const { name, settings, world, jwtSvids, x509Svids } = options;
     this.name = name;
     this.issuer = settings.issuer;
+    this.needsIdentity = settings.client_auth.startsWith('spiffe_') || settings.actor === 'jwt-svid';
     this.#options = options;
     const { authenticate, present } = openOwnClient(options);
     this.#present = present;
@@ -146,7 +150,12 @@ export class TokenService {
   }
 
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
+  async #request(
+    order: TokenOrder,
+    actor: OwnActor,
+    endpoints: ServiceEndpoints,
+    deadline: Deadline,
+  ): Promise<RawAnswer> {
     const { subject } = order;
     if (subject === undefined) {
       const form = clientCredentialsParameters(order);
@@ -154,7 +163,25 @@ export class TokenService {
     }
     checkSubject(subject, actor.names, this.#options.settings, this.name);
     const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    try {
+      return await this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    } catch (error) {
+      // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
+      if (error instanceof DeadGrant && subject.iss === this.issuer)
+        error.confirm(await this.#askActive(subject.token, endpoints, deadline));
+      throw error;
+    }
+  }
+
+  /** Undefined where the service does not say, for whatever reason. */
+  async #askActive(token: Secret, endpoints: ServiceEndpoints, deadline: Deadline): Promise<boolean | undefined> {
+    if (endpoints.introspection === undefined) return undefined;
+    try {
+      const { active } = await this.#client.introspect(token, endpoints, deadline);
+      return typeof active === 'boolean' ? active : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */

@@ -66,7 +66,11 @@ export class TokenCache {
 
   /** Takes everything of a task out, in use or replaced; of one tool only, if named. */
   takeTask(txn: string, tool?: string): CacheEntry[] {
-    const isMeant = ({ order }: CacheEntry): boolean => tool === undefined || order.tool === tool;
+    return this.takeWhere(txn, ({ order }) => tool === undefined || order.tool === tool);
+  }
+
+  /** Takes what is meant of a task out, in use or replaced. */
+  takeWhere(txn: string, isMeant: (entry: CacheEntry) => boolean): CacheEntry[] {
     const current = [...(this.#keysOfTask.get(txn) ?? [])]
       .map((key) => this.find(key))
       .filter(isEntry)

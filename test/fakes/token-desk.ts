@@ -84,6 +84,8 @@ export interface DeskUnderTest {
   readonly domain: MintingDomain;
   /** Audiences that JWT-SVIDs were asked for. */
   readonly svidAudiences: string[];
+  /** Tasks whose grant was found dead. */
+  readonly deadGrants: string[];
   /** An order for alice at the tool crm; parts overwrite. */
   readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
@@ -122,7 +124,9 @@ export async function openDesk(
     ...settings,
     expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
   };
+  const deadGrants: string[] = [];
   const desk = openTokenDesk({
+    onDeadGrant: (txn) => deadGrants.push(txn),
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
@@ -154,7 +158,7 @@ export async function openDesk(
       ...parts,
     });
   };
-  return { desk, trail, world, domain, svidAudiences, order };
+  return { desk, trail, world, domain, svidAudiences, deadGrants, order };
 }
 
 /** The refusal that a call ends in; throws when it does not. */
