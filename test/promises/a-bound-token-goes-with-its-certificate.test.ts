@@ -104,17 +104,18 @@ test('a rotation of the SVID fails no call, and each SVID has tokens of its own'
   const shown = new Set<string>();
   let calls = 0;
   const failed: string[] = [];
-  let rounds = 0;
+  const rotated: number[] = [];
   const callers = Array.from({ length: 6 }, async (_, at) => {
-    while (rounds < 12) {
+    while (rotated.length < 12) {
       const answer = await call(at % 2 === 0 ? 'crm' : 'files');
       calls += 1;
       if (answer.status === 200) shown.add(answer.body);
       else failed.push(`${answer.status} ${answer.code ?? ''}`);
     }
   });
-  for (; rounds < 12; rounds += 1) {
+  while (rotated.length < 12) {
     await workload.rotate();
+    rotated.push(performance.now());
     await new Promise((done) => setTimeout(done, 250));
   }
   await Promise.all(callers);

@@ -60,12 +60,15 @@ const rows: readonly Row[] = [
   ['verification off', marked('client_auth: spiffe_jwt, tls: { ‸verify: none }'), /verify/],
   [
     'two authorities for one origin',
-    `${good.replace(' } }', ', tls: { ca: /a } }, r: { issuer: "https://s.example.org:443/r", client_auth: spiffe_jwt, tls: { ca: ‸/b } } }')}`,
+    good.replace(
+      ' } }',
+      ', tls: { ca: /a } }, r: { issuer: "https://s.example.org:443/r", client_auth: spiffe_jwt, tls: { ca: ‸/b } } }',
+    ),
     /r\.tls\.ca: must be the same for `s`, which has an endpoint at https:\/\/s\.example\.org too/,
   ],
   [
     'an authority for half of an origin',
-    `${good.replace(' } }', ', tls: { ca: ‸/a } }, r: { issuer: "https://s.example.org/r", client_auth: spiffe_jwt } }')}`,
+    good.replace(' } }', ', tls: { ca: ‸/a } }, r: { issuer: "https://s.example.org/r", client_auth: spiffe_jwt } }'),
     /s\.tls\.ca: must be the same for `r`/,
   ],
   ['bound token, nothing shown', bound('client_auth: spiffe_jwt', ''), /proof: mtls needs `tls\.client: svid`/],
