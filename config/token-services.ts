@@ -53,7 +53,8 @@ const expectation = z
       .readonly()
       .optional()
       .meta({
-        description: 'Values of the JWT header `typ` that an issued token may have.',
+        description:
+          'Values of the JWT header `typ` that an issued token may have; `none` stands for a token without that header.',
         examples: [['at+jwt']],
         'x-default': '`[at+jwt, JWT]`; profile entra-obo `[JWT]`',
       }),

@@ -1,17 +1,16 @@
 import { Refusal } from '../refusal.ts';
-import { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
 import { DeadGrant } from './dead-grant.ts';
-import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import type { EndpointCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
-import { TokenService } from './service.ts';
+import { openServices } from './open-services.ts';
+import type { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
 
@@ -222,29 +221,6 @@ export class TokenDesk {
       this.#renewedAtMs.delete(oldKey);
     }
   }
-}
-
-/** All services over one set of keys and metadata. */
-function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
-  const { world, jwtSvids, x509Svids, trail } = options;
-  const call = guardCall(options.call);
-  const keys = new JwksCache(world, call);
-  const metadata = new IssuerMetadata(world, call);
-  const shared = { world, jwtSvids, x509Svids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
-  return new Map(
-    [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
-  );
-}
-
-/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
-function guardCall(call: EndpointCall): EndpointCall {
-  return async (url, init) => {
-    try {
-      return await call(url, init);
-    } catch (error) {
-      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
-    }
-  };
 }
 
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */

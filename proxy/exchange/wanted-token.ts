@@ -45,7 +45,7 @@ function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: re
   if (expect === 'any') return { expect };
   // A token of our own has us as its subject: there is nobody that we act for.
   if (expect === 'none' || order.subject === undefined) return { expect: 'none' };
-  return { expect, names: names.map((name) => name.sub), inbound: order.subject.act };
+  return { expect, names, inbound: order.subject.act };
 }
 
 /**
