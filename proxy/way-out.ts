@@ -7,10 +7,13 @@ import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
+import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -20,6 +23,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -27,7 +31,7 @@ import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
@@ -64,18 +68,34 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world);
-  const identity = await openIdentity(config, world, record, log);
+  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
+  const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
+    x509Svids,
     trail: record.trail,
   });
   const tasks = openTasks(config, world, record, desk);
-  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const parts = {
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    endpoints,
+    workload,
+    x509Svids,
+    own,
+  };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
     // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
@@ -83,6 +103,7 @@ export async function openWayOut(
     // Rules were decided per tool with the identity of then; a new one decides anew.
     if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
+  identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
@@ -101,6 +122,7 @@ interface Parts {
   readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  readonly x509Svids: X509SvidSource;
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -144,14 +166,14 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
   const readsPath = rules.readsPath();
   return {
     world,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -161,11 +183,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers),
+    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world),
+    upstreams: new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world)),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();
@@ -173,13 +195,6 @@ function makeRooms(parts: Parts): Rooms {
     },
     nextCallId: callIds(record.log.boot),
   };
-}
-
-function signingIdentity(workload: Workload): SignerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
@@ -203,32 +218,6 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   });
-}
-
-async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: ((spiffeId: string) => void) | undefined;
-  let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
-    rotated: (spiffeId, expiresAtMs) => {
-      record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed?.(spiffeId);
-      last = spiffeId;
-    },
-    lost: (cause) => {
-      record.trail.svidLost(cause);
-      log.warn({ cause }, 'the identity is gone');
-      changed?.('');
-    },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
-  });
-  return {
-    workload,
-    /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
-    onChange(hear: (spiffeId: string) => void) {
-      changed = hear;
-      if (last !== '') hear(last);
-    },
-  };
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

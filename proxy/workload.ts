@@ -1,7 +1,12 @@
 import type { KeyObject } from 'node:crypto';
+import type { Socket } from 'node:net';
 import type { IdentitySettings } from '../config/identity.ts';
+import type { DomainSource } from '../config/trust-sources.ts';
 import type { JwtSvid, JwtSvidSource } from './exchange/client-auth/spiffe-jwt.ts';
+import type { Destination, Way } from './route/egress-guard.ts';
 import type { JwtAuthority } from './spiffe/bundles.ts';
+import type { X509Bundle } from './spiffe/x509-path.ts';
+import { openTrustDomains } from './trust-domains.ts';
 import type { World } from './world.ts';
 
 /** Who this workload is, as far as it is known now. */
@@ -12,8 +17,8 @@ export interface Workload extends JwtSvidSource {
   svidExpiresAtMs(): number | undefined;
   /** The X.509-SVID of this moment: for TLS and for links of the delegation chain. */
   x509(): WorkloadSvid | undefined;
-  /** DER certificates of the authorities of a trust domain, as the Workload API gives them. */
-  authoritiesOf(trustDomain: string): readonly Buffer[] | undefined;
+  /** What the X.509-SVIDs of a trust domain are verified with, as the Workload API gives it. */
+  authoritiesOf(trustDomain: string): X509Bundle | undefined;
   /** Public JWKs that sign the JWT-SVIDs of a trust domain. */
   jwtAuthoritiesOf(trustDomain: string): readonly JwtAuthority[] | undefined;
   /** Why calls that need an identity would fail, for readiness. */
@@ -35,19 +40,56 @@ export interface WorkloadSvid {
 export interface WorkloadEvents {
   rotated(spiffeId: string, expiresAtMs: number): void;
   lost(cause: string): void;
-  /** Trouble with the Workload API; words of our own and codes only. */
-  troubled(method: string, reason: string): void;
+  /** Trouble with the Workload API or a bundle; words of our own and codes only. */
+  troubled(source: string, reason: string): void;
 }
 
 /** How long a start waits for the first SVID, milliseconds: an agent that is there answers in a few. */
 const firstSvidMs = 3000;
 
-/** Opens the identity that the configuration names. With `none` there is nobody to ask, and whatever needs an SVID is refused. */
+/** Port: finds the checked address of a destination (the egress guard). */
+export interface FindWay {
+  find(destination: Destination): Way | Promise<Way>;
+}
+
+/** What of the configuration says who we are and whom we believe. */
+export interface WorkloadSettings {
+  readonly identity: IdentitySettings;
+  readonly trust: { readonly domains: ReadonlyMap<string, DomainSource> };
+}
+
+/** Opens the identity that the configuration names, and the bundles of the trust domains. */
 export async function openWorkload(
-  identity: IdentitySettings,
+  { identity, trust }: WorkloadSettings,
+  guard: FindWay,
   world: World,
   events: WorkloadEvents,
 ): Promise<Workload> {
+  const own = await openIdentity(identity, world, events);
+  const domains = await openTrustDomains(trust.domains, own, {
+    tcp: { dial: (host, port) => dialChecked(host, port, guard, world) },
+    now: world.now,
+    troubled: (source, reason) => events.troubled(source, reason),
+  });
+  return {
+    ...own,
+    authoritiesOf: (trustDomain) => domains.authoritiesOf(trustDomain),
+    jwtAuthoritiesOf: (trustDomain) => domains.jwtAuthoritiesOf(trustDomain),
+    close: () => {
+      domains.close();
+      own.close();
+    },
+  };
+}
+
+/** Bundle endpoints are named by the operator, so they may stand anywhere but where nothing of ours may go. */
+async function dialChecked(host: string, port: number, guard: FindWay, world: World): Promise<Socket> {
+  const way = await guard.find({ host, port, addresses: ['public', 'private', 'loopback'], dial: undefined });
+  return world.dial(way.address, way.port);
+}
+
+/** With `none` there is nobody to ask, and whatever needs an SVID is refused. */
+async function openIdentity(identity: IdentitySettings, world: World, events: WorkloadEvents): Promise<Workload> {
   return identity === 'none' ? withoutIdentity : openSpiffe(identity.workload_api, world, events);
 }
 

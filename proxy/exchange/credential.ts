@@ -3,20 +3,28 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
+import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { IssuedToken } from './issued-token.ts';
+import type { BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
 
-/** The credential of one call: a token issued for exactly this task, tool and origin, or none where the tool takes none. */
+/** The credential of one call: a token issued for exactly this task, tool and origin, a static key of the tool, or none where it takes none. */
 class CallCredential {
   readonly #made = true;
   readonly routed: Routed;
-  /** Undefined for tools without `token`. */
+  /** Undefined for tools without `token` and `secret`. */
   readonly held: HeldCredential | undefined;
 
   constructor(routed: Routed, held: HeldCredential | undefined) {
     this.routed = routed;
     this.held = held;
+  }
+
+  /** Our certificate that the token is bound to: the only one it may be used with (RFC 8705 3). */
+  get certificate(): ClientCertificate | undefined {
+    return this.held?.order?.certificate;
   }
 
   static isMade(value: object): boolean {
@@ -26,24 +34,27 @@ class CallCredential {
 
 export type Credential = CallCredential;
 
-export interface HeldCredential {
-  readonly order: TokenOrder;
-  readonly token: IssuedToken;
-  readonly from: 'cache' | 'exchange';
-}
+/** What goes to the tool. Only a token was ordered, and only one can be bound to a key. */
+export type HeldCredential =
+  | { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' }
+  | { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' };
 
 /** Issuer of each token service, by its name in the configuration. */
 export type ServiceIssuers = ReadonlyMap<string, string>;
 
-/** Where calls get their tokens: the desk, and the orders that were made for (task, tool, origin) before. */
+/** Where calls get their credentials: the desk with the orders that were made for (task, tool, origin) before, or the shelf of static keys. */
 export class Purse {
   readonly #desk: TokenDesk;
+  readonly #shelf: SecretShelf;
   readonly #issuers: ServiceIssuers;
+  readonly #svids: X509SvidSource;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor(desk: TokenDesk, issuers: ServiceIssuers) {
+  constructor(desk: TokenDesk, shelf: SecretShelf, issuers: ServiceIssuers, svids: X509SvidSource) {
     this.#desk = desk;
+    this.#shelf = shelf;
     this.#issuers = issuers;
+    this.#svids = svids;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -53,6 +64,7 @@ export class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
+    if (call.tool.settings.secret !== undefined) return this.#brokered(routed);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
     if (!(taken instanceof Promise)) return new CallCredential(routed, { order, token: taken, from: 'cache' });
@@ -62,11 +74,18 @@ export class Purse {
   /** Exchanges anew after the tool called the token expired. Undefined where that was done moments ago: then the answer stands. */
   async renew(credential: Credential): Promise<Credential | undefined> {
     const { held, routed } = credential;
-    if (held === undefined) return undefined;
+    if (held?.order === undefined) return undefined;
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
       : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+  }
+
+  #brokered(routed: Routed): Credential | Promise<Credential> {
+    const made = (token: BrokeredSecret): Credential =>
+      new CallCredential(routed, { order: undefined, token, from: 'file' });
+    const taken = this.#shelf.take(routed.permit.attributed.call);
+    return taken instanceof Promise ? taken.then(made) : made(taken);
   }
 
   /** A token goes only to the origin it was exchanged for (W2): another scheme or port of the same tool is another order. */
@@ -78,15 +97,17 @@ export class Purse {
       this.#orders.set(errand, orders);
     }
     const { origin } = target;
+    const certificate = tool.settings.token?.proof === 'mtls' ? currentSvid(this.#svids) : undefined;
     let order = orders.get(origin);
-    if (order === undefined) {
-      order = this.#makeOrder(errand, tool, origin.text);
+    // After a rotation of the SVID the token of the one before is of no use on new connections; the desk takes it back by itself.
+    if (order === undefined || order.certificate !== certificate) {
+      order = this.#makeOrder(errand, tool, origin.text, certificate);
       orders.set(origin, order);
     }
     return order;
   }
 
-  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string): TokenOrder {
+  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string, certificate: ClientCertificate | undefined): TokenOrder {
     const { token } = tool.settings;
     if (token === undefined) throw new Error('an order for a tool without token');
     const { task } = errand;
@@ -103,6 +124,7 @@ export class Purse {
       resource: token.resource,
       scopes: token.scopes,
       proofKey: token.proof === 'dpop' ? task.proofKey() : undefined,
+      certificate,
       useForMs: token.use_for,
     });
   }

@@ -4,7 +4,9 @@ import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
+import { withinTime } from './deadline.ts';
 import { type EndpointCall, EndpointFault } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -19,6 +21,7 @@ export interface TokenDeskOptions {
   readonly world: World;
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
+  readonly x509Svids: X509SvidSource;
   readonly trail: ExchangeTrail;
 }
 
@@ -52,7 +55,7 @@ export class TokenDesk {
     const { world, trail } = options;
     this.#world = world;
     this.#trail = trail;
-    this.#custody = new TokenCustody(world, trail);
+    this.#custody = new TokenCustody(world, trail, options.x509Svids);
     this.#services = openServices(options, this.#custody);
   }
 
@@ -105,6 +108,11 @@ export class TokenDesk {
     const isMeant = (service: string): boolean => this.#services.get(service)?.needsIdentity === true;
     for (const flight of this.#flights.values()) if (isMeant(flight.order.service)) flight.unwanted ??= 'identity_lost';
     this.#custody.dropServices(isMeant, 'identity_lost');
+  }
+
+  /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
+  retireBound(): void {
+    this.#custody.retireBound();
   }
 
   /** Whether a token of one of our services is still active, for tokens that callers present. Rejects with a `Refusal`. */
@@ -213,11 +221,11 @@ export class TokenDesk {
 
 /** All services over one set of keys and metadata. */
 function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
-  const { world, jwtSvids, trail } = options;
+  const { world, jwtSvids, x509Svids, trail } = options;
   const call = guardCall(options.call);
   const keys = new JwksCache(world, call);
   const metadata = new IssuerMetadata(world, call);
-  const shared = { world, jwtSvids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
+  const shared = { world, jwtSvids, x509Svids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
   return new Map(
     [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
   );
@@ -237,12 +245,4 @@ function guardCall(call: EndpointCall): EndpointCall {
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */
 function taskEnded(): Refusal {
   return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
-}
-
-/** Waits for work, but not longer than `ms`. */
-async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

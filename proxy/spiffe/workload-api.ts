@@ -3,13 +3,16 @@ import { parseJwtBundles, parseX509Bundles, type JwtAuthority } from './bundles.
 import { Connection, type CallFailure } from './connection.ts';
 import { parseEndpointSocket } from './endpoint-socket.ts';
 import { HeldBundles, type BundleEvent } from './held-bundles.ts';
+import { HeldRevocations, type RevocationEvent } from './held-revocations.ts';
 import { HeldStream } from './held-stream.ts';
 import { HeldSvids, type SvidEvent } from './held-svids.ts';
 import { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
 import { JwtSvidCache } from './jwt-svid-cache.ts';
 import { JwtSvid } from './jwt-svid.ts';
+import { parseRevocationLists, type RevocationList } from './revocation-list.ts';
 import { workloadApiService, type EmptyRequest, type WorkloadApiService } from './service-definition.ts';
 import type { SpiffeId } from './spiffe-id.ts';
+import type { X509Bundle } from './x509-path.ts';
 import type { X509Context } from './x509-svid.ts';
 
 /** A call failed or an answer was ignored. `detail` may hold the agent's words, bounded: for the operator's log, never for callers. */
@@ -23,7 +26,7 @@ export interface FailureEvent {
 }
 
 /** What happens to the identity; no event holds a key or a token. */
-export type WorkloadApiEvent = SvidEvent | BundleEvent | FailureEvent;
+export type WorkloadApiEvent = SvidEvent | BundleEvent | RevocationEvent | FailureEvent;
 
 export interface WorkloadApiOptions {
   /** A SPIFFE_ENDPOINT_SOCKET value: `unix:///run/spire/agent.sock` or `tcp://127.0.0.1:8000`. */
@@ -35,6 +38,13 @@ export interface WorkloadApiOptions {
 }
 
 const defaultTimeoutMs = 2000;
+
+/** The bundles of a moment, and what they were made of. */
+interface Joined {
+  readonly authorities: ReadonlyMap<string, readonly Buffer[]>;
+  readonly revocations: readonly RevocationList[];
+  readonly bundles: ReadonlyMap<string, X509Bundle>;
+}
 
 /** Opens the client and its streams; throws InvalidEndpointSocket. An agent that is not there yet is waited for, not an error. */
 export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
@@ -52,9 +62,11 @@ export class WorkloadApi {
   readonly #onEvent: WorkloadApiOptions['onEvent'];
   readonly #svids: HeldSvids;
   readonly #x509Bundles: HeldBundles<readonly Buffer[]>;
+  readonly #revocations: HeldRevocations;
   readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
   readonly #jwtSvids: JwtSvidCache;
   readonly #streams: readonly { hurry(): void; close(): void }[];
+  #joined: Joined = { authorities: new Map(), revocations: [], bundles: new Map() };
   #closed = false;
 
   constructor({ address, now, onEvent }: WorkloadApiOptions) {
@@ -63,6 +75,7 @@ export class WorkloadApi {
     this.#onEvent = onEvent;
     this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event));
     this.#x509Bundles = new HeldBundles('x509', onEvent);
+    this.#revocations = new HeldRevocations(onEvent);
     this.#jwtBundles = new HeldBundles('jwt', onEvent);
     this.#jwtSvids = new JwtSvidCache(
       {
@@ -79,9 +92,14 @@ export class WorkloadApi {
     return this.#svids.current();
   }
 
-  /** DER certificates of the authorities of each trust domain, by its name (`example.org`). */
-  x509Bundles(): ReadonlyMap<string, readonly Buffer[]> {
-    return this.#x509Bundles.current();
+  /** The authorities of each trust domain, by its name (`example.org`), and the revocation lists; the same objects until something changes. */
+  x509Bundles(): ReadonlyMap<string, X509Bundle> {
+    const [authorities, revocations] = [this.#x509Bundles.current(), this.#revocations.current()];
+    if (this.#joined.authorities !== authorities || this.#joined.revocations !== revocations) {
+      const bundles = new Map([...authorities].map(([name, list]) => [name, { authorities: list, revocations }]));
+      this.#joined = { authorities, revocations, bundles };
+    }
+    return this.#joined.bundles;
   }
 
   /** Public JWKs of the keys that sign the JWT-SVIDs of each trust domain, by its name. */
@@ -116,12 +134,28 @@ export class WorkloadApi {
     const { FetchX509SVID, FetchX509Bundles, FetchJWTBundles } = workloadApiService;
     return [
       this.#hold('FetchX509SVID', FetchX509SVID, {
-        take: (response) => this.#svids.take(response),
-        denied: () => this.#svids.drop('denied'),
+        take: (response) => {
+          // Read before anything is taken: a message with a list that cannot be read is ignored as a whole.
+          const lists = parseRevocationLists(response.crl);
+          this.#svids.take(response);
+          this.#revocations.take('svids', lists);
+        },
+        denied: () => {
+          this.#svids.drop('denied');
+          this.#revocations.take('svids', []);
+        },
       }),
       this.#hold('FetchX509Bundles', FetchX509Bundles, {
-        take: ({ bundles }) => this.#x509Bundles.take(parseX509Bundles(bundles)),
-        denied: () => this.#x509Bundles.drop(),
+        take: ({ bundles, crl }) => {
+          const [next, lists] = [parseX509Bundles(bundles), parseRevocationLists(crl)];
+          // Lists before bundles: no moment in which an authority is trusted and its list is not known.
+          this.#revocations.take('bundles', lists);
+          this.#x509Bundles.take(next);
+        },
+        denied: () => {
+          this.#x509Bundles.drop();
+          this.#revocations.take('bundles', []);
+        },
       }),
       this.#hold('FetchJWTBundles', FetchJWTBundles, {
         take: ({ bundles }) => this.#jwtBundles.take(parseJwtBundles(bundles)),

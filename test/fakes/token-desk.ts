@@ -1,6 +1,8 @@
+import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from '../../proxy/exchange/client-auth/spiffe-x509.ts';
 import type { ExchangeTrail } from '../../proxy/exchange/exchange-trail.ts';
 import type { ServiceSettings } from '../../proxy/exchange/service-settings.ts';
 import { openTokenDesk, type TokenDesk } from '../../proxy/exchange/token-desk.ts';
@@ -89,8 +91,13 @@ export interface DeskUnderTest {
 /** Opens a desk at a service; `settings` overwrite what a plain RFC 8693 service with an actor has. */
 export async function openDesk(
   service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
-  settings: Partial<ServiceSettings> = {},
-  options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
+  settings: Omit<Partial<ServiceSettings>, 'expect'> & { readonly expect?: Partial<ServiceSettings['expect']> } = {},
+  options: {
+    svids?: JwtSvidSource;
+    x509Svids?: X509SvidSource;
+    call?: EndpointCall;
+    domain?: MintingDomain;
+  } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
   const world = shiftedWorld();
@@ -109,16 +116,18 @@ export async function openDesk(
     actor: 'jwt-svid',
     bound_subject: 'accept',
     verify: 'jwt',
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'] },
+    dialect: serviceProfiles.rfc8693.dialect,
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
+    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
   };
   const desk = openTokenDesk({
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
     jwtSvids: options.svids ?? svids,
+    x509Svids: options.x509Svids ?? { certificate: () => undefined },
     trail,
   });
   const order = async (parts: Partial<TokenOrderParts> = {}, subjectClaims: Record<string, unknown> = {}) => {
