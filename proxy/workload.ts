@@ -108,13 +108,10 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
   // gRPC costs start-up time and memory: it is loaded only by those who have a Workload API.
   const { openWorkloadApi } = await import('./spiffe/workload-api.ts');
   const first = Promise.withResolvers<void>();
-  // An agent that is away does not renew the X.509-SVID; a JWT-SVID from before, which may live longer, does not stand in for it.
-  let isLost = false;
   const api = openWorkloadApi({
     address,
     now: world.now,
     onEvent: (event) => {
-      if (event.kind === 'svid.rotated' || event.kind === 'svid.lost') isLost = event.kind === 'svid.lost';
       if (event.kind === 'svid.rotated') {
         events.rotated(event.spiffeId, event.expiresAtMs);
         first.resolve();
@@ -126,7 +123,7 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
   await first.promise;
   clearTimeout(patience);
   return {
-    spiffeId: () => (isLost ? '' : (api.identity()?.toString() ?? '')),
+    spiffeId: () => api.identity()?.toString() ?? '',
     svidExpiresAtMs: () => api.x509()?.default.expiresAtMs,
     x509: () => {
       const svid = api.x509()?.default;
@@ -136,10 +133,9 @@ async function openSpiffe(address: string, world: World, events: WorkloadEvents)
     },
     authoritiesOf: (trustDomain) => api.x509Bundles().get(trustDomain),
     jwtAuthoritiesOf: (trustDomain) => api.jwtBundles().get(trustDomain),
-    missing: () => (isLost || api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
+    missing: () => (api.identity() === undefined ? 'no SVID from the Workload API' : undefined),
     close: () => api.close(),
     async fetchJwtSvid(audience, timeoutMs): Promise<JwtSvid> {
-      if (isLost) throw new Error('the identity is gone');
       const svid = await api.fetchJwtSvid(audience, timeoutMs);
       return { token: () => svid.token(), spiffeId: svid.spiffeId.toString(), expiresAtMs: svid.expiresAtMs };
     },
