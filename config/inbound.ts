@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { caller } from './callers.ts';
 import type { IdentitySettings } from './identity.ts';
-import { identifier } from './text.ts';
+import { identifier, line } from './text.ts';
 import { trustDomain } from './trust.ts';
 import { issuerUrl, originUrl, programUrl, resourceUri } from './urls.ts';
 
@@ -21,6 +21,16 @@ const acceptedIssuer = z
           'Proof that the caller holds the key of the token: a DPoP proof with every request (RFC 9449), or the client certificate of the connection (RFC 8705). It may be left out only with `unsafe_bearer: true`.',
         examples: ['dpop'],
         'x-default': 'none: needed, or `unsafe_bearer: true`',
+      }),
+    presenters: z
+      .record(line, caller)
+      .prefault({})
+      .transform((presenters): ReadonlyMap<string, z.output<typeof caller>> => new Map(Object.entries(presenters)))
+      .meta({
+        description:
+          'With `proof: mtls`, for services that cannot bind a token to a certificate: the client (`client_id` or `azp`) that a token was issued to, and the SPIFFE ID that must present it by its X.509-SVID. A token that is bound to a key or certificate needs no entry, and gets no help from one.',
+        examples: [{ planner: 'spiffe://example.org/planner' }],
+        'x-default': 'none: tokens must be bound to the certificate (RFC 8705)',
       }),
     unsafe_bearer: z
       .boolean()

@@ -7,7 +7,6 @@ const laterKeys: ReadonlySet<string> = new Set([
   'identity.embedded',
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',
-  'tools.*.tls.spiffe_id',
   'tasks.trace_rung',
   'tasks.unsafe_assume_sole_task',
 ]);

@@ -2,9 +2,11 @@ import { checkDelegations } from './delegation-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
+import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
+import { checkToolTls } from './tool-tls-checks.ts';
 import { checkBundleEndpoints } from './trust-checks.ts';
 import { Written } from './written.ts';
 
@@ -13,6 +15,8 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkTrust,
   checkBundleEndpoints,
   checkTools,
+  checkToolTls,
+  checkSecrets,
   checkDelegations,
   checkRules,
   checkPurposes,

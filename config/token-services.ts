@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { duration } from './durations.ts';
+import { profileNames, type ServiceProfile, serviceProfiles } from './service-profiles.ts';
 import { asMap, identifier, line, path } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
@@ -30,10 +31,11 @@ const expectation = z
   .strictObject({
     sub: z
       .enum(['same', 'any'])
-      .prefault('same')
+      .optional()
       .meta({
         description: 'Subject of an issued token: `same` as in the subject token, or `any`.',
         examples: ['same'],
+        'x-default': '`same`; profiles entra-obo and chaining `any`',
       }),
     act: z
       .enum(['self', 'none', 'any'])
@@ -41,7 +43,7 @@ const expectation = z
       .meta({
         description: 'Actor of an issued token: `self` (this workload), `none` (no `act` claim) or `any`.',
         examples: ['self'],
-        'x-default': '`self` with an actor, else `any`',
+        'x-default': '`self` with an actor, else `any`; profile entra-obo `none`, chaining `any`',
       }),
     typ: z
       .array(line)
@@ -52,7 +54,25 @@ const expectation = z
       .meta({
         description: 'Values of the JWT header `typ` that an issued token may have.',
         examples: [['at+jwt']],
-        'x-default': '`[at+jwt, JWT]`',
+        'x-default': '`[at+jwt, JWT]`; profile entra-obo `[JWT]`',
+      }),
+    scopes: z
+      .enum(['asked', 'subject'])
+      .optional()
+      .meta({
+        description:
+          'Scopes that an issued token may have: those `asked` for, or of these only the ones that the `subject` token has.',
+        examples: ['subject'],
+        'x-default': '`asked`; profile keycloak `subject`',
+      }),
+    life: z
+      .enum(['cut', 'refuse'])
+      .optional()
+      .meta({
+        description:
+          'A token that outlives the subject token: `cut` uses it until the subject token ends, or `refuse`.',
+        examples: ['refuse'],
+        'x-default': '`cut`',
       }),
   })
   .readonly();
@@ -64,10 +84,11 @@ const written = z.strictObject({
     examples: ['https://sso.example.org/realms/corp'],
   }),
   profile: z
-    .enum(['rfc8693', 'keycloak'])
+    .enum(profileNames)
     .prefault('rfc8693')
     .meta({
-      description: 'How the service differs from the standard; it sets the defaults of `bound_subject` and `expect`.',
+      description:
+        'How the service differs from the standard; it sets the defaults of `bound_subject`, `expect` and `max_lifetime`, and how it is asked.',
       examples: ['keycloak'],
     }),
   client_auth: z.enum(['spiffe_jwt', 'client_secret_basic', 'client_secret_post']).meta({
@@ -114,10 +135,11 @@ const written = z.strictObject({
     .meta({ description: 'What an issued token must look like, else it is refused and revoked.' }),
   // A service that issues longer lives than agreed would undo what short lives are for.
   max_lifetime: duration({ min: '1s', max: '24h' })
-    .prefault('1h')
+    .optional()
     .meta({
       description: 'A token that lives longer is refused.',
       examples: ['1h'],
+      'x-default': '`1h`; profile entra-obo `90m`',
     }),
   timeout: duration({ min: '50ms', max: '30s' })
     .prefault('2s')
@@ -129,15 +151,21 @@ const written = z.strictObject({
 
 /** Fills in what the profile and the actor decide, so that rooms read one settled value. */
 const tokenService = written.transform((service) => {
-  const keycloak = service.profile === 'keycloak';
+  const profile: ServiceProfile = serviceProfiles[service.profile];
+  const { sub, act, typ, scopes, life } = service.expect;
+  const actor = service.actor === 'none' ? 'any' : 'self';
   return Object.freeze({
     ...service,
-    bound_subject: service.bound_subject ?? (keycloak ? 'refuse' : 'accept'),
+    bound_subject: service.bound_subject ?? profile.bound_subject,
     expect: Object.freeze({
-      sub: service.expect.sub,
-      act: service.expect.act ?? (service.actor === 'none' ? 'any' : 'self'),
-      typ: service.expect.typ ?? ['at+jwt', 'JWT'],
+      sub: sub ?? profile.expect.sub,
+      act: act ?? (profile.expect.act === 'by-actor' ? actor : profile.expect.act),
+      typ: typ ?? profile.expect.typ,
+      scopes: scopes ?? profile.expect.scopes,
+      life: life ?? profile.expect.life,
     }),
+    max_lifetime: service.max_lifetime ?? profile.max_lifetime,
+    dialect: profile.dialect,
   });
 });
 

@@ -9,8 +9,12 @@ const graveRisks: ReadonlySet<string> = new Set(['deploy', 'payment', 'export'])
 export function checkTools(written: Written): readonly Finding[] {
   return written
     .names(['tools'])
-    .filter((name) => written.has(['tools', name, 'token']))
-    .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]);
+    .filter((name) => written.has(['tools', name, 'token']) || written.has(['tools', name, 'secret']))
+    .flatMap((name) => [
+      ...(written.has(['tools', name, 'token']) ? checkToken(written, name) : []),
+      ...checkHost(written, name),
+      ...checkDanger(written, name),
+    ]);
 }
 
 /** A token has one issuer that is known, and one place where it is good (W2, W5). */
@@ -31,20 +35,24 @@ function checkToken(written: Written, name: string): readonly Finding[] {
       message: 'needs `audience` or `resource`: a token without would be good at other tools too',
     });
   }
-  if (written.text(at('match', 'host'))?.includes('*') === true) {
-    findings.push({
-      path: at('match', 'host'),
-      message: 'must be one exact host, since this tool has a `token`: a credential goes to one place only',
-    });
-  }
   return findings;
+}
+
+function checkHost(written: Written, name: string): readonly Finding[] {
+  const path = ['tools', name, 'match', 'host'];
+  if (written.text(path)?.includes('*') !== true) return [];
+  const kind = written.has(['tools', name, 'token']) ? 'token' : 'secret';
+  return [
+    { path, message: `must be one exact host, since this tool has a \`${kind}\`: a credential goes to one place only` },
+  ];
 }
 
 /** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
-  const proofless = !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
+  const proofless =
+    written.has(at('secret')) || !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
   const risk = written.text(at('risk'));
   if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
     findings.push({

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { dialAddress } from './addresses.ts';
+import { brokeredSecret, credentialHeader } from './brokered-secrets.ts';
+import { caller } from './callers.ts';
 import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
 import { match } from './matches.ts';
@@ -78,21 +80,6 @@ const token = z
 /** Metadata and link-local addresses have no word here: they are never dialled. */
 const addressKind = z.enum(['public', 'private', 'loopback']);
 
-/** Headers that frame or route a message, or that we write ourselves. */
-const reserved =
-  /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie|proxy-.*|waybill-.*)$/;
-
-const handleHeader = z
-  .string()
-  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/, {
-    error: 'must be the name of a header, such as x-crm-key',
-    abort: true,
-  })
-  .refine((name) => !reserved.test(name.toLowerCase()), {
-    error: 'this header has a meaning of its own; take another one',
-  })
-  .transform((name) => name.toLowerCase());
-
 /** Verification itself cannot be turned off. */
 const tls = z
   .strictObject({
@@ -100,6 +87,19 @@ const tls = z
       description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
       examples: ['/etc/ca.pem'],
     }),
+    spiffe_id: caller.optional().meta({
+      description:
+        'SPIFFE ID that the tool must prove with its X.509-SVID, in place of a certificate for its host name; a final `/**` takes all below it by whole segments. Its trust domain is one of `trust.domains`.',
+      examples: ['spiffe://example.org/crm'],
+      'x-default': 'none: the certificate must be for the host name',
+    }),
+    client: z
+      .enum(['none', 'svid'])
+      .prefault('none')
+      .meta({
+        description: 'Whether the sidecar shows its X.509-SVID when the tool asks for a client certificate.',
+        examples: ['svid'],
+      }),
   })
   .readonly();
 
@@ -112,6 +112,10 @@ export const tool = z
     }),
     token: token.optional().meta({
       description: 'The token that calls get; without it a call carries no credential and needs no task.',
+    }),
+    secret: brokeredSecret.optional().meta({
+      description:
+        'In place of `token`, for tools that know static keys only: a secret that the sidecar holds and the agent never sees. Nothing binds it to a task or a call.',
     }),
     risk: risk.prefault('read').meta({
       description: 'The worst that a call can do; deploy, payment and export need a proof, or `unsafe_bearer`.',
@@ -142,7 +146,7 @@ export const tool = z
         'IP address and port to connect to instead of asking DNS; name, TLS and token stay those of the tool.',
       examples: ['127.0.0.1:8443'],
     }),
-    tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    tls: tls.prefault({}).meta({ description: 'How the tool is recognised, and what it is shown of us.' }),
     chain: z
       .enum(['full', 'none'])
       .optional()
@@ -159,7 +163,7 @@ export const tool = z
       examples: [{ resources: ['https://worker.example.org', 'https://crm.example.org'], risk: 'read', hops: 1 }],
     }),
     // The sidecar must know every header that can hold a handle: one that it does not strip would reach the tool.
-    handle_header: handleHeader.optional().meta({
+    handle_header: credentialHeader.optional().meta({
       description: 'A further header in which an agent may send its handle to this tool; it is removed.',
       examples: ['x-crm-key'],
     }),
@@ -178,6 +182,14 @@ export const tool = z
         description:
           'Allows a token without proof at a tool of risk deploy, payment or export: who steals it can use it there.',
         examples: [true],
+      }),
+    unsafe_response_screen: z
+      .literal('off')
+      .optional()
+      .meta({
+        description:
+          '`off` passes the answers of the tool on as they are: a tool that gives back what it got shows the agent its token.',
+        examples: ['off'],
       }),
     unsafe_raw_paths: z
       .boolean()

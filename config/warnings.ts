@@ -38,14 +38,14 @@ function findDeadEnds(settings: Settings): readonly string[] {
     warnings.push('rules: no rule allows anything, so every call will be denied.');
   }
   const closed = standing === 'off' && settings.inbound === undefined && openersOf(settings).length === 0;
-  if (closed && tools.some((tool) => tool.token !== undefined)) {
+  if (closed && tools.some((tool) => (tool.token ?? tool.secret) !== undefined)) {
     warnings.push(
       'trust.issuers: no issuer with an `audience` is listed, so no task can be opened with a subject token.',
     );
   }
   for (const tool of tools) {
     const admitted = standing !== 'off' && standing.tools.includes(tool.name);
-    if (tool.token !== undefined && tool.on_behalf_of === 'agent' && !admitted) {
+    if ((tool.token ?? tool.secret) !== undefined && tool.on_behalf_of === 'agent' && !admitted) {
       warnings.push(`tools.${tool.name}: is \`on_behalf_of: agent\`, but \`tasks.standing\` does not list it.`);
     }
   }

@@ -1,23 +1,21 @@
+import { X509Certificate } from 'node:crypto';
+import type { LoadedSettings } from '../config/load.ts';
+import type { SignerIdentity } from './delegation/link-signer.ts';
+import { ToolTls } from './forward/tool-tls.ts';
+import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { ProcessLog } from './process-log.ts';
 import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
 import type { World } from './world.ts';
 
-/** The identity, and who hears when it becomes another. */
-export interface OpenIdentity {
-  readonly workload: Workload;
-  /** @param hear gets the SPIFFE ID, at once if there is one already. */
-  onChange(hear: (spiffeId: string) => void): void;
-}
-
-/** Opens identity and trust bundles, and records what happens to them. */
+/** Opens the workload identity and the bundles of the trust domains; what happens to them goes to the record, and a new SPIFFE ID to whoever listens. */
 export async function openIdentity(
   settings: WorkloadSettings,
   guard: FindWay,
   world: World,
   record: OpenRecord,
   log: ProcessLog,
-): Promise<OpenIdentity> {
+) {
   let changed: ((spiffeId: string) => void) | undefined;
   let last = '';
   const workload = await openWorkload(settings, guard, world, {
@@ -34,9 +32,43 @@ export async function openIdentity(
   });
   return {
     workload,
-    onChange: (hear) => {
+    onChange(hear: (spiffeId: string) => void) {
       changed = hear;
       if (last !== '') hear(last);
     },
+  };
+}
+
+/** TLS to tools with the trust domains of the configuration and the SVID of this moment. */
+export function openToolTls({ settings }: LoadedSettings, workload: Workload, world: World): ToolTls {
+  const { domains } = settings.trust;
+  const trust = {
+    authoritiesOf: (domain: string) => (domains.has(domain) ? workload.authoritiesOf(domain) : undefined),
+    svid: () => {
+      const svid = workload.x509();
+      if (svid === undefined) return undefined;
+      const { serial, chain } = svid;
+      return { serial, chain, keyPem: () => svid.privateKey().export({ type: 'pkcs8', format: 'pem' }) };
+    },
+  };
+  return new ToolTls(trust, world);
+}
+
+/** Our X.509-SVID as it signs links of the delegation chain. */
+export function signingIdentity(workload: Workload): SignerIdentity | undefined {
+  const svid = workload.x509();
+  if (svid === undefined) return undefined;
+  const { spiffeId, serial, chain, expiresAtMs } = svid;
+  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
+}
+
+/** Our X.509-SVID as the way in shows it to callers. */
+export function serverIdentity(workload: Workload): ServerIdentity | undefined {
+  const svid = workload.x509();
+  if (svid === undefined) return undefined;
+  return {
+    serial: svid.serial,
+    certificates: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
+    key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
   };
 }

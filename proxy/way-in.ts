@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto';
 import type { InboundSettings } from '../config/inbound.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import { tool } from '../config/tools.ts';
@@ -7,10 +6,11 @@ import { EntryDesk } from './decide/entry-permit.ts';
 import { runIngress, type IngressRooms } from './ingress.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
-import { openInboundListener, type ServerIdentity } from './intercept/inbound-listener.ts';
+import { openInboundListener } from './intercept/inbound-listener.ts';
 import type { Listener } from './intercept/listener.ts';
 import { originOf, type Origin } from './intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
+import { serverIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openInertTokens, type InertTokens } from './present/inert-token.ts';
 import { Claims } from './replay/claim.ts';
@@ -24,7 +24,7 @@ import { Lingering } from './tasks/lingering.ts';
 import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
-import { InboundTokens, type Binding } from './verify/inbound-token.ts';
+import { InboundTokens, type AcceptedTokens } from './verify/inbound-token.ts';
 import { Together } from './verify/together.ts';
 import type { Verified } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
@@ -52,7 +52,7 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
           port: listen.inbound.port,
           plain: inbound.tls === 'svid' ? 'never' : inbound.unsafe_plaintext ? 'always' : 'loopback',
           clientCertificates: inbound.client_certificates,
-          identity: () => serverIdentity(wayOut),
+          identity: () => serverIdentity(wayOut.workload),
         },
         {
           onRequest: (arrival) => void runIngress(arrival, rooms),
@@ -177,16 +177,8 @@ function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayO
     metadata: new IssuerMetadata(world, call),
     world,
   });
-  const bindings = new Map<string, Binding>();
-  for (const entry of inbound.accept) {
-    if ('issuer' in entry) bindings.set(entry.issuer, entry.proof ?? 'bearer');
-  }
-  const introspection = new Map<string, string>();
-  for (const entry of inbound.accept) {
-    if ('issuer' in entry && entry.introspect !== undefined) introspection.set(entry.issuer, entry.introspect);
-  }
   return new InboundTokens(
-    { resource: inbound.resource, issuers: bindings, introspection, trustDomains: trustDomainsOf(inbound) },
+    acceptedTokens(inbound),
     {
       accessTokens: issuers,
       checkJwtSvid: (text, audience, nowMs) =>
@@ -195,6 +187,18 @@ function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayO
     },
     world,
   );
+}
+
+function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
+  const entries = inbound.accept.flatMap((entry) => ('issuer' in entry ? [entry] : []));
+  const { resource } = inbound;
+  return {
+    resource,
+    issuers: new Map(entries.map(({ issuer, proof }) => [issuer, proof ?? 'bearer'])),
+    presenters: new Map(entries.map(({ issuer, presenters }) => [issuer, presenters])),
+    introspection: new Map(entries.flatMap(({ issuer, introspect: by }) => (by === undefined ? [] : [[issuer, by]]))),
+    trustDomains: trustDomainsOf(inbound),
+  };
 }
 
 function trustDomainsOf(inbound: InboundSettings): ReadonlySet<string> {
@@ -220,14 +224,4 @@ function programTool(name: 'agent' | 'tool'): Tool {
 function programPlace({ host, port }: InboundSettings['forward_to']): IngressRooms['program'] {
   const address = host === 'localhost' ? '127.0.0.1' : host;
   return { origin: originOf('http', host, port), way: { address, port, kind: classifyAddress(address) } };
-}
-
-function serverIdentity({ workload }: WayOut): ServerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  return {
-    serial: svid.serial,
-    certificates: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
-    key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
-  };
 }

@@ -7,10 +7,11 @@ import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
+import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -20,7 +21,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
-import { openIdentity } from './open-identity.ts';
+import { openIdentity, openToolTls, signingIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -143,14 +144,14 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
   const readsPath = rules.readsPath();
   return {
     world,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -160,11 +161,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers),
+    purse: new Purse(parts.desk, new SecretShelf(world), issuers),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world),
+    upstreams: new Upstreams(world, openToolTls(config, parts.workload, world)),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();
@@ -172,13 +173,6 @@ function makeRooms(parts: Parts): Rooms {
     },
     nextCallId: callIds(record.log.boot),
   };
-}
-
-function signingIdentity(workload: Workload): SignerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {

@@ -58,6 +58,7 @@ function describe({ config, rules }: CheckedConfig): object {
       name: tool.name,
       host: tool.match.host,
       from: tool.token?.from,
+      secret: tool.secret?.in,
       proof: tool.token?.proof,
       risk: tool.risk,
       on_behalf_of: tool.on_behalf_of,
@@ -128,8 +129,9 @@ function show(checked: CheckedConfig, { print }: Invocation): void {
 function rowOf(tool: ToolSettings): readonly string[] {
   const { host, port, methods, paths } = tool.match;
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
-  const { token } = tool;
-  return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
+  const { token, secret } = tool;
+  const carried = secret === undefined ? 'no token' : `static secret, in ${secret.in}`;
+  return [tool.name, place, token === undefined ? carried : `${token.from}, proof ${token.proof}`, tool.risk];
 }
 
 /** The way in for people: where it leads, and what a request needs. */

@@ -2,6 +2,7 @@ import { processGenericTokenEndpointResponse, UnsupportedOperationError } from '
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import type { Secret } from '../trust/secret.ts';
 import { asResponse } from './endpoint.ts';
+import type { WantedToken } from './check-token.ts';
 import { accessTokenType } from './issuers/rfc8693.ts';
 import { Rejection } from './rejection.ts';
 import type { RawAnswer } from './service-client.ts';
@@ -19,22 +20,21 @@ export interface CheckedAnswer {
 /** Checks the members of a token answer (W5). Throws `Rejection`. */
 export async function checkAnswer(
   raw: RawAnswer,
-  order: Pick<TokenOrder, 'grant' | 'scopes' | 'proofKey'>,
-  issuer: string,
-  maxLifetimeMs: number,
+  order: Pick<TokenOrder, 'grant' | 'proofKey'>,
+  wanted: Pick<WantedToken, 'issuer' | 'scopes' | 'maxLifetimeMs'>,
 ): Promise<CheckedAnswer> {
   // Passing on what the service was given would send a user's or our own credential to a tool.
   if (raw.echoed) throw new Rejection('echo');
   if (raw.token === undefined) throw new Rejection('malformed');
   const { json } = raw;
-  await checkShape(json, issuer);
+  await checkShape(json, wanted.issuer);
   checkTypes(json, order);
   checkDetails(json['authorization_details']);
   return {
     token: raw.token,
     tokenType: order.proofKey === undefined ? 'Bearer' : 'DPoP',
-    expiresInSeconds: checkLifetime(json['expires_in'], maxLifetimeMs),
-    scopes: checkScopes(json['scope'], order.scopes),
+    expiresInSeconds: checkLifetime(json['expires_in'], wanted.maxLifetimeMs),
+    scopes: checkScopes(json['scope'], wanted.scopes),
   };
 }
 

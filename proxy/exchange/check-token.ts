@@ -18,6 +18,8 @@ export interface WantedToken {
   /** Thumbprint of our key; undefined for a bearer token, which must not be bound to anybody's. */
   readonly jkt: string | undefined;
   readonly maxLifetimeMs: number;
+  /** Whether it must not outlive the subject token. */
+  readonly endsWithSubject: boolean;
 }
 
 /** `self`: we are the current actor, under one of these names, and the chain before us is unchanged. */

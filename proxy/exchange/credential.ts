@@ -4,14 +4,15 @@ import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
 import type { IssuedToken } from './issued-token.ts';
+import type { BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
 
-/** The credential of one call: a token issued for exactly this task, tool and origin, or none where the tool takes none. */
+/** The credential of one call: a token issued for exactly this task, tool and origin, a static key of the tool, or none where it takes none. */
 class CallCredential {
   readonly #made = true;
   readonly routed: Routed;
-  /** Undefined for tools without `token`. */
+  /** Undefined for tools without `token` and `secret`. */
   readonly held: HeldCredential | undefined;
 
   constructor(routed: Routed, held: HeldCredential | undefined) {
@@ -26,23 +27,24 @@ class CallCredential {
 
 export type Credential = CallCredential;
 
-export interface HeldCredential {
-  readonly order: TokenOrder;
-  readonly token: IssuedToken;
-  readonly from: 'cache' | 'exchange';
-}
+/** What goes to the tool. Only a token was ordered, and only one can be bound to a key. */
+export type HeldCredential =
+  | { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' }
+  | { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' };
 
 /** Issuer of each token service, by its name in the configuration. */
 export type ServiceIssuers = ReadonlyMap<string, string>;
 
-/** Where calls get their tokens: the desk, and the orders that were made for (task, tool, origin) before. */
+/** Where calls get their credentials: the desk with the orders that were made for (task, tool, origin) before, or the shelf of static keys. */
 export class Purse {
   readonly #desk: TokenDesk;
+  readonly #shelf: SecretShelf;
   readonly #issuers: ServiceIssuers;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor(desk: TokenDesk, issuers: ServiceIssuers) {
+  constructor(desk: TokenDesk, shelf: SecretShelf, issuers: ServiceIssuers) {
     this.#desk = desk;
+    this.#shelf = shelf;
     this.#issuers = issuers;
   }
 
@@ -53,6 +55,7 @@ export class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
+    if (call.tool.settings.secret !== undefined) return this.#brokered(routed);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
     if (!(taken instanceof Promise)) return new CallCredential(routed, { order, token: taken, from: 'cache' });
@@ -62,11 +65,18 @@ export class Purse {
   /** Exchanges anew after the tool called the token expired. Undefined where that was done moments ago: then the answer stands. */
   async renew(credential: Credential): Promise<Credential | undefined> {
     const { held, routed } = credential;
-    if (held === undefined) return undefined;
+    if (held?.order === undefined) return undefined;
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
       : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+  }
+
+  #brokered(routed: Routed): Credential | Promise<Credential> {
+    const made = (token: BrokeredSecret): Credential =>
+      new CallCredential(routed, { order: undefined, token, from: 'file' });
+    const taken = this.#shelf.take(routed.permit.attributed.call);
+    return taken instanceof Promise ? taken.then(made) : made(taken);
   }
 
   /** A token goes only to the origin it was exchanged for (W2): another scheme or port of the same tool is another order. */

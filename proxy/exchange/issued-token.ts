@@ -15,10 +15,10 @@ export interface IssuedTokenFacts {
   readonly issuedAtMs: number;
 }
 
-/** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `authorization` is the one way to the wire. */
+/** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `headers` is the one way to the wire. */
 export class IssuedToken {
   readonly #text: string;
-  readonly #authorization: string;
+  readonly #headers: readonly string[];
   /** First 16 hex digits of the SHA-256 of the text: its name in events. */
   readonly id: string;
   /** `base64url(SHA-256(text))` for DPoP proofs (RFC 9449 4.2). */
@@ -35,7 +35,7 @@ export class IssuedToken {
     // One digest gives both names of the token, and the header value is joined once: calls only read.
     const digest = createHash('sha256').update(facts.text).digest();
     this.#text = facts.text;
-    this.#authorization = `${facts.tokenType} ${facts.text}`;
+    this.#headers = ['Authorization', `${facts.tokenType} ${facts.text}`];
     this.id = digest.toString('hex', 0, 8);
     this.ath = digest.toString('base64url');
     this.service = facts.service;
@@ -47,9 +47,9 @@ export class IssuedToken {
     this.issuedAtMs = facts.issuedAtMs;
   }
 
-  /** The value of the `Authorization` header. */
-  authorization(): string {
-    return this.#authorization;
+  /** Headers to inject, flat. */
+  headers(): readonly string[] {
+    return this.#headers;
   }
 
   /** The text itself: for its revocation, and for masking it in answers. */

@@ -1,3 +1,5 @@
+import type { Dialect } from '../../config/service-profiles.ts';
+
 /** What this room reads of one entry of `token_services` (WIRE 2). Durations are milliseconds, paths are absolute. */
 export interface ServiceSettings {
   /** Issuer identifier, compared byte for byte wherever it appears. */
@@ -25,7 +27,13 @@ export interface ServiceSettings {
     readonly sub: 'same' | 'any';
     readonly act: 'self' | 'none' | 'any';
     readonly typ: readonly string[];
+    /** `subject`: of the scopes that were asked for only those that the subject token has. */
+    readonly scopes: 'asked' | 'subject';
+    /** A token that outlives the subject token: its use is cut at the subject's end, or it is refused. */
+    readonly life: 'cut' | 'refuse';
   };
+  /** How the service is spoken to, where the standards leave room. */
+  readonly dialect: Dialect;
   /** Longest life that an issued token may have. */
   readonly max_lifetime: number;
   /** Time for one exchange, with everything that it needs: discovery, keys, identity, introspection. */

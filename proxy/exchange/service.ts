@@ -122,11 +122,11 @@ export class TokenService {
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
     const raw = await this.#request(order, actor, endpoints, deadline);
     try {
-      const answer = await checkAnswer(raw, order, settings.issuer, settings.max_lifetime);
-      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
       const wanted = wantedToken(order, settings, actor.names);
+      const answer = await checkAnswer(raw, order, wanted);
+      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
       const said = claims === undefined ? undefined : checkToken(claims, wanted, world.now());
-      return issueToken(answer, said, order, askedAtMs, world.now());
+      return issueToken(answer, said, wanted, order, askedAtMs, world.now());
     } catch (error) {
       const failure = readFault(error, this.name);
       this.#disown(raw, order, failure);

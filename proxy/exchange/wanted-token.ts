@@ -1,10 +1,11 @@
 import type { Actor } from '../trust/act-claim.ts';
-import type { CheckedAnswer } from './check-answer.ts';
+import { clockSkewSeconds } from '../trust/issuers.ts';
+import { type CheckedAnswer, checkScopes } from './check-answer.ts';
 import type { CheckedToken, WantedActor, WantedToken } from './check-token.ts';
 import { IssuedToken } from './issued-token.ts';
 import { Rejection } from './rejection.ts';
 import type { ServiceSettings } from './service-settings.ts';
-import { checkSubjectTime } from './subject-rules.ts';
+import { checkSubjectTime, scopesOf } from './subject-rules.ts';
 import type { TokenOrder } from './token-order.ts';
 
 /** Where a service says nothing of a token's life, the token is used this long. */
@@ -16,12 +17,26 @@ export function wantedToken(order: TokenOrder, settings: ServiceSettings, names:
   return {
     issuer: settings.issuer,
     audience: resource === undefined ? order.audience : [...order.audience, resource],
-    scopes: order.scopes,
+    scopes: wantedScopes(order, settings),
     sub: settings.expect.sub === 'same' ? subject?.sub : undefined,
     act: wantedActor(order, settings.expect.act, names),
     jkt: order.proofKey?.jkt,
     maxLifetimeMs: settings.max_lifetime,
+    endsWithSubject: settings.expect.life === 'refuse',
   };
+}
+
+/** No wider than asked, and where the service does not narrow by itself, no wider than the subject token. */
+function wantedScopes({ scopes, subject }: TokenOrder, { expect, dialect }: ServiceSettings) {
+  const asked = dialect.scope_names === 'last' ? scopes?.flatMap((scope) => [scope, lastName(scope)]) : scopes;
+  if (expect.scopes === 'asked' || subject === undefined) return asked;
+  const own = scopesOf(subject);
+  return asked === undefined ? own : asked.filter((scope) => own.includes(scope));
+}
+
+/** `User.Read` of `https://graph.example.org/User.Read`. */
+function lastName(scope: string): string {
+  return scope.slice(scope.lastIndexOf('/') + 1);
 }
 
 /** What `act` must be: nothing in a token of our own, else as the service's profile says. */
@@ -39,6 +54,7 @@ function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: re
 export function issueToken(
   answer: CheckedAnswer,
   said: CheckedToken | undefined,
+  wanted: WantedToken,
   order: TokenOrder,
   askedAtMs: number,
   nowMs: number,
@@ -47,8 +63,12 @@ export function issueToken(
   const { expiresInSeconds } = answer;
   const answerEndMs = expiresInSeconds === undefined ? undefined : askedAtMs + expiresInSeconds * 1000;
   const validUntilMs = Math.min(said?.expiresAtMs ?? Infinity, answerEndMs ?? Infinity);
+  const subjectEndMs = order.subject?.expiresAtMs ?? Infinity;
+  if (wanted.endsWithSubject && validUntilMs > subjectEndMs + clockSkewSeconds * 1000) throw new Rejection('lifetime');
+  // What neither token nor answer says is as asked (RFC 8693 2.2.1), and that may be more than we let through.
+  const scopes = checkScopes(said?.scopes ?? answer.scopes ?? order.scopes ?? [], wanted.scopes) ?? [];
   const statedMs = validUntilMs === Infinity ? askedAtMs + unstatedLifeMs : validUntilMs;
-  const expiresAtMs = Math.min(statedMs, askedAtMs + order.useForMs, order.subject?.expiresAtMs ?? Infinity);
+  const expiresAtMs = Math.min(statedMs, askedAtMs + order.useForMs, subjectEndMs);
   if (expiresAtMs <= nowMs) {
     checkSubjectTime(order.subject, nowMs, order.service);
     throw new Rejection('lifetime');
@@ -57,7 +77,7 @@ export function issueToken(
     text: answer.token.reveal(),
     service: order.service,
     audience: said?.audience ?? order.audience,
-    scopes: said?.scopes ?? answer.scopes ?? order.scopes ?? [],
+    scopes,
     tokenType: answer.tokenType,
     expiresAtMs,
     validUntilMs: validUntilMs === Infinity ? undefined : validUntilMs,

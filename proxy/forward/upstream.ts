@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
-import { isIP, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
 import type { World } from '../world.ts';
+import type { Channel, ToolTls } from './tool-tls.ts';
 
 /** How long a TCP connection and a TLS handshake may take together, milliseconds. */
 const connectMs = 5000;
@@ -34,6 +34,11 @@ export class Lease {
   /** The newest DPoP nonce that came on this connection: replicas behind a balancer each have their own (DESIGN 7). */
   get nonce(): string | undefined {
     return this.#connection.nonce;
+  }
+
+  /** `x5t#S256` of the client certificate that this connection presents; undefined where it presents none. */
+  get certificate(): string | undefined {
+    return this.#connection.channel?.certificate;
   }
 
   keepNonce(nonce: string): void {
@@ -75,6 +80,8 @@ interface Shelf {
 interface Connection {
   readonly client: Client;
   readonly way: Way;
+  /** Undefined without TLS. */
+  channel: Channel | undefined;
   nonce: string | undefined;
   /** When it came, by the monotonic clock. */
   nonceAtMs: number;
@@ -90,15 +97,16 @@ interface Connection {
  */
 export class Upstreams {
   readonly #world: World;
+  readonly #tls: ToolTls;
   readonly #shelves = new Map<Tool, Map<Origin, Shelf>>();
-  readonly #contexts = new Map<string, SecureContext>();
   readonly #all = new Set<Client>();
 
-  constructor(world: World) {
+  constructor(world: World, tls: ToolTls) {
     this.#world = world;
+    this.#tls = tls;
   }
 
-  /** Lends the warmest idle connection to this address, or a new one. */
+  /** Lends the warmest idle connection to this address, or a new one. Throws a `Refusal` where TLS lacks an SVID or a bundle. */
   take(tool: Tool, origin: Origin, way: Way): Lease {
     const shelf = this.#shelfOf(tool, origin);
     let connection = shelf.idle.pop();
@@ -147,6 +155,7 @@ export class Upstreams {
 
   #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Connection {
     const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
+    const channel = origin.scheme === 'https' ? this.#tls.channelTo(tool, origin) : undefined;
     const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
       pipelining: 1,
       allowH2: false,
@@ -154,10 +163,11 @@ export class Upstreams {
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 65_536,
-      connect: (_options, done) => this.#dial(tool, origin, way, done),
+      connect: (_options, done) => this.#dial(connection, tool, origin, done),
     });
     this.#all.add(client);
-    const connection: Connection = { client, way, nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
+    const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
+    const connection: Connection = { client, way, channel, ...start };
     client.on('disconnect', () => {
       connection.hasEnded = true;
       connection.nonce = undefined;
@@ -173,53 +183,44 @@ export class Upstreams {
     return connection;
   }
 
-  #dial(tool: Tool, origin: Origin, way: Way, done: Dialled): void {
-    const socket = this.#world.dial(way.address, way.port);
-    const secure = origin.scheme === 'https' ? this.#startTls(socket, tool, origin) : undefined;
-    const connection = secure ?? socket;
+  #dial(opened: Connection, tool: Tool, origin: Origin, done: Dialled): void {
+    const socket = this.#world.dial(opened.way.address, opened.way.port);
+    let secure: TLSSocket | undefined;
+    const connection = (): Socket | TLSSocket => secure ?? socket;
     const settle = (error: Error | null): void => {
       clearTimeout(timer);
-      connection.removeListener('error', settle);
+      connection().removeListener('error', settle);
       if (error === null) {
-        done(null, connection);
+        done(null, connection());
         return;
       }
       socket.destroy();
       done(error, null);
     };
     const timer = setTimeout(() => settle(new Error('the connection took too long')), connectMs);
-    connection.once('error', settle);
-    connection.once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
-  }
-
-  /** TLS to the tool is verified in full: chain, name, validity; by the tool's own CA where it has one. */
-  #startTls(socket: Socket, tool: Tool, origin: Origin): TLSSocket {
-    const byName = isIP(origin.host) === 0;
-    return connectTls({
-      socket,
-      host: origin.host,
-      ...(byName ? { servername: origin.host } : {}),
-      ALPNProtocols: ['http/1.1'],
-      minVersion: 'TLSv1.2',
-      rejectUnauthorized: true,
-      secureContext: this.#contextFor(tool),
-    });
-  }
-
-  #contextFor(tool: Tool): SecureContext {
-    const { ca } = tool.settings.tls;
-    const key = ca ?? '';
-    let context = this.#contexts.get(key);
-    if (context === undefined) {
-      context = createSecureContext(ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') });
-      this.#contexts.set(key, context);
+    try {
+      secure = this.#startTls(socket, opened, tool, origin);
+    } catch {
+      // The identity was lost between the first dial of this client and its second.
+      socket.on('error', () => undefined);
+      settle(new Error('there is no identity for TLS'));
+      return;
     }
-    return context;
+    connection().once('error', settle);
+    connection().once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
+  }
+
+  /** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */
+  #startTls(socket: Socket, opened: Connection, tool: Tool, origin: Origin): TLSSocket | undefined {
+    if (opened.channel === undefined) return undefined;
+    if (!opened.channel.isCurrent()) opened.channel = this.#tls.channelTo(tool, origin);
+    return connectTls({ socket, ...opened.channel.options });
   }
 }
 
-function isUsable({ client, way }: Connection, wanted: Way): boolean {
-  return !client.destroyed && !client.closed && way.address === wanted.address && way.port === wanted.port;
+function isUsable({ client, way, channel }: Connection, wanted: Way): boolean {
+  if (client.destroyed || client.closed || way.address !== wanted.address || way.port !== wanted.port) return false;
+  return channel?.isCurrent() !== false;
 }
 
 type Dialled = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;

@@ -8,6 +8,8 @@ export interface HeaderList {
   /** Headers that may carry a handle: `Authorization`, `x-api-key`, and what the tools' `handle_header` name. */
   readonly credentials: readonly string[];
   readonly cookies: readonly string[];
+  /** In which coding and which part of the answer the agent wants. */
+  readonly selection: readonly string[];
   readonly host: string | undefined;
   readonly proxyAuthorization: string | undefined;
   readonly origin: string | undefined;
@@ -22,6 +24,7 @@ class Reading {
   readonly forward: string[] = [];
   readonly credentials: string[] = [];
   readonly cookies: string[] = [];
+  readonly selection: string[] = [];
   host: string | undefined;
   proxyAuthorization: string | undefined;
   origin: string | undefined;
@@ -79,6 +82,9 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
     case 'cookie':
       reading.cookies.push(name, value);
       return;
+    case 'selection':
+      reading.selection.push(name, value);
+      return;
     case 'via':
       reading.via = reading.via === undefined ? value : `${reading.via}, ${value}`;
       return;
@@ -135,13 +141,15 @@ function dropNominated(reading: Reading, nominated: string[], classOfName: (name
       throw new Refusal('header_forbidden', `Connection must not name ${printable(option)}.`);
     }
   }
-  const kept: string[] = [];
-  for (let at = 0; at < reading.forward.length; at += 2) {
-    const name = reading.forward[at] ?? '';
-    if (!nominated.includes(name.toLowerCase())) kept.push(name, reading.forward[at + 1] ?? '');
+  for (const list of [reading.forward, reading.selection]) {
+    const kept: string[] = [];
+    for (let at = 0; at < list.length; at += 2) {
+      const name = list[at] ?? '';
+      if (!nominated.includes(name.toLowerCase())) kept.push(name, list[at + 1] ?? '');
+    }
+    list.length = 0;
+    list.push(...kept);
   }
-  reading.forward.length = 0;
-  reading.forward.push(...kept);
 }
 
 /** Header text of the agent inside our own sentence: a handful of plain characters, so that it cannot carry a secret or markup. */

@@ -13,7 +13,8 @@ export type HeaderClass =
   | 'cookie'
   | 'via'
   | 'origin'
-  | 'tracestate';
+  | 'tracestate'
+  | 'selection';
 
 const named: Record<string, HeaderClass> = {
   host: 'host',
@@ -26,6 +27,9 @@ const named: Record<string, HeaderClass> = {
   via: 'via',
   origin: 'origin',
   tracestate: 'tracestate',
+  'accept-encoding': 'selection',
+  range: 'selection',
+  'if-range': 'selection',
   authorization: 'credential',
   'x-api-key': 'credential',
 };
@@ -190,5 +194,5 @@ export function mayBeNominated(option: string, classOfName: (name: string) => He
   // It says what the body has to be, and is compared.
   if (folded === 'content-digest') return false;
   const decided = classOfName(folded);
-  return decided === 'forward' || decided === 'hop' || decided === 'tracestate';
+  return decided === 'forward' || decided === 'hop' || decided === 'tracestate' || decided === 'selection';
 }

@@ -23,6 +23,8 @@ class PresentedCall {
   readonly keepsCookies = true;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
+  /** The program holds nothing that its caller must not see. */
+  readonly screened = undefined;
 
   /** What the program is called by. */
   readonly host: string;
@@ -49,6 +51,11 @@ class PresentedCall {
   /** The headers that stand for the caller. Only the header list that goes to the program may hold them. */
   revealInjected(): readonly string[] {
     return this.#injected;
+  }
+
+  /** What stands on the request line: the decided target, byte for byte (W13). */
+  revealPath(): string {
+    return this.call.target.path;
   }
 
   static isMade(value: object): boolean {

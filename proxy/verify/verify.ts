@@ -4,8 +4,9 @@ import type { VerifiedProof } from '../proofs/dpop-check.ts';
 import type { Claims } from '../replay/claim.ts';
 import type { ServerNonces } from '../replay/nonces.ts';
 import { Refusal } from '../refusal.ts';
+import type { SpiffePattern } from '../trust/spiffe-pattern.ts';
 import type { World } from '../world.ts';
-import { callerOf, checkCaller, type CallerPattern } from './caller.ts';
+import { callerOf, checkCaller } from './caller.ts';
 import { readCallerCredential, type CallerCredential } from './credential.ts';
 import type { InboundToken, InboundTokens } from './inbound-token.ts';
 import { readChain } from './path-of-delegation.ts';
@@ -69,7 +70,7 @@ export interface Gate {
   readonly origin: string;
   readonly resource: string;
   readonly acceptsCertificateAlone: ReadonlySet<string>;
-  readonly callers: readonly CallerPattern[];
+  readonly callers: readonly SpiffePattern[];
   readonly chain: ChainLimits & { readonly require: boolean };
   readonly subjectMap: ReadonlyMap<string, string>;
   /** Oldest and newest `iat` of a proof, milliseconds from now. */

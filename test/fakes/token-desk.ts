@@ -1,3 +1,4 @@
+import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
@@ -89,7 +90,7 @@ export interface DeskUnderTest {
 /** Opens a desk at a service; `settings` overwrite what a plain RFC 8693 service with an actor has. */
 export async function openDesk(
   service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
-  settings: Partial<ServiceSettings> = {},
+  settings: Omit<Partial<ServiceSettings>, 'expect'> & { readonly expect?: Partial<ServiceSettings['expect']> } = {},
   options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
@@ -109,10 +110,11 @@ export async function openDesk(
     actor: 'jwt-svid',
     bound_subject: 'accept',
     verify: 'jwt',
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'] },
+    dialect: serviceProfiles.rfc8693.dialect,
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
+    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
   };
   const desk = openTokenDesk({
     services: new Map([['corp', corp]]),

@@ -85,7 +85,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     on_behalf_of: 'user',
     addresses: ['private'],
     dial: { address: '127.0.0.1', port: 8443 },
-    tls: { ca: '/etc/ca.pem' },
+    tls: { ca: '/etc/ca.pem', client: 'none' },
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
@@ -137,7 +137,13 @@ describe('what the profile and the actor decide', () => {
 
   test('a plain service', () => {
     expect(service('')).toMatchObject({ profile: 'rfc8693', actor: 'none', bound_subject: 'accept' });
-    expect(service('')?.expect).toEqual({ sub: 'same', act: 'any', typ: ['at+jwt', 'JWT'] });
+    expect(service('')?.expect).toEqual({
+      sub: 'same',
+      act: 'any',
+      typ: ['at+jwt', 'JWT'],
+      scopes: 'asked',
+      life: 'cut',
+    });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
 
@@ -149,7 +155,19 @@ describe('what the profile and the actor decide', () => {
   test('keycloak', () => {
     expect(service(', profile: keycloak')).toMatchObject({
       bound_subject: 'refuse',
-      expect: { typ: ['at+jwt', 'JWT'] },
+      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject' },
+    });
+  });
+
+  test('entra: on behalf of is a grant of its own, with subjects that are pairwise', () => {
+    expect(service(', profile: entra-obo')).toMatchObject({
+      expect: { sub: 'any', act: 'none', typ: ['JWT'] },
+      max_lifetime: 5_400_000,
+      dialect: { grant: 'jwt_bearer', parameters: { requested_token_use: 'on_behalf_of' }, target: 'compared' },
+    });
+    expect(service(', profile: entra-obo, expect: { sub: same }, max_lifetime: 1h')).toMatchObject({
+      expect: { sub: 'same' },
+      max_lifetime: 3_600_000,
     });
   });
 });

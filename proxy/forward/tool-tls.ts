@@ -1,0 +1,162 @@
+import { hash, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import {
+  createSecureContext,
+  type ConnectionOptions,
+  type DetailedPeerCertificate,
+  type PeerCertificate,
+  type SecureContext,
+} from 'node:tls';
+import type { Tool } from '../intercept/tool-catalogue.ts';
+import type { Origin } from '../intercept/origin.ts';
+import { Refusal } from '../refusal.ts';
+import { isMeant } from '../trust/spiffe-pattern.ts';
+import type { X509BundleOf } from '../spiffe/x509-path.ts';
+import { findTrustedPath, isStillTrusted, type TrustedPath } from '../trust/svid-paths.ts';
+import type { World } from '../world.ts';
+
+/** Our X.509-SVID, for tools that ask for a client certificate. Another SVID has another serial. */
+export interface ClientSvid {
+  readonly serial: string;
+  /** DER, leaf first. */
+  readonly chain: readonly Buffer[];
+  /** PKCS#8, PEM. */
+  readonly keyPem: () => string | Buffer;
+}
+
+/** Port: who we are, and whom we believe, at this moment. */
+export interface TlsTrust {
+  svid(): ClientSvid | undefined;
+  /** What the SVIDs of a trust domain are verified with; undefined where it is not trusted. */
+  readonly authoritiesOf: X509BundleOf;
+}
+
+/** The terms of one TLS connection to a tool: what it is verified by, and what we show of ourselves. */
+export interface Channel {
+  /** `x5t#S256` of the certificate that we present (RFC 8705 3.1); undefined where we present none. */
+  readonly certificate: string | undefined;
+  readonly options: ConnectionOptions;
+  /** Whether a connection that was made on these terms may still be used: same SVID of ours, peer still trusted. */
+  isCurrent(): boolean;
+}
+
+/** What answered is not the tool; the code tells it apart from a connection that failed. */
+class ForeignSvid extends Error {
+  readonly code = 'ERR_TLS_FOREIGN_SVID';
+
+  constructor() {
+    super('the certificate is not the SVID of this tool');
+  }
+}
+
+/** A context is made once for each of these, not once a connection. */
+interface Context {
+  readonly secure: SecureContext;
+  readonly serial: string;
+  readonly authorities: readonly Buffer[] | undefined;
+  readonly certificate: string | undefined;
+}
+
+/** TLS to tools: by the Web PKI or the tool's own CA and its name, or by SPIFFE ID against the bundle of its trust domain. */
+export class ToolTls {
+  readonly #trust: TlsTrust;
+  readonly #world: World;
+  /** The newest of each tool: an SVID or a bundle that was replaced is not used again. */
+  readonly #contexts = new Map<Tool, Context>();
+
+  constructor(trust: TlsTrust, world: World) {
+    this.#trust = trust;
+    this.#world = world;
+  }
+
+  /** The terms for a connection that is opened now. Refuses with `identity_unavailable` where an SVID or a bundle is needed and absent. */
+  channelTo(tool: Tool, origin: Origin): Channel {
+    const context = this.#contextFor(tool);
+    let peer: TrustedPath | undefined;
+    const { spiffe_id: wanted } = tool.settings.tls;
+    const checkSvid = (_host: string, certificate: PeerCertificate): Error | undefined => {
+      peer = this.#findPeer(certificate, tool);
+      return peer === undefined ? new ForeignSvid() : undefined;
+    };
+    return {
+      certificate: context.certificate,
+      options: {
+        host: origin.host,
+        ...(isIP(origin.host) === 0 ? { servername: origin.host } : {}),
+        ALPNProtocols: ['http/1.1'],
+        minVersion: 'TLSv1.2',
+        rejectUnauthorized: true,
+        secureContext: context.secure,
+        // An SVID holds no DNS name: in place of the name its SPIFFE ID is compared, and the path checked by our own rules as well.
+        ...(wanted === undefined ? {} : { checkServerIdentity: checkSvid }),
+      },
+      isCurrent: () =>
+        (tool.settings.tls.client !== 'svid' || this.#trust.svid()?.serial === context.serial) &&
+        (peer === undefined || this.#isStillGood(peer)),
+    };
+  }
+
+  #contextFor(tool: Tool): Context {
+    const { ca, client, spiffe_id: peer } = tool.settings.tls;
+    const svid = client === 'svid' ? this.#trust.svid() : undefined;
+    const authorities = peer === undefined ? undefined : this.#trust.authoritiesOf(trustDomainOf(peer.id))?.authorities;
+    if (client === 'svid' && svid === undefined) throw new Refusal('identity_unavailable');
+    if (peer !== undefined && (authorities === undefined || authorities.length === 0))
+      throw new Refusal('identity_unavailable', 'There is no trust bundle for the trust domain of this tool.');
+    const known = this.#contexts.get(tool);
+    const serial = svid?.serial ?? '';
+    if (known?.serial === serial && known.authorities === authorities) return known;
+    const roots = authorities?.map(toPem) ?? (ca === undefined ? undefined : readFileSync(ca, 'utf8'));
+    const context = {
+      serial,
+      authorities,
+      certificate: svid?.chain[0] === undefined ? undefined : hash('sha256', svid.chain[0], 'base64url'),
+      secure: createSecureContext({
+        ...(roots === undefined ? {} : { ca: roots }),
+        // A bundle may hold an authority that another one signed: it is trusted for itself.
+        ...(authorities === undefined ? {} : { allowPartialTrustChain: true }),
+        ...(svid === undefined ? {} : { cert: svid.chain.map(toPem).join(''), key: svid.keyPem() }),
+      }),
+    };
+    this.#contexts.set(tool, context);
+    return context;
+  }
+
+  /** The verified path of a tool's SVID; undefined where it is none, or that of somebody else. */
+  #findPeer(certificate: PeerCertificate, tool: Tool): TrustedPath | undefined {
+    const wanted = tool.settings.tls.spiffe_id;
+    if (wanted === undefined) return undefined;
+    try {
+      const found = findTrustedPath(readChain(certificate), this.#trust.authoritiesOf, this.#world.now());
+      return isMeant(found.path.spiffeId, wanted) ? found : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #isStillGood(peer: TrustedPath): boolean {
+    const now = this.#world.now();
+    return peer.path.notAfterMs > now && isStillTrusted(peer, this.#trust.authoritiesOf, now);
+  }
+}
+
+/** DER, leaf first. Node links a root to itself. */
+function readChain(certificate: PeerCertificate): readonly Buffer[] {
+  const chain: Buffer[] = [];
+  let at: PeerCertificate | DetailedPeerCertificate | undefined = certificate;
+  while (at !== undefined && chain.length < 10 && chain.at(-1)?.equals(at.raw) !== true) {
+    chain.push(at.raw);
+    at = 'issuerCertificate' in at ? at.issuerCertificate : undefined;
+  }
+  return chain;
+}
+
+/** @param id a SPIFFE ID, or the trust domain or path before a final `/**`. */
+function trustDomainOf(id: string): string {
+  return id.slice('spiffe://'.length).split('/', 1)[0] ?? '';
+}
+
+function toPem(der: Buffer): string {
+  return new X509Certificate(der).toString();
+}
