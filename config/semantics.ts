@@ -1,3 +1,4 @@
+import { checkClientAuth } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
@@ -12,6 +13,7 @@ import { Written } from './written.ts';
 
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
+  checkClientAuth,
   checkTrust,
   checkBundleEndpoints,
   checkTools,

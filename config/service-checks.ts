@@ -10,7 +10,7 @@ export function isWithoutIdentity(written: Written): boolean {
   return !written.has(['identity']) || written.text(['identity']) === 'none' || written.has(['identity', 'kubernetes']);
 }
 
-/** Token services: what their way of authentication needs. */
+/** Token services: what needs a workload identity. */
 export function checkServices(written: Written): readonly Finding[] {
   return written.names(['token_services']).flatMap((name) => checkService(written, name));
 }
@@ -19,23 +19,11 @@ export function checkServices(written: Written): readonly Finding[] {
 function checkService(written: Written, name: string): readonly Finding[] {
   const at = (key: string) => ['token_services', name, key];
   const findings: Finding[] = [];
-  const clientAuth = written.text(at('client_auth'));
-  if (clientAuth === 'spiffe_jwt' && isWithoutIdentity(written)) {
+  if (written.text(at('client_auth')) === 'spiffe_jwt' && isWithoutIdentity(written)) {
     findings.push({ path: at('client_auth'), message: `spiffe_jwt ${noIdentity}, or use client_secret_basic` });
   }
   if (written.text(at('actor')) === 'jwt-svid' && isWithoutIdentity(written)) {
     findings.push({ path: at('actor'), message: `jwt-svid ${noIdentity}, or set \`actor: none\`` });
-  }
-  if (clientAuth === 'client_secret_basic' || clientAuth === 'client_secret_post') {
-    if (!written.has(at('client_id'))) {
-      findings.push({ path: at('client_id'), message: `is missing: ${clientAuth} needs the client id` });
-    }
-    if (!written.has(at('client_secret_file'))) {
-      findings.push({
-        path: at('client_secret_file'),
-        message: `is missing: ${clientAuth} needs a file that holds the client secret`,
-      });
-    }
   }
   return findings;
 }

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { clientAuthSettings } from './client-auth.ts';
 import { duration } from './durations.ts';
 import { profileNames, type ServiceProfile, serviceProfiles } from './service-profiles.ts';
-import { asMap, identifier, line, path } from './text.ts';
+import { asMap, identifier, line } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
 /** Each is https (loopback apart), and dialled through the egress guard like a tool (W5). */
@@ -52,7 +53,8 @@ const expectation = z
       .readonly()
       .optional()
       .meta({
-        description: 'Values of the JWT header `typ` that an issued token may have.',
+        description:
+          'Values of the JWT header `typ` that an issued token may have; `none` stands for a token without that header.',
         examples: [['at+jwt']],
         'x-default': '`[at+jwt, JWT]`; profile entra-obo `[JWT]`',
       }),
@@ -91,20 +93,7 @@ const written = z.strictObject({
         'How the service differs from the standard; it sets the defaults of `bound_subject`, `expect` and `max_lifetime`, and how it is asked.',
       examples: ['keycloak'],
     }),
-  client_auth: z.enum(['spiffe_jwt', 'client_secret_basic', 'client_secret_post']).meta({
-    description: 'How the sidecar authenticates: with its JWT-SVID, or with a client secret.',
-    examples: ['spiffe_jwt'],
-  }),
-  client_id: line.optional().meta({
-    description: 'Client id at the service; needed with a client secret.',
-    examples: ['invoice-bot'],
-    'x-default': 'the SPIFFE ID',
-  }),
-  // A path and never the value: configurations end up in repositories, tickets and process listings.
-  client_secret_file: path.optional().meta({
-    description: 'File that holds the client secret; secrets never stand in this configuration.',
-    examples: ['/run/secrets/corp-client'],
-  }),
+  ...clientAuthSettings,
   endpoints: endpoints.prefault({}).meta({
     description: 'Endpoints, where discovery is absent or where they are outside the origin of the issuer.',
   }),

@@ -57,10 +57,10 @@ function checkDanger(written: Written, name: string): readonly Finding[] {
   if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
     findings.push({
       path: at('risk'),
-      message: `a tool of risk ${risk} needs \`token.proof: dpop\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,
+      message: `a tool of risk ${risk} needs \`token.proof: dpop\` or \`mtls\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,
     });
   }
-  if (written.text(at('token', 'nonce')) === 'required' && proofless) {
+  if (written.text(at('token', 'nonce')) === 'required' && written.text(at('token', 'proof')) !== 'dpop') {
     findings.push({ path: at('token', 'nonce'), message: 'has a meaning only with `proof: dpop`' });
   }
   if (written.text(at('on_behalf_of')) === 'agent' && written.text(at('token', 'grant')) === 'token_exchange') {

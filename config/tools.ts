@@ -51,11 +51,11 @@ const token = z
         examples: ['5m'],
       }),
     proof: z
-      .enum(['none', 'dpop'])
+      .enum(['none', 'dpop', 'mtls'])
       .prefault('none')
       .meta({
         description:
-          'Proof sent with every request: `dpop` binds the token to a key of the sidecar (RFC 9449), `none` is plain bearer.',
+          'What the token is bound to: `dpop` to a key of the sidecar, with a proof in every request (RFC 9449), `mtls` to its X.509-SVID, which the tool has to ask for (RFC 8705; needs `tls.client: svid`), `none` to nothing: plain bearer.',
         examples: ['dpop'],
       }),
     nonce: z

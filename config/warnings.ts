@@ -1,4 +1,5 @@
 import { isLoopbackAddress, type IpPort } from './addresses.ts';
+import { meantFor } from './client-auth.ts';
 import { findInboundWarnings } from './inbound-warnings.ts';
 import { overlap } from './overlaps.ts';
 import { isGraver } from './risks.ts';
@@ -87,9 +88,10 @@ function findUnused(settings: Settings): readonly string[] {
   const warnings: string[] = [];
   for (const service of settings.token_services.values()) {
     if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);
-    if (service.client_auth === 'spiffe_jwt' && service.client_secret_file !== undefined) {
+    for (const [key, methods] of Object.entries(meantFor)) {
+      if (!(key in service) || methods.includes(service.client_auth)) continue;
       warnings.push(
-        `token_services.${service.name}: \`client_secret_file\` is not used with \`client_auth: spiffe_jwt\`.`,
+        `token_services.${service.name}: \`${key}\` is not used with \`client_auth: ${service.client_auth}\`.`,
       );
     }
   }

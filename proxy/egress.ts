@@ -59,7 +59,7 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     const taken = rooms.purse.exchange(routed);
     let credential = taken instanceof Promise ? await taken : taken;
     const { origin } = call.target;
-    const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way));
+    const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way, credential.certificate));
     if (needsProbe(credential, lease)) await probe(credential, lease, rooms);
     for (let attempt = 1; ; attempt += 1) {
       const nonce = lease.nonce ?? rooms.nonces.newest(origin.text);

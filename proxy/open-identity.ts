@@ -1,10 +1,12 @@
 import { X509Certificate } from 'node:crypto';
 import type { LoadedSettings } from '../config/load.ts';
 import type { SignerIdentity } from './delegation/link-signer.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
 import { ToolTls } from './forward/tool-tls.ts';
 import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { ProcessLog } from './process-log.ts';
+import { ClientCertificate } from './trust/client-certificate.ts';
 import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
 import type { World } from './world.ts';
 
@@ -17,41 +19,66 @@ export async function openIdentity(
   log: ProcessLog,
 ) {
   let changed: ((spiffeId: string) => void) | undefined;
+  let replaced: (() => void) | undefined;
   let last = '';
   const workload = await openWorkload(settings, guard, world, {
     rotated: (spiffeId, expiresAtMs) => {
       record.trail.svidRotated(spiffeId, expiresAtMs);
       if (spiffeId !== last) changed?.(spiffeId);
       last = spiffeId;
+      replaced?.();
     },
     lost: (cause) => {
       record.trail.svidLost(cause);
+      replaced?.();
       log.warn({ cause }, 'the identity is gone');
+      changed?.('');
     },
     troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
   });
   return {
     workload,
+    /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
     onChange(hear: (spiffeId: string) => void) {
       changed = hear;
       if (last !== '') hear(last);
+    },
+    /** Another X.509-SVID than before is in use, or none. */
+    onReplaced(hear: () => void) {
+      replaced = hear;
     },
   };
 }
 
 /** TLS to tools with the trust domains of the configuration and the SVID of this moment. */
-export function openToolTls({ settings }: LoadedSettings, workload: Workload, world: World): ToolTls {
+export function openToolTls({ settings }: LoadedSettings, workload: Workload, svids: X509SvidSource, world: World) {
   const { domains } = settings.trust;
   const trust = {
     authoritiesOf: (domain: string) => (domains.has(domain) ? workload.authoritiesOf(domain) : undefined),
-    svid: () => {
-      const svid = workload.x509();
-      if (svid === undefined) return undefined;
-      const { serial, chain } = svid;
-      return { serial, chain, keyPem: () => svid.privateKey().export({ type: 'pkcs8', format: 'pem' }) };
-    },
+    svid: () => svids.certificate(),
   };
   return new ToolTls(trust, world);
+}
+
+/** Our X.509-SVID as a certificate for TLS, made once for each SVID: connections and tokens are told apart by it. */
+export function svidCertificates(workload: Pick<Workload, 'x509'>): X509SvidSource {
+  let last: { readonly leaf: Buffer | undefined; readonly certificate: ClientCertificate } | undefined;
+  return {
+    certificate() {
+      const svid = workload.x509();
+      if (svid === undefined) {
+        // The key of an identity that was taken away is not kept.
+        last = undefined;
+        return undefined;
+      }
+      const { chain, spiffeId } = svid;
+      const [leaf] = chain;
+      if (last === undefined || last.leaf !== leaf) {
+        last = { leaf, certificate: new ClientCertificate({ chain, key: svid.privateKey(), spiffeId }) };
+      }
+      return last.certificate;
+    },
+  };
 }
 
 /** Our X.509-SVID as it signs links of the delegation chain. */

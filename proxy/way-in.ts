@@ -131,6 +131,7 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
   const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
   return {
     world: wayOut.world,
+    hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
     tokens: openTokens(config, inbound, wayOut),
     together: new Together<Verified>(),
     authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),

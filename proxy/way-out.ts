@@ -11,6 +11,8 @@ import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import { Purse } from './exchange/credential.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
@@ -22,7 +24,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
-import { openIdentity, openToolTls, signingIdentity } from './open-identity.ts';
+import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
@@ -67,23 +69,46 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world);
+  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
   const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
+  const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
+    x509Svids,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+    },
   });
   const tasks = openTasks(config, world, record, desk);
-  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const parts = {
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    endpoints,
+    workload,
+    x509Svids,
+    own,
+  };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
+  identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
@@ -102,6 +127,7 @@ interface Parts {
   readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  readonly x509Svids: X509SvidSource;
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -162,11 +188,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), issuers),
+    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world, openToolTls(config, parts.workload, world)),
+    upstreams: new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world)),
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();

@@ -17,7 +17,8 @@ class BoundCall {
   readonly #injected: readonly string[];
   /** SPIFFE IDs of the hops of the call, oldest first, ours with them: as it names them, or for a static key as the record alone does. */
   readonly chain: readonly string[];
-  readonly proof: { readonly kind: 'dpop'; readonly id: string } | undefined;
+  /** `id` is the `jti` of a DPoP proof, or the thumbprint of the certificate that the token is bound to. */
+  readonly proof: { readonly kind: 'dpop' | 'mtls'; readonly id: string } | undefined;
 
   constructor(
     credential: Credential,
@@ -114,6 +115,11 @@ export function bind(credential: Credential, send: Send, world: World): Bound {
   if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined, undefined);
   const injected = [...held.token.headers()];
   if (chain?.value !== undefined) injected.push('Waybill-Delegation', chain.value);
+  if (held.order?.certificate !== undefined) {
+    // Nothing is added: the proof is the connection, and `forward` looks at it.
+    const shown = { kind: 'mtls', id: held.order.certificate.thumbprint } as const;
+    return new BoundCall(credential, attempt, injected, shown, chain);
+  }
   if (held.order === undefined || held.order.proofKey === undefined)
     return new BoundCall(credential, attempt, injected, undefined, chain);
   const { call } = routed.permit.attributed;

@@ -1,4 +1,4 @@
-import { isSameAct, readActors } from '../trust/act-claim.ts';
+import { type Actor, isOneOf, isSameAct, readActors } from '../trust/act-claim.ts';
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import { isObject } from '../trust/strict-json.ts';
 import { InvalidToken, isSeconds, readAudience } from '../trust/strict-jws.ts';
@@ -15,8 +15,10 @@ export interface WantedToken {
   /** Undefined where the subject is not compared (`expect.sub: any`, or a token of our own). */
   readonly sub: string | undefined;
   readonly act: WantedActor;
-  /** Thumbprint of our key; undefined for a bearer token, which must not be bound to anybody's. */
+  /** Thumbprint of our key; undefined where no key is bound. A bearer token must not be bound to anything. */
   readonly jkt: string | undefined;
+  /** Thumbprint of our certificate (RFC 8705 3.1); undefined where none is bound. */
+  readonly x5t: string | undefined;
   readonly maxLifetimeMs: number;
   /** Whether it must not outlive the subject token. */
   readonly endsWithSubject: boolean;
@@ -26,7 +28,7 @@ export interface WantedToken {
 export type WantedActor =
   | { readonly expect: 'any' }
   | { readonly expect: 'none' }
-  | { readonly expect: 'self'; readonly names: readonly string[]; readonly inbound: unknown };
+  | { readonly expect: 'self'; readonly names: readonly Actor[]; readonly inbound: unknown };
 
 /** Claims of a token: of its signed payload, or of the introspection answer, where more members are optional. */
 export interface TokenClaims {
@@ -48,7 +50,7 @@ export function checkToken(token: TokenClaims, wanted: WantedToken, nowMs: numbe
   const audience = checkAudience(claims['aud'], wanted.audience);
   if (wanted.sub !== undefined && claims['sub'] !== wanted.sub) throw new Rejection('subject');
   checkActor(claims['act'], wanted.act);
-  checkConfirmation(claims['cnf'], wanted.jkt);
+  checkConfirmation(claims['cnf'], wanted);
   // `scp` is what two well-known services call it.
   const scopes = checkScopes(claims['scope'], wanted.scopes) ?? checkScopes(claims['scp'], wanted.scopes);
   if (claims['scope'] !== undefined) checkScopes(claims['scp'], wanted.scopes);
@@ -79,14 +81,19 @@ function checkActor(act: unknown, wanted: WantedActor): void {
     return;
   }
   const [current] = actors;
-  if (current === undefined || !wanted.names.includes(current.sub)) throw new Rejection('actor');
+  if (current === undefined || !isOneOf(current, wanted.names)) throw new Rejection('actor');
   // History that was cut or rewritten hides a hop (actor profile: preserved, never reordered, truncated or dropped).
   if (!isSameAct(isObject(act) ? act['act'] : undefined, wanted.inbound)) throw new Rejection('actor');
 }
 
-/** Bound to our key, or to nobody's: a token bound to another key is of use to somebody else only (RFC 9449 6). */
-function checkConfirmation(cnf: unknown, jkt: string | undefined): void {
-  if (jkt === undefined ? cnf !== undefined : !isObject(cnf) || cnf['jkt'] !== jkt) throw new Rejection('confirmation');
+/** Bound to our key or certificate, or to nothing: a token bound to another is of use to somebody else only (RFC 9449 6, RFC 8705 3). */
+function checkConfirmation(cnf: unknown, { jkt, x5t }: Pick<WantedToken, 'jkt' | 'x5t'>): void {
+  const said = isObject(cnf) ? cnf : {};
+  if (jkt === undefined && x5t === undefined && cnf !== undefined) throw new Rejection('confirmation');
+  if (jkt !== undefined && said['jkt'] !== jkt) throw new Rejection('confirmation');
+  if (x5t === undefined) return;
+  // With a key beside the certificate, the tool would ask for a proof too, and by a key that is not known here.
+  if (said['x5t#S256'] !== x5t || Object.keys(said).length > 1) throw new Rejection('confirmation');
 }
 
 /** End of the token, ms. Counted from `iat` as well as from now: back-dating hides a long life from one of the two. */

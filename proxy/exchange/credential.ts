@@ -3,6 +3,8 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
+import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { IssuedToken } from './issued-token.ts';
 import type { BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
 import type { TokenDesk } from './token-desk.ts';
@@ -18,6 +20,11 @@ class CallCredential {
   constructor(routed: Routed, held: HeldCredential | undefined) {
     this.routed = routed;
     this.held = held;
+  }
+
+  /** Our certificate that the token is bound to: the only one it may be used with (RFC 8705 3). */
+  get certificate(): ClientCertificate | undefined {
+    return this.held?.order?.certificate;
   }
 
   static isMade(value: object): boolean {
@@ -40,12 +47,14 @@ export class Purse {
   readonly #desk: TokenDesk;
   readonly #shelf: SecretShelf;
   readonly #issuers: ServiceIssuers;
+  readonly #svids: X509SvidSource;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor(desk: TokenDesk, shelf: SecretShelf, issuers: ServiceIssuers) {
+  constructor(desk: TokenDesk, shelf: SecretShelf, issuers: ServiceIssuers, svids: X509SvidSource) {
     this.#desk = desk;
     this.#shelf = shelf;
     this.#issuers = issuers;
+    this.#svids = svids;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -88,15 +97,17 @@ export class Purse {
       this.#orders.set(errand, orders);
     }
     const { origin } = target;
+    const certificate = tool.settings.token?.proof === 'mtls' ? currentSvid(this.#svids) : undefined;
     let order = orders.get(origin);
-    if (order === undefined) {
-      order = this.#makeOrder(errand, tool, origin.text);
+    // After a rotation of the SVID the token of the one before is of no use on new connections; the desk takes it back by itself.
+    if (order === undefined || order.certificate !== certificate) {
+      order = this.#makeOrder(errand, tool, origin.text, certificate);
       orders.set(origin, order);
     }
     return order;
   }
 
-  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string): TokenOrder {
+  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string, certificate: ClientCertificate | undefined): TokenOrder {
     const { token } = tool.settings;
     if (token === undefined) throw new Error('an order for a tool without token');
     const { task } = errand;
@@ -113,6 +124,7 @@ export class Purse {
       resource: token.resource,
       scopes: token.scopes,
       proofKey: token.proof === 'dpop' ? task.proofKey() : undefined,
+      certificate,
       useForMs: token.use_for,
     });
   }

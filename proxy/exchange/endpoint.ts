@@ -1,4 +1,5 @@
 import { allowInsecureRequests, customFetch, type CustomFetchOptions } from 'oauth4webapi';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { Deadline } from './deadline.ts';
 
 /** Answer of an endpoint. Header names are lower case; the body is the whole text. */
@@ -21,6 +22,8 @@ export type EndpointCall = (
     body?: string;
     timeoutMs: number;
     maxBytes: number;
+    /** Presented on the connection, which has to be TLS then. */
+    certificate?: ClientCertificate | undefined;
   },
 ) => Promise<EndpointReply>;
 
@@ -41,12 +44,15 @@ const maxAnswerBytes = 64 * 1024;
 export class EndpointExchange {
   readonly #call: EndpointCall;
   readonly #deadline: Deadline;
+  readonly #certificate: ClientCertificate | undefined;
   #reply: EndpointReply | undefined;
   #sentValues: readonly string[] = [];
 
-  constructor(call: EndpointCall, deadline: Deadline) {
+  /** @param certificate to present in place of the one that the service knows us by. */
+  constructor(call: EndpointCall, deadline: Deadline, certificate?: ClientCertificate) {
     this.#call = call;
     this.#deadline = deadline;
+    this.#certificate = certificate;
   }
 
   /** Options of a request of oauth4webapi. Plain http was allowed or refused before: `checkEndpoint` knows what is loopback. */
@@ -77,6 +83,7 @@ export class EndpointExchange {
       body: init.body.toString(),
       timeoutMs: this.#deadline.leftMs(),
       maxBytes: maxAnswerBytes,
+      certificate: this.#certificate,
     });
     // Only to let the library come back: answers are read from `reply()`, since a `Response` cannot hold every status and body.
     return new Response(null, { status: 200 });

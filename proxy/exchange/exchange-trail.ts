@@ -45,7 +45,8 @@ export type RejectCause =
 
 /**
  * Why a token is taken back. `completed` to `revoked` are the ends of a task (WIRE 1); `unverified` is a token that could not be
- * checked, `task_ended` one whose task ended while it was being issued.
+ * checked, `task_ended` one whose task ended while it was being issued, `identity_lost` one that was obtained by an identity which this
+ * workload no longer has.
  */
 export type RevocationCause =
   | 'completed'
@@ -56,6 +57,7 @@ export type RevocationCause =
   | 'token_rejected'
   | 'unverified'
   | 'task_ended'
+  | 'identity_lost'
   | 'superseded'
   | 'refused_by_tool'
   | 'evicted';

@@ -7,6 +7,7 @@ import {
   revocationRequest,
 } from 'oauth4webapi';
 import { makeDpopProof, type ProofKey } from '../proofs/dpop.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import { Secret } from '../trust/secret.ts';
 import { parseStrictJson } from '../trust/strict-json.ts';
 import type { World } from '../world.ts';
@@ -27,6 +28,12 @@ export interface RawAnswer {
   readonly token: Secret | undefined;
   /** The service handed back something that we had sent. */
   readonly echoed: boolean;
+}
+
+/** What a token is to be bound to: proved with a DPoP proof, or with the certificate of the connection (RFC 8705 3). */
+export interface TokenBinding {
+  readonly proofKey?: ProofKey | undefined;
+  readonly certificate?: ClientCertificate | undefined;
 }
 
 /** What a client of one service is made of. */
@@ -65,11 +72,11 @@ export class ServiceClient {
     grant: string,
     form: URLSearchParams,
     endpoints: ServiceEndpoints,
-    proofKey: ProofKey | undefined,
+    { proofKey, certificate }: TokenBinding,
     deadline: Deadline,
   ): Promise<RawAnswer> {
     for (let attempt = 1; ; attempt++) {
-      const exchange = new EndpointExchange(this.#options.call, deadline);
+      const exchange = new EndpointExchange(this.#options.call, deadline, certificate);
       const headers = proofKey === undefined ? {} : { dpop: this.#proof(proofKey, endpoints.token) };
       const options = exchange.options(headers);
       await genericTokenEndpointRequest(this.#as(endpoints), this.#client, this.#auth(deadline), grant, form, options);

@@ -1,13 +1,16 @@
 import { Refusal } from '../refusal.ts';
-import type { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import type { JwksCache } from '../trust/jwks.ts';
+import { IssuerMetadata, MetadataUnavailable } from '../trust/issuer-metadata.ts';
+import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import { type FindActor, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
 import { checkToken } from './check-token.ts';
-import { clientSecretAuth } from './client-auth/client-secret.ts';
-import { type JwtSvidSource, spiffeJwtAuth } from './client-auth/spiffe-jwt.ts';
+import { openOwnClient, presenting } from './client-auth/own-client.ts';
+import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
+import type { PresentCertificate } from './client-auth/tls-client.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -16,7 +19,7 @@ import type { IssuedToken } from './issued-token.ts';
 import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
 import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
 import { Rejection } from './rejection.ts';
-import { type AuthenticateClient, type RawAnswer, ServiceClient } from './service-client.ts';
+import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubject, checkSubjectTime } from './subject-rules.ts';
@@ -34,6 +37,7 @@ export interface TokenServiceOptions {
   readonly world: World;
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
+  readonly x509Svids: X509SvidSource;
   readonly keys: JwksCache;
   readonly metadata: IssuerMetadata;
   readonly trail: ExchangeTrail;
@@ -44,23 +48,32 @@ export interface TokenServiceOptions {
 export class TokenService {
   readonly name: string;
   readonly issuer: string;
+  /** Whether its tokens are obtained by the SPIFFE identity of this workload, as client or as actor. */
+  readonly needsIdentity: boolean;
   readonly #options: TokenServiceOptions;
   readonly #client: ServiceClient;
   readonly #discovery: Discovery;
   readonly #findActor: FindActor;
   readonly #verification: Verification;
+  readonly #present: PresentCertificate | undefined;
   /** End of a pause that the service asked for (429 or 503 with Retry-After). */
   #pausedUntilMs = 0;
 
   constructor(options: TokenServiceOptions) {
-    const { name, settings, world, jwtSvids, call } = options;
+    const { name, settings, world, jwtSvids, x509Svids } = options;
     this.name = name;
     this.issuer = settings.issuer;
+    this.needsIdentity = settings.client_auth.startsWith('spiffe_') || settings.actor === 'jwt-svid';
     this.#options = options;
-    this.#client = new ServiceClient({ name, settings, world, call, authenticate: chooseAuth(options) });
-    this.#discovery = new Discovery(settings, options.metadata);
-    this.#findActor = openActor({ settings, client: this.#client, jwtSvids, world });
-    this.#verification = chooseVerification(options, this.#client);
+    const { authenticate, present } = openOwnClient(options);
+    this.#present = present;
+    const call = presenting(options.call, present);
+    this.#client = new ServiceClient({ name, settings, world, call, authenticate });
+    // A service that lets in nobody without a certificate does so for its documents too.
+    const hasOwn = present !== undefined;
+    this.#discovery = new Discovery(settings, hasOwn ? new IssuerMetadata(world, call) : options.metadata);
+    this.#findActor = openActor({ settings, client: this.#client, jwtSvids, x509Svids, world });
+    this.#verification = chooseVerification(settings, hasOwn ? new JwksCache(world, call) : options.keys, this.#client);
   }
 
   /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
@@ -115,7 +128,9 @@ export class TokenService {
     const { settings, world } = this.#options;
     const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
-    const endpoints = await this.#discovery.find(deadline);
+    // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
+    await this.#present?.();
+    const endpoints = endpointsFor(order, await this.#discovery.find(deadline));
     this.#verification.checkPossible(endpoints);
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
@@ -135,15 +150,38 @@ export class TokenService {
   }
 
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
-    const { subject, proofKey } = order;
+  async #request(
+    order: TokenOrder,
+    actor: OwnActor,
+    endpoints: ServiceEndpoints,
+    deadline: Deadline,
+  ): Promise<RawAnswer> {
+    const { subject } = order;
     if (subject === undefined) {
       const form = clientCredentialsParameters(order);
-      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, proofKey, deadline);
+      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, order, deadline);
     }
     checkSubject(subject, actor.names, this.#options.settings, this.name);
     const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, proofKey, deadline);
+    try {
+      return await this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    } catch (error) {
+      // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
+      if (error instanceof DeadGrant && subject.iss === this.issuer)
+        error.confirm(await this.#askActive(subject.token, endpoints, deadline));
+      throw error;
+    }
+  }
+
+  /** Undefined where the service does not say, for whatever reason. */
+  async #askActive(token: Secret, endpoints: ServiceEndpoints, deadline: Deadline): Promise<boolean | undefined> {
+    if (endpoints.introspection === undefined) return undefined;
+    try {
+      const { active } = await this.#client.introspect(token, endpoints, deadline);
+      return typeof active === 'boolean' ? active : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
@@ -178,18 +216,18 @@ export class TokenService {
   }
 }
 
+/** RFC 8705 5: a token that shall be bound to our certificate is asked for where certificates are looked at. */
+function endpointsFor({ certificate }: TokenOrder, endpoints: ServiceEndpoints): ServiceEndpoints {
+  if (certificate === undefined) return endpoints;
+  // Its alias is where nothing of ours may go. The other endpoint would not bind the token, or not know us.
+  if (endpoints.certifiedToken === undefined) throw new MetadataUnavailable();
+  return { ...endpoints, token: endpoints.certifiedToken };
+}
+
 /** In a grant for ourselves there is no actor beside the subject. */
 const nobody: OwnActor = { token: undefined, names: [] };
 
-/** The configuration makes sure that a secret has its file; without one here is a fault, before anything listens. */
-function chooseAuth({ settings, jwtSvids }: TokenServiceOptions): AuthenticateClient {
-  const { client_auth: method, client_id: clientId, client_secret_file: file } = settings;
-  if (method === 'spiffe_jwt') return spiffeJwtAuth(jwtSvids, settings.issuer, clientId);
-  if (file === undefined) throw new Error('client_secret_file is missing');
-  return clientSecretAuth(method, file);
-}
-
-function chooseVerification({ settings, keys }: TokenServiceOptions, client: ServiceClient): Verification {
+function chooseVerification(settings: ServiceSettings, keys: JwksCache, client: ServiceClient): Verification {
   if (settings.verify === 'jwt') return jwtVerification(keys, settings.expect.typ);
   return settings.verify === 'introspect' ? introspection(client) : responseOnly();
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ProofKey } from '../proofs/dpop.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { Secret } from '../trust/secret.ts';
 
 /** On whose behalf a token is asked for. */
@@ -31,6 +32,8 @@ export interface TokenOrderParts {
   readonly scopes?: readonly string[] | undefined;
   /** Set where the token must be bound to this key (DPoP). */
   readonly proofKey?: ProofKey | undefined;
+  /** Set where the token must be bound to this certificate (RFC 8705 3): it is presented at the service and at the tool. */
+  readonly certificate?: ClientCertificate | undefined;
   /** How long a token may be used, whatever its own life. */
   readonly useForMs: number;
 }
@@ -51,6 +54,7 @@ class TokenOrder {
   readonly resource: string | undefined;
   readonly scopes: readonly string[] | undefined;
   readonly proofKey: ProofKey | undefined;
+  readonly certificate: ClientCertificate | undefined;
   readonly useForMs: number;
 
   constructor(parts: TokenOrderParts) {
@@ -66,6 +70,7 @@ class TokenOrder {
     this.resource = parts.resource;
     this.scopes = parts.scopes === undefined ? undefined : [...new Set(parts.scopes)].toSorted();
     this.proofKey = parts.proofKey;
+    this.certificate = parts.certificate;
     this.useForMs = parts.useForMs;
     this.key = digestOf([
       this.txn,
@@ -82,6 +87,7 @@ class TokenOrder {
       this.resource,
       this.scopes,
       this.proofKey?.jkt,
+      this.certificate?.thumbprint,
       String(this.useForMs),
     ]);
   }

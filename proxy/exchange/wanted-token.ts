@@ -21,6 +21,7 @@ export function wantedToken(order: TokenOrder, settings: ServiceSettings, names:
     sub: settings.expect.sub === 'same' ? subject?.sub : undefined,
     act: wantedActor(order, settings.expect.act, names),
     jkt: order.proofKey?.jkt,
+    x5t: order.certificate?.thumbprint,
     maxLifetimeMs: settings.max_lifetime,
     endsWithSubject: settings.expect.life === 'refuse',
   };
@@ -44,7 +45,7 @@ function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: re
   if (expect === 'any') return { expect };
   // A token of our own has us as its subject: there is nobody that we act for.
   if (expect === 'none' || order.subject === undefined) return { expect: 'none' };
-  return { expect, names: names.map((name) => name.sub), inbound: order.subject.act };
+  return { expect, names, inbound: order.subject.act };
 }
 
 /**
@@ -59,6 +60,8 @@ export function issueToken(
   askedAtMs: number,
   nowMs: number,
 ): IssuedToken {
+  // The type of a token tells of a DPoP key, but nothing beside the token itself tells of a certificate.
+  if (said === undefined && order.certificate !== undefined) throw new Rejection('confirmation');
   // Counted from the moment of asking: the service's clock started no earlier.
   const { expiresInSeconds } = answer;
   const answerEndMs = expiresInSeconds === undefined ? undefined : askedAtMs + expiresInSeconds * 1000;

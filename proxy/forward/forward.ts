@@ -1,3 +1,4 @@
+import type { Client } from 'undici';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
@@ -25,6 +26,7 @@ export interface Road {
 export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<Forwarded> {
   const sent = admitted.spend();
   const { call, body, task } = sent;
+  const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
   const screen = sent.screened === undefined ? nothingToScreen : screenFor(sent.screened);
   const relay = new Relay(call, sent, screen, {
@@ -41,7 +43,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   const slot = task?.holdOpen(relay);
   if (call.response.destroyed) relay.stop('aborted');
   else if (task !== undefined && task.state !== 'open') relay.stop('cut');
-  lease.client().dispatch(
+  client.dispatch(
     {
       method: call.method,
       path: sent.revealPath(),
@@ -51,6 +53,16 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     relay,
   );
   return promise;
+}
+
+/** The last look: a token that is bound to a certificate leaves on a connection that shows this one, or not at all (RFC 8705 3). */
+function clientFor(sent: Admissible, lease: Lease): Client {
+  const client = lease.client();
+  const bound = sent.way === 'out' ? sent.credential.certificate : undefined;
+  if (bound !== undefined && lease.certificate !== bound.thumbprint) {
+    throw new Error('a bound token on a connection of another certificate');
+  }
+  return client;
 }
 
 function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {

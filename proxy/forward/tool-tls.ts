@@ -1,4 +1,4 @@
-import { hash, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import {
@@ -11,23 +11,16 @@ import {
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import { Refusal } from '../refusal.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import { isMeant } from '../trust/spiffe-pattern.ts';
 import type { X509BundleOf } from '../spiffe/x509-path.ts';
 import { findTrustedPath, isStillTrusted, type TrustedPath } from '../trust/svid-paths.ts';
 import type { World } from '../world.ts';
 
-/** Our X.509-SVID, for tools that ask for a client certificate. Another SVID has another serial. */
-export interface ClientSvid {
-  readonly serial: string;
-  /** DER, leaf first. */
-  readonly chain: readonly Buffer[];
-  /** PKCS#8, PEM. */
-  readonly keyPem: () => string | Buffer;
-}
-
 /** Port: who we are, and whom we believe, at this moment. */
 export interface TlsTrust {
-  svid(): ClientSvid | undefined;
+  /** Our X.509-SVID as a certificate; another object for another SVID. */
+  svid(): ClientCertificate | undefined;
   /** What the SVIDs of a trust domain are verified with; undefined where it is not trusted. */
   readonly authoritiesOf: X509BundleOf;
 }
@@ -53,9 +46,8 @@ class ForeignSvid extends Error {
 /** A context is made once for each of these, not once a connection. */
 interface Context {
   readonly secure: SecureContext;
-  readonly serial: string;
+  readonly certificate: ClientCertificate | undefined;
   readonly authorities: readonly Buffer[] | undefined;
-  readonly certificate: string | undefined;
 }
 
 /** TLS to tools: by the Web PKI or the tool's own CA and its name, or by SPIFFE ID against the bundle of its trust domain. */
@@ -70,9 +62,12 @@ export class ToolTls {
     this.#world = world;
   }
 
-  /** The terms for a connection that is opened now. Refuses with `identity_unavailable` where an SVID or a bundle is needed and absent. */
-  channelTo(tool: Tool, origin: Origin): Channel {
-    const context = this.#contextFor(tool);
+  /**
+   * The terms for a connection that is opened now. Refuses with `identity_unavailable` where an SVID or a bundle is needed and absent.
+   * @param bound our certificate that the token of the call is bound to; else the SVID of this moment is presented.
+   */
+  channelTo(tool: Tool, origin: Origin, bound: ClientCertificate | undefined): Channel {
+    const context = this.#contextFor(tool, bound);
     let peer: TrustedPath | undefined;
     const { spiffe_id: wanted } = tool.settings.tls;
     const checkSvid = (_host: string, certificate: PeerCertificate): Error | undefined => {
@@ -80,7 +75,7 @@ export class ToolTls {
       return peer === undefined ? new ForeignSvid() : undefined;
     };
     return {
-      certificate: context.certificate,
+      certificate: context.certificate?.thumbprint,
       options: {
         host: origin.host,
         ...(isIP(origin.host) === 0 ? { servername: origin.host } : {}),
@@ -92,33 +87,28 @@ export class ToolTls {
         ...(wanted === undefined ? {} : { checkServerIdentity: checkSvid }),
       },
       isCurrent: () =>
-        (tool.settings.tls.client !== 'svid' || this.#trust.svid()?.serial === context.serial) &&
+        (tool.settings.tls.client !== 'svid' || this.#trust.svid() === context.certificate) &&
         (peer === undefined || this.#isStillGood(peer)),
     };
   }
 
-  #contextFor(tool: Tool): Context {
+  #contextFor(tool: Tool, bound: ClientCertificate | undefined): Context {
     const { ca, client, spiffe_id: peer } = tool.settings.tls;
-    const svid = client === 'svid' ? this.#trust.svid() : undefined;
+    const certificate = client === 'svid' ? (bound ?? this.#trust.svid()) : undefined;
     const authorities = peer === undefined ? undefined : this.#trust.authoritiesOf(trustDomainOf(peer.id))?.authorities;
-    if (client === 'svid' && svid === undefined) throw new Refusal('identity_unavailable');
+    if (client === 'svid' && certificate === undefined) throw new Refusal('identity_unavailable');
     if (peer !== undefined && (authorities === undefined || authorities.length === 0))
       throw new Refusal('identity_unavailable', 'There is no trust bundle for the trust domain of this tool.');
     const known = this.#contexts.get(tool);
-    const serial = svid?.serial ?? '';
-    if (known?.serial === serial && known.authorities === authorities) return known;
+    if (known !== undefined && known.certificate === certificate && known.authorities === authorities) return known;
     const roots = authorities?.map(toPem) ?? (ca === undefined ? undefined : readFileSync(ca, 'utf8'));
-    const context = {
-      serial,
-      authorities,
-      certificate: svid?.chain[0] === undefined ? undefined : hash('sha256', svid.chain[0], 'base64url'),
-      secure: createSecureContext({
-        ...(roots === undefined ? {} : { ca: roots }),
-        // A bundle may hold an authority that another one signed: it is trusted for itself.
-        ...(authorities === undefined ? {} : { allowPartialTrustChain: true }),
-        ...(svid === undefined ? {} : { cert: svid.chain.map(toPem).join(''), key: svid.keyPem() }),
-      }),
+    const trust = {
+      ...(roots === undefined ? {} : { ca: roots }),
+      // A bundle may hold an authority that another one signed: it is trusted for itself.
+      ...(authorities === undefined ? {} : { allowPartialTrustChain: true }),
     };
+    const secure = certificate?.contextFor(trust) ?? createSecureContext(trust);
+    const context = { certificate, authorities, secure };
     this.#contexts.set(tool, context);
     return context;
   }

@@ -4,6 +4,7 @@ import { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import type { Channel, ToolTls } from './tool-tls.ts';
 
@@ -27,7 +28,7 @@ export class Lease {
   client(): Client {
     const { client } = this.#connection;
     if (!client.destroyed && !client.closed) return client;
-    this.#connection = this.#shelf.open(this.#connection.way);
+    this.#connection = this.#shelf.open(this.#connection.way, this.#connection.bound);
     return this.#connection.client;
   }
 
@@ -62,6 +63,7 @@ export class Lease {
     const { client, hasEnded } = this.#connection;
     const { idle } = this.#shelf;
     this.#connection.isLent = false;
+    this.#connection.bound = undefined;
     const isGone = client.destroyed || client.closed || hasEnded || this.#spoiled;
     if (isGone || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
     else idle.push(this.#connection);
@@ -72,7 +74,7 @@ export class Lease {
 interface Shelf {
   readonly idle: Connection[];
   readonly monotonic: World['monotonic'];
-  open(way: Way): Connection;
+  open(way: Way, bound: ClientCertificate | undefined): Connection;
   retire(connection: Connection): void;
 }
 
@@ -82,6 +84,8 @@ interface Connection {
   readonly way: Way;
   /** Undefined without TLS. */
   channel: Channel | undefined;
+  /** Certificate that the token of the call is bound to which has the connection: it shows no other meanwhile. */
+  bound: ClientCertificate | undefined;
   nonce: string | undefined;
   /** When it came, by the monotonic clock. */
   nonceAtMs: number;
@@ -106,16 +110,20 @@ export class Upstreams {
     this.#tls = tls;
   }
 
-  /** Lends the warmest idle connection to this address, or a new one. Throws a `Refusal` where TLS lacks an SVID or a bundle. */
-  take(tool: Tool, origin: Origin, way: Way): Lease {
+  /**
+   * Lends the warmest idle connection to this address, or a new one. Throws a `Refusal` where TLS lacks an SVID or a bundle.
+   * @param bound certificate that has to be presented on it, since the token of the call is bound to it (RFC 8705 3).
+   */
+  take(tool: Tool, origin: Origin, way: Way, bound?: ClientCertificate): Lease {
     const shelf = this.#shelfOf(tool, origin);
     let connection = shelf.idle.pop();
-    while (connection !== undefined && !isUsable(connection, way)) {
+    while (connection !== undefined && !isUsable(connection, way, bound)) {
       this.#retire(connection);
       connection = shelf.idle.pop();
     }
-    const lent = connection ?? shelf.open(way);
+    const lent = connection ?? shelf.open(way, bound);
     lent.isLent = true;
+    lent.bound = bound;
     return new Lease(shelf, lent);
   }
 
@@ -138,7 +146,7 @@ export class Upstreams {
       shelf = {
         idle,
         monotonic: this.#world.monotonic,
-        open: (way) => this.#open(idle, tool, origin, way),
+        open: (way, bound) => this.#open(idle, tool, origin, way, bound),
         retire: (connection) => this.#retire(connection),
       };
       // A tool with a wildcard host has as many origins as the agent thinks of.
@@ -153,9 +161,9 @@ export class Upstreams {
     void client.destroy().catch(() => undefined);
   }
 
-  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Connection {
+  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way, bound: ClientCertificate | undefined): Connection {
     const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
-    const channel = origin.scheme === 'https' ? this.#tls.channelTo(tool, origin) : undefined;
+    const channel = origin.scheme === 'https' ? this.#tls.channelTo(tool, origin, bound) : undefined;
     const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
       pipelining: 1,
       allowH2: false,
@@ -167,7 +175,7 @@ export class Upstreams {
     });
     this.#all.add(client);
     const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
-    const connection: Connection = { client, way, channel, ...start };
+    const connection: Connection = { client, way, channel, bound, ...start };
     client.on('disconnect', () => {
       connection.hasEnded = true;
       connection.nonce = undefined;
@@ -213,12 +221,14 @@ export class Upstreams {
   /** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */
   #startTls(socket: Socket, opened: Connection, tool: Tool, origin: Origin): TLSSocket | undefined {
     if (opened.channel === undefined) return undefined;
-    if (!opened.channel.isCurrent()) opened.channel = this.#tls.channelTo(tool, origin);
+    // A rotation since the token was obtained changes nothing for its call: the certificate before is good until its end.
+    if (!opened.channel.isCurrent()) opened.channel = this.#tls.channelTo(tool, origin, opened.bound);
     return connectTls({ socket, ...opened.channel.options });
   }
 }
 
-function isUsable({ client, way, channel }: Connection, wanted: Way): boolean {
+function isUsable({ client, way, channel }: Connection, wanted: Way, bound: ClientCertificate | undefined): boolean {
+  if (bound !== undefined && channel?.certificate !== bound.thumbprint) return false;
   if (client.destroyed || client.closed || way.address !== wanted.address || way.port !== wanted.port) return false;
   return channel?.isCurrent() !== false;
 }

@@ -77,7 +77,7 @@ function compileTool(name: string, settings: ToolSettings): Tool {
 function bindingOf({ token, secret }: ToolSettings): Tool['binding'] {
   if (secret !== undefined) return 'static';
   if (token === undefined) return 'none';
-  return token.proof === 'dpop' ? 'key' : 'audience';
+  return token.proof === 'none' ? 'audience' : 'key';
 }
 
 /** A client that knows static keys only sends its handle where the key would go. */

@@ -69,6 +69,7 @@ const revocationCauses: readonly RevocationCause[] = [
   'token_rejected',
   'unverified',
   'task_ended',
+  'identity_lost',
   'superseded',
   'refused_by_tool',
   'evicted',

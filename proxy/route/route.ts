@@ -45,6 +45,10 @@ function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
   if (target.origin.scheme === 'http' && tool.settings.tls.spiffe_id !== undefined) {
     throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.tls.spiffe_id).');
   }
+  // A token that is bound to our certificate is of no use where none can be shown.
+  if (target.origin.scheme === 'http' && tool.settings.token?.proof === 'mtls') {
+    throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.token.proof).');
+  }
   if (
     tool.credentialed &&
     target.origin.scheme === 'http' &&

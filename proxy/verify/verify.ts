@@ -61,6 +61,8 @@ export class CallerRefusal extends Refusal {
 /** What verification asks. */
 export interface Gate {
   readonly world: World;
+  /** Whether we may answer: false for a way in with TLS by SVID that has none any more. */
+  readonly hasIdentity: () => boolean;
   readonly tokens: InboundTokens;
   readonly together: Together<Verified>;
   readonly authoritiesOf: AuthoritiesOf;
@@ -82,6 +84,8 @@ export interface Gate {
  * self-made proofs cost nothing), then the proof, its nonce, and the chain. Throws or rejects with the reason of the first that fails.
  */
 export function verify(call: Call, gate: Gate): Promise<Verified> {
+  // A connection outlives the SVID that it was opened with; who we were then, nobody vouches for now.
+  if (!gate.hasIdentity()) throw new Refusal('identity_unavailable');
   const peer = checkPeer(call.peer, gate.authoritiesOf, gate.world.now());
   const credential = readCallerCredential(call.headers);
   const token = credential.token === undefined ? withoutToken(peer, gate) : gate.tokens.verify(credential.token);

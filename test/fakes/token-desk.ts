@@ -2,6 +2,7 @@ import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from '../../proxy/exchange/client-auth/spiffe-x509.ts';
 import type { ExchangeTrail } from '../../proxy/exchange/exchange-trail.ts';
 import type { ServiceSettings } from '../../proxy/exchange/service-settings.ts';
 import { openTokenDesk, type TokenDesk } from '../../proxy/exchange/token-desk.ts';
@@ -83,6 +84,8 @@ export interface DeskUnderTest {
   readonly domain: MintingDomain;
   /** Audiences that JWT-SVIDs were asked for. */
   readonly svidAudiences: string[];
+  /** Tasks whose grant was found dead. */
+  readonly deadGrants: string[];
   /** An order for alice at the tool crm; parts overwrite. */
   readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
@@ -91,7 +94,12 @@ export interface DeskUnderTest {
 export async function openDesk(
   service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
   settings: Omit<Partial<ServiceSettings>, 'expect'> & { readonly expect?: Partial<ServiceSettings['expect']> } = {},
-  options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
+  options: {
+    svids?: JwtSvidSource;
+    x509Svids?: X509SvidSource;
+    call?: EndpointCall;
+    domain?: MintingDomain;
+  } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
   const world = shiftedWorld();
@@ -116,11 +124,14 @@ export async function openDesk(
     ...settings,
     expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
   };
+  const deadGrants: string[] = [];
   const desk = openTokenDesk({
+    onDeadGrant: (txn) => deadGrants.push(txn),
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
     jwtSvids: options.svids ?? svids,
+    x509Svids: options.x509Svids ?? { certificate: () => undefined },
     trail,
   });
   const order = async (parts: Partial<TokenOrderParts> = {}, subjectClaims: Record<string, unknown> = {}) => {
@@ -147,7 +158,7 @@ export async function openDesk(
       ...parts,
     });
   };
-  return { desk, trail, world, domain, svidAudiences, order };
+  return { desk, trail, world, domain, svidAudiences, deadGrants, order };
 }
 
 /** The refusal that a call ends in; throws when it does not. */

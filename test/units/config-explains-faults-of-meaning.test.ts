@@ -8,7 +8,7 @@ testRows([
     `${good}tools: { t: { match: { host: h }, token: ‸{ from: s } } }`,
     /needs `audience` or `resource`/,
   ],
-  ['grave risk, bearer', tool(', risk: ‸payment'), /needs `token\.proof: dpop`; `unsafe_bearer: true`/],
+  ['grave risk, bearer', tool(', risk: ‸payment'), /needs `token\.proof: dpop` or `mtls`; `unsafe_bearer: true`/],
   ['nonce without proof', tool('', 'from: s, audience: [t], nonce: ‸required'), /only with `proof: dpop`/],
   [
     'exchange without subject',

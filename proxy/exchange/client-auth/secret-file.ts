@@ -1,0 +1,20 @@
+import { readFile } from 'node:fs/promises';
+import { Refusal } from '../../refusal.ts';
+
+/**
+ * The text of a file that proves who we are, read at each use: what is rotated on disk needs no reload, and nothing is kept here.
+ * Rejects with `identity_unavailable`; the system's own error would name the path to the agent.
+ * @param what stands in the sentence that the agent reads, such as `client secret`.
+ */
+export async function readSecretFile(file: string, what: string): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch {
+    throw new Refusal('identity_unavailable', `The ${what} of a token service cannot be read.`);
+  }
+  // Editors and `echo` end a file with a newline, which is not part of the secret.
+  const secret = text.replace(/\r?\n$/, '');
+  if (secret === '') throw new Refusal('identity_unavailable', `The ${what} of a token service is empty.`);
+  return secret;
+}

@@ -1,0 +1,149 @@
+import { realpathSync } from 'node:fs';
+import type { JWK } from 'jose';
+import { openTokenService, type TokenService } from '../../proxy/embedded/token-service.ts';
+import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
+import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
+import {
+  openTask,
+  removeFolder,
+  startSidecar,
+  type SidecarProcess,
+  type StagedTask,
+} from '../stage/sidecar-process.ts';
+import { buildSpire, type SpirePrograms } from '../stage/spire-programs.ts';
+import type { SpireDomain, SpireEntry } from '../stage/spire.ts';
+
+export const domainName = 'example.org';
+export const agentId = `spiffe://${domainName}/invoice-bot`;
+const origin = 'https://invoice-bot.example.org';
+
+let programs: Promise<SpirePrograms | string> | undefined;
+
+/** The programs, or why they cannot be had; built once for all tests of a file. */
+export function findSpire(): Promise<SpirePrograms | string> {
+  return (programs ??= buildSpire());
+}
+
+/** What tells the sidecar from other workloads of this machine: its user, and the program that it runs. */
+const sidecarSelectors = [`unix:uid:${process.getuid?.()}`, `unix:path:${realpathSync(process.execPath)}`];
+
+/** The same for SPIRE's own client, which stands for the workloads that call a way in. */
+export function fetcherSelectors(domain: SpireDomain): string[] {
+  return [`unix:uid:${process.getuid?.()}`, `unix:path:${realpathSync(domain.fetcherPath)}`];
+}
+
+/** The registration of the agent beside the sidecar. */
+export function agentEntry(more: Partial<SpireEntry> = {}): SpireEntry {
+  return {
+    path: '/invoice-bot',
+    selectors: sidecarSelectors,
+    x509TtlSeconds: 60,
+    jwtTtlSeconds: 60,
+    hint: 'main',
+    ...more,
+  };
+}
+
+export interface SpireStageOptions {
+  /** How long a token is used. */
+  readonly useFor?: string;
+  /** Trust domains that the way in takes besides the own. */
+  readonly domains?: readonly string[];
+  readonly callers?: readonly string[];
+}
+
+/** A sidecar that has its identity from SPIRE, an OAuth service that knows it by its JWT-SVID, a tool, and a program behind the way in. */
+export interface SpireStage {
+  readonly sidecar: SidecarProcess;
+  readonly service: TokenService;
+  readonly tool: EchoTool;
+  readonly program: EchoTool;
+  readonly subjectToken: string;
+  readonly task: StagedTask;
+  /** Calls the tool in the task: status, or code of the refusal. */
+  readonly call: () => Promise<number | string>;
+  /** Reads the keys of the domain anew, after a rotation. */
+  readonly learnKeys: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+/** Starts one beside a SPIRE agent that may not know it yet. The service verifies assertions with the keys of SPIRE's bundle. */
+export async function openSpireStage(domain: SpireDomain, options: SpireStageOptions = {}): Promise<SpireStage> {
+  let keys = await readJwtKeys(domain);
+  const service = await openTokenService({
+    clients: [{ clientId: 'invoice-bot', auth: 'spiffe_jwt', spiffeId: agentId, scopes: ['crm.read', 'crm.write'] }],
+    resources: [{ resource: 'http://crm.test', audience: 'crm', scopes: ['crm.read'] }],
+    spiffe: { trustDomain: domain.trustDomain, jwks: () => keys },
+    accessTokenTtlSeconds: 300,
+  });
+  const tool = await openEchoTool();
+  const program = await openEchoTool();
+  const sidecar = await startSidecar(configuration(domain, service, tool, program, options));
+  const minted = { sub: 'alice', audience: 'invoice-bot', scopes: ['crm.read', 'crm.write'], ttlSeconds: 1200 };
+  const subjectToken = await service.mintSubjectToken(minted);
+  const task = await openTask(sidecar, { subject_token: subjectToken });
+  return {
+    sidecar,
+    service,
+    tool,
+    program,
+    subjectToken,
+    task,
+    call: async () => codeOf(await callThrough(sidecar.addresses.outbound, 'http://crm.test/orders', task)),
+    learnKeys: async () => {
+      keys = await readJwtKeys(domain);
+    },
+    close: async () => {
+      await sidecar.stop();
+      await Promise.all([service.close(), tool.close(), program.close()]);
+      removeFolder(sidecar.dir);
+    },
+  };
+}
+
+/** What an answer says: its status, or the code of a refusal. */
+export function codeOf({ status, code }: RawAnswer): number | string {
+  return code ?? status;
+}
+
+function configuration(
+  domain: SpireDomain,
+  service: TokenService,
+  tool: EchoTool,
+  program: EchoTool,
+  { useFor = '5m', domains = [], callers = [`spiffe://${domainName}/planner`] }: SpireStageOptions,
+): string {
+  const names = [domain.trustDomain, ...domains];
+  const sections = {
+    identity: { workload_api: domain.workloadApi },
+    trust: {
+      issuers: [{ issuer: service.issuer, audience: 'invoice-bot' }],
+      domains: Object.fromEntries(names.map((name) => [name, 'workload_api'])),
+    },
+    token_services: { corp: { issuer: service.issuer, client_auth: 'spiffe_jwt', actor: 'jwt-svid' } },
+    tools: {
+      crm: {
+        match: { host: 'crm.test' },
+        dial: `127.0.0.1:${tool.port}`,
+        token: { from: 'corp', audience: ['crm'], scopes: ['crm.read'], use_for: useFor },
+      },
+    },
+    rules: [{ name: 'all', effect: 'allow', when: 'true' }],
+    inbound: {
+      origin,
+      accept: names.map((name) => ({ trust_domain: name, proof: 'mtls' })),
+      callers,
+      forward_to: `http://127.0.0.1:${program.port}`,
+    },
+  };
+  // JSON is YAML: one section a line.
+  return Object.entries(sections)
+    .map(([name, value]) => `${name}: ${JSON.stringify(value)}`)
+    .join('\n');
+}
+
+/** The keys of the domain's bundle that sign JWT-SVIDs. */
+async function readJwtKeys(domain: SpireDomain): Promise<JWK[]> {
+  const { keys } = JSON.parse(await domain.bundle('spiffe')) as { keys: JWK[] };
+  return keys.filter(({ use }) => use === 'jwt-svid');
+}
