@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { IpPort } from '../config/addresses.ts';
+import { isSpiffe } from '../config/identity.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { ToolNonces } from './bind/nonces.ts';
@@ -191,7 +192,7 @@ function makeRooms(parts: Parts): Rooms {
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
     purse: new Purse(parts.desk, new SecretShelf(world), services, parts.x509Svids),
-    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
+    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
     upstreams,
