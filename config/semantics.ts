@@ -1,4 +1,5 @@
 import { checkDelegations } from './delegation-checks.ts';
+import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
@@ -12,6 +13,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkTrust,
   checkTools,
+  checkGrants,
   checkSecrets,
   checkDelegations,
   checkRules,

@@ -47,7 +47,7 @@ function checkHost(written: Written, name: string): readonly Finding[] {
   ];
 }
 
-/** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
+/** Grave risks need a proof (DESIGN 7). */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
@@ -62,12 +62,6 @@ function checkDanger(written: Written, name: string): readonly Finding[] {
   }
   if (written.text(at('token', 'nonce')) === 'required' && proofless) {
     findings.push({ path: at('token', 'nonce'), message: 'has a meaning only with `proof: dpop`' });
-  }
-  if (written.text(at('on_behalf_of')) === 'agent' && written.text(at('token', 'grant')) === 'token_exchange') {
-    findings.push({
-      path: at('token', 'grant'),
-      message: 'the agent itself has no token to exchange; with `on_behalf_of: agent` the grant is client_credentials',
-    });
   }
   return findings;
 }

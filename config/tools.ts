@@ -3,6 +3,7 @@ import { dialAddress } from './addresses.ts';
 import { brokeredSecret, credentialHeader } from './brokered-secrets.ts';
 import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
+import { grantFields } from './grants.ts';
 import { match } from './matches.ts';
 import { risk } from './risks.ts';
 import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
@@ -64,15 +65,7 @@ const token = z
         description: 'Set if the tool demands DPoP nonces.',
         examples: ['required'],
       }),
-    grant: z
-      .enum(['token_exchange', 'client_credentials'])
-      .optional()
-      .meta({
-        description:
-          'How the token is asked for: `token_exchange` with the token of the subject, `client_credentials` as the agent itself.',
-        examples: ['client_credentials'],
-        'x-default': '`client_credentials` in the standing task, else `token_exchange`',
-      }),
+    ...grantFields,
   })
   .readonly();
 

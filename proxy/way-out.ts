@@ -144,7 +144,6 @@ function makeRooms(parts: Parts): Rooms {
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
-  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
   const readsPath = rules.readsPath();
   return {
     world,
@@ -160,7 +159,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), issuers),
+    purse: new Purse(parts.desk, new SecretShelf(world), settings.token_services),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,

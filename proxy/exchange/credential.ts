@@ -5,6 +5,7 @@ import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
 import type { IssuedToken } from './issued-token.ts';
 import type { BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
+import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
 
@@ -32,20 +33,20 @@ export type HeldCredential =
   | { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' }
   | { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' };
 
-/** Issuer of each token service, by its name in the configuration. */
-export type ServiceIssuers = ReadonlyMap<string, string>;
+/** What orders need to know of each token service, by its name in the configuration. */
+export type KnownServices = ReadonlyMap<string, Pick<ServiceSettings, 'issuer' | 'dialect'>>;
 
 /** Where calls get their credentials: the desk with the orders that were made for (task, tool, origin) before, or the shelf of static keys. */
 export class Purse {
   readonly #desk: TokenDesk;
   readonly #shelf: SecretShelf;
-  readonly #issuers: ServiceIssuers;
+  readonly #services: KnownServices;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor(desk: TokenDesk, shelf: SecretShelf, issuers: ServiceIssuers) {
+  constructor(desk: TokenDesk, shelf: SecretShelf, services: KnownServices) {
     this.#desk = desk;
     this.#shelf = shelf;
-    this.#issuers = issuers;
+    this.#services = services;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -100,20 +101,33 @@ export class Purse {
     const { token } = tool.settings;
     if (token === undefined) throw new Error('an order for a tool without token');
     const { task } = errand;
-    const grant = token.grant ?? (task.grant === undefined ? 'client_credentials' : 'token_exchange');
+    const { from, granted_by: grantor } = token;
+    const service = this.#serviceNamed(from);
+    const own = task.grant === undefined ? 'client_credentials' : service.dialect.grant;
+    const grant = token.grant ?? own;
+    const alone = grant === 'client_credentials' || token.assertion === 'workload';
     return makeTokenOrder({
       txn: task.txn,
       tool: tool.name,
       toolOrigin,
-      service: token.from,
-      issuer: this.#issuers.get(token.from) ?? '',
+      service: from,
+      issuer: service.issuer,
       grant,
-      subject: grant === 'token_exchange' ? task.grant : undefined,
+      kind: token.requested_token_type,
+      grantedBy: grantor === undefined ? undefined : { service: grantor, issuer: this.#serviceNamed(grantor).issuer },
+      assertion: token.assertion,
+      details: token.authorization_details,
+      subject: alone ? undefined : task.grant,
       audience: token.audience,
       resource: token.resource,
       scopes: token.scopes,
       proofKey: token.proof === 'dpop' ? task.proofKey() : undefined,
       useForMs: token.use_for,
     });
+  }
+  #serviceNamed(name: string): Pick<ServiceSettings, 'issuer' | 'dialect'> {
+    const service = this.#services.get(name);
+    if (service === undefined) throw new Error('a tool whose token service is not configured');
+    return service;
   }
 }

@@ -9,17 +9,18 @@ import { checkToken } from './check-token.ts';
 import { clientSecretAuth } from './client-auth/client-secret.ts';
 import { type JwtSvidSource, spiffeJwtAuth } from './client-auth/spiffe-jwt.ts';
 import { Deadline } from './deadline.ts';
-import { Discovery, type ServiceEndpoints } from './discovery.ts';
+import { Discovery } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
 import { credentialOf, type ExchangeOutcome, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
-import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
+import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
 import { type AuthenticateClient, type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
-import { checkSubject, checkSubjectTime } from './subject-rules.ts';
+import { checkSubjectTime } from './subject-rules.ts';
+import { tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
 import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
 import { issueToken, wantedToken } from './wanted-token.ts';
@@ -38,6 +39,8 @@ export interface TokenServiceOptions {
   readonly metadata: IssuerMetadata;
   readonly trail: ExchangeTrail;
   readonly takeBack: TakeBack;
+  /** The other services of the desk, for grants of two legs. */
+  readonly find: (name: string) => TokenService | undefined;
 }
 
 /** One configured token service: exchange, every check of W5, and revocation. Keeps no issued token. */
@@ -63,14 +66,18 @@ export class TokenService {
     this.#verification = chooseVerification(options, this.#client);
   }
 
-  /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
+  /**
+   * A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way, and that of the
+   * service that grants it before, if there is one.
+   */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
     const { world, trail } = this.#options;
     this.#checkPause();
+    const statement = order.grantedBy === undefined ? undefined : await this.#statementFor(order);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order);
+      const token = await this.#exchange(order, statement);
       outcome = 'issued';
       return token;
     } catch (error) {
@@ -111,20 +118,30 @@ export class TokenService {
   }
 
   /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
-  async #exchange(order: TokenOrder): Promise<IssuedToken> {
+  async #exchange(order: TokenOrder, statement: IssuedToken | undefined): Promise<IssuedToken> {
     const { settings, world } = this.#options;
     const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
     const endpoints = await this.#discovery.find(deadline);
-    this.#verification.checkPossible(endpoints);
+    const verification = this.#verificationOf(order);
+    verification.checkPossible(endpoints);
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
-    const raw = await this.#request(order, actor, endpoints, deadline);
+    const { grant, form } = await grantRequest(
+      order,
+      { ...this.#options, service: this.name, actor, statement },
+      deadline,
+    );
+    const raw = await this.#client
+      .requestToken(grant, form, endpoints, order.proofKey, deadline)
+      .catch((error: unknown) =>
+        Promise.reject(isOfStatement(error, order) ? refuse('exchange_refused', this.name) : error),
+      );
     try {
       const wanted = wantedToken(order, settings, actor.names);
       const answer = await checkAnswer(raw, order, wanted);
-      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
+      const claims = await verification.readClaims(answer, endpoints, deadline);
       const said = claims === undefined ? undefined : checkToken(claims, wanted, world.now());
       return issueToken(answer, said, wanted, order, askedAtMs, world.now());
     } catch (error) {
@@ -134,16 +151,18 @@ export class TokenService {
     }
   }
 
-  /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
-    const { subject, proofKey } = order;
-    if (subject === undefined) {
-      const form = clientCredentialsParameters(order);
-      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, proofKey, deadline);
-    }
-    checkSubject(subject, actor.names, this.#options.settings, this.name);
-    const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, proofKey, deadline);
+  /** The first of two legs. Asked for anew for each exchange, since its reader takes it once; never kept (RFC 7523 3). */
+  async #statementFor(order: TokenOrder): Promise<IssuedToken> {
+    const first = statementOrder(order, this.#options.settings);
+    const grantor = this.#options.find(first.service);
+    if (grantor?.issuer !== first.issuer) throw new Error('a statement of a service of another configuration');
+    return grantor.exchange(first);
+  }
+
+  /** A statement is always a signed JWT of a type of its own, whatever the service's access tokens are. */
+  #verificationOf({ kind }: TokenOrder): Verification {
+    const { statement } = tokenKinds[kind];
+    return statement === undefined ? this.#verification : jwtVerification(this.#options.keys, statement.typ);
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
@@ -176,6 +195,13 @@ export class TokenService {
     const leftMs = this.#pausedUntilMs - this.#options.world.now();
     if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
   }
+}
+
+/** What a service says of a statement, or of our own assertion, says nothing of the user's grant: that task goes on. */
+function isOfStatement(error: unknown, { grantedBy, assertion }: TokenOrder): boolean {
+  return (
+    error instanceof Refusal && error.code === 'grant_dead' && (grantedBy !== undefined || assertion === 'workload')
+  );
 }
 
 /** In a grant for ourselves there is no actor beside the subject. */

@@ -79,6 +79,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
       use_for: 300_000,
       proof: 'dpop',
       nonce: 'required',
+      requested_token_type: 'access_token',
     },
     risk: 'payment',
     sensitivity: 'internal',
