@@ -124,10 +124,11 @@ const written = z.strictObject({
       'x-default': '`accept`; profile keycloak `refuse`',
     }),
   verify: z
-    .enum(['jwt', 'introspect'])
+    .enum(['jwt', 'introspect', 'response-only'])
     .prefault('jwt')
     .meta({
-      description: 'How an issued token is checked: as a signed JWT, or by asking the service (RFC 7662).',
+      description:
+        'How an issued token is checked: as a signed JWT, by asking the service (RFC 7662), or by the members of its answer alone, which holds its tools to risk read.',
       examples: ['jwt'],
     }),
   expect: expectation

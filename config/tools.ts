@@ -162,6 +162,14 @@ export const tool = z
           'Allows a token without proof at a tool of risk deploy, payment or export: who steals it can use it there.',
         examples: [true],
       }),
+    unsafe_unverified: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description:
+          'Allows tokens of a service with `verify: response-only` at a tool of a graver risk than read: nobody looks at what they say.',
+        examples: [true],
+      }),
     unsafe_raw_paths: z
       .boolean()
       .prefault(false)

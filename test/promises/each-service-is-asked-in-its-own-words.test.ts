@@ -57,10 +57,12 @@ beforeAll(async () => {
     services: {
       corp: { service: corp, clientId: 'agent', secret },
       entra: { service: entra, clientId: 'agent', secret, more: { profile: 'entra-obo' } },
+      blind: { service: corp, clientId: 'agent', secret, more: { verify: 'response-only' } },
     },
     tools: {
       graph: { token: { from: 'entra', audience: '00000003-0000-0000-c000-000000000000', scopes: [graph] } },
       own: { token: { ...crm, grant: 'jwt_bearer', assertion: 'workload' }, on_behalf_of: 'any' },
+      blind: { token: { from: 'blind', audience: 'blind' } },
       typed: { token: { ...crm, requested_token_type: 'jwt' } },
       detailed: { token: { from: 'corp', audience: ['crm', 'mail'], authorization_details: details } },
     },
@@ -102,6 +104,14 @@ test('our own JWT-SVID is handed in where the configuration says so, for that se
   >;
   expect([claims['sub'], [claims['aud']].flat()]).toEqual(['spiffe://example.org/invoice-bot', [corp.issuer]]);
   expect(sent()).toBe(`Bearer ${corp.issued.at(-1)}`);
+});
+
+test('a service whose tokens nobody can read is believed by its answer, where the configuration says so', async () => {
+  corp.lie = ({ claims }) => void (claims['aud'] = 'internal-name-of-the-tool');
+  const { answer } = await stage.call('blind');
+  corp.lie = undefined;
+  expect([answer.status, sent()]).toEqual([200, `Bearer ${corp.issued.at(-1)}`]);
+  await refused('blind', corp, 'token_type', ({ members }) => void (members['token_type'] = 'N_A'));
 });
 
 describe('an exchange with every option of RFC 8693', () => {

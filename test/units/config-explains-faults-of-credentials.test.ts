@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { loadSettings } from '../../config/load.ts';
+import { listUnsafe } from '../../config/unsafe.ts';
 import { good, testRows, tool } from './config-explanation.ts';
 
 /** One tool named t with a static key, in one line. */
@@ -36,6 +37,23 @@ testRows([
     /type: is missing/,
   ],
 ]);
+
+const blind = (more: string) =>
+  `${good.replace('spiffe_jwt', 'spiffe_jwt, verify: response-only')}tools: { t: { match: { host: h }, token: { from: s, audience: t, proof: dpop }${more} } }`;
+
+testRows([
+  [
+    'unverified at a risk',
+    blind(', risk: ‸write'),
+    /at most read with tokens that nobody checks .*`unsafe_unverified: true`/,
+  ],
+]);
+
+test('tokens that nobody checks are for reading only, or that is called unsafe', () => {
+  expect(loadSettings(blind(''), 'w.yaml').settings.tools.get('t')?.risk).toBe('read');
+  const { settings } = loadSettings(blind(', risk: payment, unsafe_unverified: true'), 'w.yaml');
+  expect(listUnsafe(settings)).toEqual(['tools.t.unsafe_unverified']);
+});
 
 test('a workload may hand in its own token where there is no user', () => {
   const { settings } = loadSettings(

@@ -90,6 +90,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
+    unsafe_unverified: false,
   });
   expect(settings.tasks).toMatchObject({ linger: 2000, deadline: 900_000, standing: { tools: ['catalogue'] } });
   expect(settings.listen.metrics).toEqual({ address: '::1', port: 0 });
