@@ -7,6 +7,7 @@ import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
+import { checkTxnTokens } from './txn-token-checks.ts';
 import { Written } from './written.ts';
 
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
@@ -15,6 +16,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkTools,
   checkGrants,
   checkSecrets,
+  checkTxnTokens,
   checkDelegations,
   checkRules,
   checkPurposes,

@@ -6,13 +6,10 @@ import { duration } from './durations.ts';
 import { grantFields } from './grants.ts';
 import { match } from './matches.ts';
 import { risk } from './risks.ts';
+import { scope } from './scopes.ts';
 import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
+import { txnToken } from './txn-tokens.ts';
 import { resourceUri } from './urls.ts';
-
-const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
-  error:
-    'must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3); list several as [a, b]',
-});
 
 /** What is asked for and how it is bound; also the larger part of the cache key (W4). */
 const token = z
@@ -95,6 +92,18 @@ export const tool = z
     secret: brokeredSecret.optional().meta({
       description:
         'In place of `token`, for tools that know static keys only: a secret that the sidecar holds and the agent never sees. Nothing binds it to a task or a call.',
+    }),
+    trust_domain: z
+      .literal('inside')
+      .optional()
+      .meta({
+        description:
+          '`inside`: the tool is in the trust domain of transaction tokens, and gets them. Every other tool is outside, and never does.',
+        examples: ['inside'],
+      }),
+    txn_token: txnToken.optional().meta({
+      description:
+        'A transaction token that goes along as `Txn-Token`, unless the task came with one, which is then carried unchanged.',
     }),
     risk: risk.prefault('read').meta({
       description: 'The worst that a call can do; deploy, payment and export need a proof, or `unsafe_bearer`.',

@@ -84,7 +84,7 @@ function findUnused(settings: Settings): readonly string[] {
     'issuer' in entry ? entry.introspect : undefined,
   );
   const used = new Set([
-    ...[...settings.tools.values()].flatMap(({ token }) => [token?.from, token?.granted_by]),
+    ...[...settings.tools.values()].flatMap((tool) => [tool.token?.from, tool.token?.granted_by, tool.txn_token?.from]),
     ...introspecting,
   ]);
   const warnings: string[] = [];

@@ -9,9 +9,8 @@ import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
-import { Purse } from './exchange/credential.ts';
+import { openPurse } from './exchange/credential.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
-import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -159,7 +158,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), settings.token_services),
+    purse: openPurse(parts.desk, settings.token_services, world),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
     nonces,
     trail: record.trail,

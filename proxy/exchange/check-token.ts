@@ -18,6 +18,8 @@ export interface WantedToken {
   readonly details: AuthorizationDetails | undefined;
   /** As whom the reader of a statement knows us; undefined where it is not said. */
   readonly clientId: string | undefined;
+  /** Our names as the workload that asked; undefined where that is not said or not compared. */
+  readonly workload: readonly string[] | undefined;
   /** Undefined where the subject is not compared (`expect.sub: any`, or a token of our own). */
   readonly sub: string | undefined;
   readonly act: WantedActor;
@@ -93,7 +95,7 @@ function checkActor(act: unknown, wanted: WantedActor): void {
 }
 
 /** What a statement has to say beyond an access token: its reader trusts it for nothing else, and takes it from the client that it names. */
-function checkStatement(claims: TokenClaims['claims'], { form, clientId, act }: WantedToken): void {
+function checkStatement(claims: TokenClaims['claims'], { form, clientId, workload }: WantedToken): void {
   const { statement } = form;
   if (statement === undefined) return;
   for (const name of statement.claims) {
@@ -103,7 +105,7 @@ function checkStatement(claims: TokenClaims['claims'], { form, clientId, act }: 
   if (clientId !== undefined && claims['client_id'] !== clientId) throw new Rejection('client');
   // The workload that asked for a transaction token: another one's would be ours in name only.
   const asked = claims['req_wl'];
-  if (typeof asked === 'string' && act.expect === 'self' && !act.names.includes(asked)) throw new Rejection('actor');
+  if (workload !== undefined && !workload.some((name) => name === asked)) throw new Rejection('actor');
 }
 
 /** Bound to our key, or to nobody's: a token bound to another key is of use to somebody else only (RFC 9449 6). */

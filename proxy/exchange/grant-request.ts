@@ -44,6 +44,7 @@ export async function grantRequest(order: TokenOrder, parts: GrantParts, deadlin
     order.grant === 'token_exchange'
       ? { grant: tokenExchangeGrant, form: exchangeParameters(target, subject, actor.token, order.kind) }
       : { grant: jwtBearerGrant, form: jwtBearerParameters(target, subject.token) };
-  for (const [name, value] of Object.entries(settings.dialect.parameters)) request.form.set(name, value);
+  for (const [name, value] of Object.entries({ ...settings.dialect.parameters, ...order.parameters }))
+    request.form.set(name, value);
   return request;
 }

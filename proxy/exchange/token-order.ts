@@ -38,6 +38,8 @@ export interface TokenOrderParts {
   /** As whom the reader of a statement knows us. */
   readonly clientId?: string | undefined;
   readonly details?: AuthorizationDetails | undefined;
+  /** Further parameters of the request, as texts (`request_context` and `request_details` of a transaction token). */
+  readonly parameters?: Readonly<Record<string, string>> | undefined;
   /** Required for all grants on behalf of somebody. */
   readonly subject?: OrderSubject | undefined;
   readonly audience: readonly string[];
@@ -65,6 +67,7 @@ class TokenOrder {
   readonly assertion: TokenOrderParts['assertion'];
   readonly clientId: string | undefined;
   readonly details: AuthorizationDetails | undefined;
+  readonly parameters: TokenOrderParts['parameters'];
   readonly subject: OrderSubject | undefined;
   readonly audience: readonly string[];
   readonly resource: string | undefined;
@@ -85,6 +88,7 @@ class TokenOrder {
     this.assertion = parts.assertion;
     this.clientId = parts.clientId;
     this.details = parts.details;
+    this.parameters = parts.parameters;
     this.subject = parts.subject;
     this.audience = [...parts.audience];
     this.resource = parts.resource;
@@ -103,6 +107,7 @@ class TokenOrder {
       this.assertion,
       this.clientId,
       this.details === undefined ? undefined : JSON.stringify(this.details),
+      this.parameters === undefined ? undefined : Object.entries(this.parameters).flat(),
       this.subject?.iss,
       this.subject?.sub,
       this.subject === undefined ? undefined : sha256(this.subject.token.reveal()),

@@ -25,6 +25,8 @@ export function wantedToken(order: TokenOrder, settings: ServiceSettings, names:
     scopes: wantedScopes(order, settings),
     details: order.details,
     clientId: order.clientId,
+    workload:
+      order.kind === 'txn_token' && settings.expect.workload === 'self' ? names.map(({ sub }) => sub) : undefined,
     sub: settings.expect.sub === 'same' ? subject?.sub : undefined,
     act: wantedActor(order, settings.expect.act, names),
     jkt: order.proofKey?.jkt,
@@ -49,7 +51,8 @@ function lastName(scope: string): string {
 
 /** What `act` must be: nothing in a token of our own, else as the service's profile says. */
 function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: readonly Actor[]): WantedActor {
-  if (expect === 'any') return { expect };
+  // A transaction token names the workload that asked in a claim of its own.
+  if (expect === 'any' || order.kind === 'txn_token') return { expect: 'any' };
   // A token of our own has us as its subject: there is nobody that we act for.
   if (expect === 'none' || order.subject === undefined) return { expect: 'none' };
   return { expect, names: names.map((name) => name.sub), inbound: order.subject.act };

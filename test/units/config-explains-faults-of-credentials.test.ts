@@ -55,6 +55,19 @@ test('tokens that nobody checks are for reading only, or that is called unsafe',
   expect(listUnsafe(settings)).toEqual(['tools.t.unsafe_unverified']);
 });
 
+const txn = 'txn_token: { from: s, audience: d.example, scope: a }';
+
+testRows([
+  ['outside', tool(`, ${txn.replace(': {', ': ‸{')}`), /needs `trust_domain: inside`/],
+  ['service unknown', tool(`, trust_domain: inside, ${txn.replace('from: s', 'from: ‸ss')}`), /did you mean `s`/],
+  [
+    'beside nothing',
+    keyed('{ file: /f, in: header }', `, trust_domain: inside, ${txn.replace(': {', ': ‸{')}`),
+    /goes beside a `token`/,
+  ],
+  ['inside without task', `${good}tools: { t: { match: { host: h }, trust_domain: ‸inside } }`, /belong to no task/],
+]);
+
 test('a workload may hand in its own token where there is no user', () => {
   const { settings } = loadSettings(
     granted('grant: jwt_bearer, assertion: workload', ', on_behalf_of: agent'),

@@ -145,6 +145,7 @@ describe('what the profile and the actor decide', () => {
       typ: ['at+jwt', 'JWT'],
       scopes: 'asked',
       life: 'cut',
+      workload: 'self',
     });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
