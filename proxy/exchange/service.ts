@@ -1,5 +1,5 @@
 import { Refusal } from '../refusal.ts';
-import { IssuerMetadata, MetadataUnavailable } from '../trust/issuer-metadata.ts';
+import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
@@ -10,21 +10,22 @@ import { openOwnClient, presenting } from './client-auth/own-client.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
-import { DeadGrant } from './dead-grant.ts';
+import { DeadGrant, isOfStatement } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
-import { Discovery, type ServiceEndpoints } from './discovery.ts';
+import { Discovery, endpointsFor, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
 import { credentialOf, type ExchangeOutcome, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
-import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
+import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
 import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
-import { checkSubject, checkSubjectTime } from './subject-rules.ts';
+import { checkSubjectTime } from './subject-rules.ts';
+import { tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
-import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
+import { chooseVerification, jwtVerification, type Verification } from './verification.ts';
 import { issueToken, outlives, wantedToken } from './wanted-token.ts';
 
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
@@ -42,6 +43,8 @@ export interface TokenServiceOptions {
   readonly metadata: IssuerMetadata;
   readonly trail: ExchangeTrail;
   readonly takeBack: TakeBack;
+  /** The other services of the desk, for grants of two legs. */
+  readonly find: (name: string) => TokenService | undefined;
 }
 
 /** One configured token service: exchange, every check of W5, and revocation. Keeps no issued token. */
@@ -54,6 +57,7 @@ export class TokenService {
   readonly #client: ServiceClient;
   readonly #discovery: Discovery;
   readonly #findActor: FindActor;
+  readonly #keys: JwksCache;
   readonly #verification: Verification;
   readonly #present: PresentCertificate | undefined;
   /** End of a pause that the service asked for (429 or 503 with Retry-After). */
@@ -73,17 +77,22 @@ export class TokenService {
     const hasOwn = present !== undefined;
     this.#discovery = new Discovery(settings, hasOwn ? new IssuerMetadata(world, call) : options.metadata);
     this.#findActor = openActor({ settings, client: this.#client, jwtSvids, x509Svids, world });
-    this.#verification = chooseVerification(settings, hasOwn ? new JwksCache(world, call) : options.keys, this.#client);
+    this.#keys = hasOwn ? new JwksCache(world, call) : options.keys;
+    this.#verification = chooseVerification(settings, this.#keys, this.#client);
   }
 
-  /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
+  /**
+   * A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way, and that of the
+   * service that grants it before, if there is one.
+   */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
     const { world, trail } = this.#options;
     this.#checkPause();
+    const statement = order.grantedBy === undefined ? undefined : await this.#statementFor(order);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order);
+      const token = await this.#exchange(order, statement);
       outcome = 'issued';
       this.#tellCut(token, order, startedMs);
       return token;
@@ -125,22 +134,23 @@ export class TokenService {
   }
 
   /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
-  async #exchange(order: TokenOrder): Promise<IssuedToken> {
+  async #exchange(order: TokenOrder, statement: IssuedToken | undefined): Promise<IssuedToken> {
     const { settings, world } = this.#options;
     const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
     // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
     await this.#present?.();
     const endpoints = endpointsFor(order, await this.#discovery.find(deadline));
-    this.#verification.checkPossible(endpoints);
+    const verification = this.#verificationOf(order);
+    verification.checkPossible(endpoints);
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
-    const raw = await this.#request(order, actor, endpoints, deadline);
+    const raw = await this.#request(order, { actor, statement }, endpoints, deadline);
     try {
       const wanted = wantedToken(order, settings, actor.names);
       const answer = await checkAnswer(raw, order, wanted);
-      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
+      const claims = await verification.readClaims(answer, endpoints, deadline);
       const said = claims === undefined ? undefined : checkToken(claims, wanted, world.now());
       return issueToken(answer, said, wanted, order, askedAtMs, world.now());
     } catch (error) {
@@ -153,22 +163,18 @@ export class TokenService {
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
   async #request(
     order: TokenOrder,
-    actor: OwnActor,
+    beside: { readonly actor: OwnActor; readonly statement: IssuedToken | undefined },
     endpoints: ServiceEndpoints,
     deadline: Deadline,
   ): Promise<RawAnswer> {
     const { subject } = order;
-    if (subject === undefined) {
-      const form = clientCredentialsParameters(order);
-      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, order, deadline);
-    }
-    checkSubject(subject, actor.names, this.#options.settings, this.name);
-    const form = exchangeParameters(order, subject, actor.token);
+    const { grant, form } = await grantRequest(order, { ...this.#options, service: this.name, ...beside }, deadline);
     try {
-      return await this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+      return await this.#client.requestToken(grant, form, endpoints, order, deadline);
     } catch (error) {
+      if (isOfStatement(error, order)) throw refuse('exchange_refused', this.name);
       // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
-      if (error instanceof DeadGrant && subject.iss === this.issuer)
+      if (error instanceof DeadGrant && subject?.iss === this.issuer)
         error.confirm(await this.#askActive(subject.token, endpoints, deadline));
       throw error;
     }
@@ -183,6 +189,20 @@ export class TokenService {
     } catch {
       return undefined;
     }
+  }
+
+  /** The first of two legs. Asked for anew for each exchange, since its reader takes it once; never kept (RFC 7523 3). */
+  async #statementFor(order: TokenOrder): Promise<IssuedToken> {
+    const first = statementOrder(order, this.#options.settings);
+    const grantor = this.#options.find(first.service);
+    if (grantor?.issuer !== first.issuer) throw new Error('a statement of a service of another configuration');
+    return grantor.exchange(first);
+  }
+
+  /** A statement is always a signed JWT of a type of its own, whatever the service's access tokens are. */
+  #verificationOf({ kind }: TokenOrder): Verification {
+    const { statement } = tokenKinds[kind];
+    return statement === undefined ? this.#verification : jwtVerification(this.#keys, statement.typ);
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
@@ -226,18 +246,5 @@ export class TokenService {
   }
 }
 
-/** RFC 8705 5: a token that shall be bound to our certificate is asked for where certificates are looked at. */
-function endpointsFor({ certificate }: TokenOrder, endpoints: ServiceEndpoints): ServiceEndpoints {
-  if (certificate === undefined) return endpoints;
-  // Its alias is where nothing of ours may go. The other endpoint would not bind the token, or not know us.
-  if (endpoints.certifiedToken === undefined) throw new MetadataUnavailable();
-  return { ...endpoints, token: endpoints.certifiedToken };
-}
-
 /** In a grant for ourselves there is no actor beside the subject. */
 const nobody: OwnActor = { token: undefined, names: [] };
-
-function chooseVerification(settings: ServiceSettings, keys: JwksCache, client: ServiceClient): Verification {
-  if (settings.verify === 'jwt') return jwtVerification(keys, settings.expect.typ);
-  return settings.verify === 'introspect' ? introspection(client) : responseOnly();
-}

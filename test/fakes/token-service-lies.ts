@@ -56,6 +56,7 @@ export const memberLies: Readonly<Record<string, (members: Members) => Members>>
   expires_in_over: (m) => ({ ...m, expires_in: 0 }),
   expires_in_odd: (m) => ({ ...m, expires_in: '60 minutes' }),
   no_expires_in: ({ expires_in: _gone, ...m }) => m,
+  no_scope: ({ scope: _gone, ...m }) => m,
   scope_list: (m) => ({ ...m, scope: ['crm.read'] }),
   details: (m) => ({ ...m, authorization_details: [{ type: 'payment' }] }),
 };
