@@ -3,6 +3,7 @@ import { connect as connectTls } from 'node:tls';
 import { callbackify } from 'node:util';
 import { Agent, request, type buildConnector } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
+import { retryDocuments } from './retry.ts';
 import type { World } from '../world.ts';
 import type { Destination, Way } from '../route/egress-guard.ts';
 
@@ -30,7 +31,11 @@ export function openEndpoints(guard: FindWay, world: World): Endpoints {
   });
   const call: EndpointCall = async (url, init) => {
     // One limit over everything: connecting, waiting, and a body that trickles.
-    const signal = AbortSignal.timeout(init.timeoutMs);
+    const abort = new AbortController();
+    const { signal } = abort;
+    // What has arrived by then is read first: where our own loop was busy, the service is not late.
+    const timer = setTimeout(() => setImmediate(() => abort.abort()), init.timeoutMs);
+    let began = false;
     try {
       const reply = await request(url, {
         method: init.method,
@@ -39,14 +44,17 @@ export function openEndpoints(guard: FindWay, world: World): Endpoints {
         dispatcher: agent,
         signal,
       });
+      began = true;
       const body = await readLimited(reply.body, init.maxBytes);
       return { status: reply.statusCode, headers: flattened(reply.headers), body };
     } catch (error) {
       if (error instanceof EndpointFault) throw error;
-      throw new EndpointFault(signal.aborted ? 'timeout' : 'unreachable');
+      throw new EndpointFault(signal.aborted ? 'timeout' : began ? 'cut' : 'unreachable');
+    } finally {
+      clearTimeout(timer);
     }
   };
-  return { call, close: () => agent.destroy() };
+  return { call: retryDocuments(call, world), close: () => agent.destroy() };
 }
 
 /** The guard is asked at every dial, so that a name that moves is checked where it went. */

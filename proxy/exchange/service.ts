@@ -16,8 +16,10 @@ import type { IssuedToken } from './issued-token.ts';
 import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
 import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
 import { Rejection } from './rejection.ts';
+import { withOneRetry } from './retry.ts';
 import { type AuthenticateClient, type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
+import { ServiceGate, type Visit } from './service-gate.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubject, checkSubjectTime } from './subject-rules.ts';
 import type { TokenOrder } from './token-order.ts';
@@ -49,11 +51,12 @@ export class TokenService {
   readonly #discovery: Discovery;
   readonly #findActor: FindActor;
   readonly #verification: Verification;
-  /** End of a pause that the service asked for (429 or 503 with Retry-After). */
-  #pausedUntilMs = 0;
+  readonly #gate: ServiceGate;
 
   constructor(options: TokenServiceOptions) {
-    const { name, settings, world, jwtSvids, call } = options;
+    const { name, settings, world, jwtSvids } = options;
+    this.#gate = new ServiceGate(name, world);
+    const call = this.#gate.watch(options.call);
     this.name = name;
     this.issuer = settings.issuer;
     this.#options = options;
@@ -65,21 +68,29 @@ export class TokenService {
 
   /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
-    const { world, trail } = this.#options;
-    this.#checkPause();
+    const { world, trail, settings } = this.#options;
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order);
+      const token = await this.#exchange(order, visit, deadline);
       outcome = 'issued';
       return token;
     } catch (error) {
+      visit.fail(error);
       const told = this.#tell(error, order, startedMs);
       if (told instanceof Refusal) outcome = readOutcome(told);
       throw told;
     } finally {
+      visit.end();
       trail.exchanged(this.name, outcome, (world.monotonic() - startedMs) / 1000);
     }
+  }
+
+  /** Waits for an exchange of this service that is under way, as long as there is hope that it answers. */
+  hurry(landing: Promise<IssuedToken>): Promise<IssuedToken> {
+    return this.#gate.hurry(landing);
   }
 
   /** Whether the service is known to take tokens back. */
@@ -89,38 +100,48 @@ export class TokenService {
 
   /** Whether a token is still active by the service's own word (RFC 7662). Rejects with a `Refusal` where it does not say. */
   async isActive(token: Secret): Promise<boolean> {
-    const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
+    const { world, settings } = this.#options;
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     try {
       const endpoints = await this.#discovery.find(deadline);
       if (endpoints.introspection === undefined) throw refuse('token_service_unavailable', this.name);
-      const claims = await this.#client.introspect(token, endpoints, deadline);
+      const introspect = () => this.#client.introspect(token, endpoints, deadline);
+      const claims = await (visit.isProbe ? introspect() : withOneRetry(introspect, deadline, world));
       // Only the literal `true`: "true" and 1 are how a broken service says something else.
       return claims['active'] === true;
     } catch (error) {
+      visit.fail(error);
       const failure = readFault(error, this.name);
       if (failure instanceof Rejection) throw refuse('token_service_unavailable', this.name);
       throw failure;
+    } finally {
+      visit.end();
     }
   }
 
-  /** RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer. */
+  /**
+   * RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer, and with a `Refusal`
+   * that says when to come back where it is not to be asked now. What comes of it is not held against the service's tokens.
+   */
   async revoke(token: { reveal(): string }): Promise<EndpointReply | undefined> {
+    this.#gate.check();
     const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
     const endpoints = await this.#discovery.find(deadline);
     return endpoints.revocation === undefined ? undefined : this.#client.revoke(token, endpoints, deadline);
   }
 
   /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
-  async #exchange(order: TokenOrder): Promise<IssuedToken> {
+  async #exchange(order: TokenOrder, visit: Visit, deadline: Deadline): Promise<IssuedToken> {
     const { settings, world } = this.#options;
-    const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
     const endpoints = await this.#discovery.find(deadline);
     this.#verification.checkPossible(endpoints);
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
-    const raw = await this.#request(order, actor, endpoints, deadline);
+    const request = () => this.#request(order, actor, endpoints, deadline);
+    const raw = await (visit.isProbe ? request() : withOneRetry(request, deadline, world));
     try {
       const answer = await checkAnswer(raw, order, settings.issuer, settings.max_lifetime);
       const claims = await this.#verification.readClaims(answer, endpoints, deadline);
@@ -165,16 +186,7 @@ export class TokenService {
       trail.rejected({ txn, tool, service: this.name, ms, cause: failure.rejected, credential });
       return refuse('token_rejected', this.name);
     }
-    if (failure instanceof Refusal && failure.retryAfter !== undefined) {
-      this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
-    }
     return failure;
-  }
-
-  /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */
-  #checkPause(): void {
-    const leftMs = this.#pausedUntilMs - this.#options.world.now();
-    if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
   }
 }
 

@@ -85,7 +85,12 @@ export class JwksCache {
   #setOf(url: URL): KeptDocument<readonly TrustedKey[]> {
     let set = this.#sets.get(url.href);
     if (set === undefined) {
-      set = new KeptDocument(this.#world, keeping, (timeoutMs) => this.#load(url, timeoutMs));
+      set = new KeptDocument(
+        this.#world,
+        keeping,
+        (timeoutMs) => this.#load(url, timeoutMs),
+        () => new KeysUnavailable(),
+      );
       this.#sets.set(url.href, set);
     }
     return set;
