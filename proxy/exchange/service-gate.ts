@@ -13,6 +13,8 @@ import { refuse } from './service-refusal.ts';
 const maxInside = 64;
 /** More than a well service serves in the time that they would wait; a slow one must not fill the memory with them. */
 const maxWaiting = 4096;
+/** With less time left than this, whoever waited is not let in any more: he would ask, and not hear the answer. */
+const worthMs = 100;
 /** How long a call waits for a probe while the breaker is open: long enough for a service that is back, and hardly noticed. */
 const probeWaitMs = 20;
 
@@ -31,6 +33,7 @@ export interface Visit {
 
 /** Whoever waits to be let in. */
 interface Waiting {
+  readonly deadline: Deadline;
   readonly enter: () => void;
   readonly refuse: (refusal: Refusal) => void;
 }
@@ -120,8 +123,13 @@ export class ServiceGate {
       for (const waiting of this.#waiting) waiting.refuse(refusal);
       return;
     }
-    const [next] = this.#waiting;
-    next?.enter();
+    for (const waiting of this.#waiting) {
+      if (waiting.deadline.allows(worthMs)) {
+        waiting.enter();
+        return;
+      }
+      waiting.refuse(this.#refusal());
+    }
   }
 
   #wait(deadline: Deadline): Promise<Visit> {
@@ -131,6 +139,7 @@ export class ServiceGate {
       this.#waiting.delete(waiting);
     };
     const waiting: Waiting = {
+      deadline,
       enter: () => {
         leave();
         resolve(this.#visit());

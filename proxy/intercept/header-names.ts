@@ -13,6 +13,7 @@ export type HeaderClass =
   | 'cookie'
   | 'via'
   | 'origin'
+  | 'traceparent'
   | 'tracestate';
 
 const named: Record<string, HeaderClass> = {
@@ -25,6 +26,7 @@ const named: Record<string, HeaderClass> = {
   cookie: 'cookie',
   via: 'via',
   origin: 'origin',
+  traceparent: 'traceparent',
   tracestate: 'tracestate',
   authorization: 'credential',
   'x-api-key': 'credential',
@@ -190,5 +192,5 @@ export function mayBeNominated(option: string, classOfName: (name: string) => He
   // It says what the body has to be, and is compared.
   if (folded === 'content-digest') return false;
   const decided = classOfName(folded);
-  return decided === 'forward' || decided === 'hop' || decided === 'tracestate';
+  return ['forward', 'hop', 'traceparent', 'tracestate'].includes(decided);
 }

@@ -15,6 +15,15 @@ beforeEach(async () => {
 });
 afterEach(() => service.close());
 
+/** Without a SPIFFE identity, so that what is slow is the service. */
+const plain = {
+  client_auth: 'client_secret_post',
+  client_id: 'bot',
+  client_secret_file: '/etc/hostname',
+  actor: 'none',
+  expect: { sub: 'same', act: 'any', typ: ['at+jwt'] },
+} as const;
+
 async function outcomeOf(taken: Promise<unknown>): Promise<string> {
   try {
     await taken;
@@ -41,8 +50,8 @@ test('10,000 orders of one key are one exchange', async () => {
 
 test('10,000 orders of as many keys at a service that hangs: 64 ask, 4,096 wait, the rest is told at once', async () => {
   const { desk, order } = await openDesk(service, {
-    actor: 'none',
-    expect: { sub: 'same', act: 'any', typ: ['at+jwt'] },
+    ...plain,
+    timeout: 5000,
   });
   const first = await order();
   await desk.take(first);
@@ -55,10 +64,10 @@ test('10,000 orders of as many keys at a service that hangs: 64 ask, 4,096 wait,
   const asked = orders.map((one) => outcomeOf(takeSafely(desk, one)));
   await eventually('all places are taken', () => service.counts.token - before === 64);
   const outcomes = await Promise.all(asked);
-  expect(performance.now() - startedAt).toBeLessThan(3000);
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
   expect(count(outcomes)).toEqual({ token_service_unavailable: 64 + 4096, overloaded: 10_000 - 64 - 4096 });
-  // Nobody of those who waited was let in after the first had failed: the breaker is open.
-  expect(service.counts.token - before).toBe(64);
+  // Of those who waited, four at most came in before the fifth failure had opened the breaker.
+  expect(service.counts.token - before).toBeLessThanOrEqual(64 + 4);
   const refusal = await refusalOf(() => desk.take(orders[9999]!));
   expect(['overloaded', 'token_service_unavailable']).toContain(refusal.code);
   await desk.close(1);
@@ -66,9 +75,8 @@ test('10,000 orders of as many keys at a service that hangs: 64 ask, 4,096 wait,
 
 test('who waits is served in turn when the service is well', async () => {
   const { desk, order } = await openDesk(service, {
-    actor: 'none',
+    ...plain,
     timeout: 10_000,
-    expect: { sub: 'same', act: 'any', typ: ['at+jwt'] },
   });
   const first = await order();
   await desk.take(first);
@@ -80,6 +88,25 @@ test('who waits is served in turn when the service is well', async () => {
   expect(count(outcomes)).toEqual({ issued: 150 });
   await desk.close(1);
 }, 20_000);
+
+test('who waits for a service that turns out to be down is told when that is known, and not when his time is over', async () => {
+  const { desk, order } = await openDesk(service, { ...plain, timeout: 20_000 });
+  const first = await order();
+  await desk.take(first);
+  service.lie = 'broken';
+  service.delayMs = 300;
+  const orders = await Promise.all(
+    Array.from({ length: 150 }, (_, at) => order({ txn: `flood-${at}`, ...subjectOf(first) })),
+  );
+  const before = service.counts.token;
+  const startedAt = performance.now();
+  const outcomes = await Promise.all(orders.map((one) => outcomeOf(takeSafely(desk, one))));
+  expect(count(outcomes)).toEqual({ token_service_unavailable: 150 });
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  // Those of the first moment, and a few that came in before the fifth had failed.
+  expect(service.counts.token - before).toBeLessThan(75);
+  await desk.close(1);
+}, 30_000);
 
 /** One subject for all: what differs is the task. */
 function subjectOf({ subject }: Awaited<ReturnType<Awaited<ReturnType<typeof openDesk>>['order']>>) {
