@@ -14,19 +14,22 @@ import { DeadGrant, isOfStatement } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, endpointsFor, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
-import { credentialOf, type ExchangeOutcome, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import { tellCut, tellFailure } from './exchange-report.ts';
+import type { ExchangeOutcome, ExchangeTrail, RevocationCause } from './exchange-trail.ts';
 import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
+import { withOneRetry } from './retry.ts';
 import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
+import { ServiceGate, type Visit } from './service-gate.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubjectTime } from './subject-rules.ts';
 import { tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
 import { chooseVerification, jwtVerification, type Verification } from './verification.ts';
-import { issueToken, outlives, wantedToken } from './wanted-token.ts';
+import { issueToken, wantedToken } from './wanted-token.ts';
 
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
 export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
@@ -60,18 +63,18 @@ export class TokenService {
   readonly #keys: JwksCache;
   readonly #verification: Verification;
   readonly #present: PresentCertificate | undefined;
-  /** End of a pause that the service asked for (429 or 503 with Retry-After). */
-  #pausedUntilMs = 0;
+  readonly #gate: ServiceGate;
 
   constructor(options: TokenServiceOptions) {
     const { name, settings, world, jwtSvids, x509Svids } = options;
+    this.#gate = new ServiceGate(name, world);
     this.name = name;
     this.issuer = settings.issuer;
     this.needsIdentity = settings.client_auth.startsWith('spiffe_') || settings.actor === 'jwt-svid';
     this.#options = options;
     const { authenticate, present } = openOwnClient(options);
     this.#present = present;
-    const call = presenting(options.call, present);
+    const call = this.#gate.watch(presenting(options.call, present));
     this.#client = new ServiceClient({ name, settings, world, call, authenticate });
     // A service that lets in nobody without a certificate does so for its documents too.
     const hasOwn = present !== undefined;
@@ -86,23 +89,33 @@ export class TokenService {
    * service that grants it before, if there is one.
    */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
-    const { world, trail } = this.#options;
-    this.#checkPause();
+    const { world, trail, settings } = this.#options;
+    // A service that is not to be asked needs no statement from another one.
+    this.#gate.check();
     const statement = order.grantedBy === undefined ? undefined : await this.#statementFor(order);
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order, statement);
+      const token = await this.#exchange(order, statement, visit, deadline);
       outcome = 'issued';
-      this.#tellCut(token, order, startedMs);
+      tellCut(token, order, startedMs, this.#options);
       return token;
     } catch (error) {
-      const told = this.#tell(error, order, startedMs);
+      visit.fail(error);
+      const told = tellFailure(error, order, startedMs, this.#options);
       if (told instanceof Refusal) outcome = readOutcome(told);
       throw told;
     } finally {
+      visit.end();
       trail.exchanged(this.name, outcome, (world.monotonic() - startedMs) / 1000);
     }
+  }
+
+  /** Waits for an exchange of this service that is under way, as long as there is hope that it answers. */
+  hurry(landing: Promise<IssuedToken>): Promise<IssuedToken> {
+    return this.#gate.hurry(landing);
   }
 
   /** Whether the service is known to take tokens back. */
@@ -112,31 +125,45 @@ export class TokenService {
 
   /** Whether a token is still active by the service's own word (RFC 7662). Rejects with a `Refusal` where it does not say. */
   async isActive(token: Secret): Promise<boolean> {
-    const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
+    const { world, settings } = this.#options;
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     try {
       const endpoints = await this.#discovery.find(deadline);
       if (endpoints.introspection === undefined) throw refuse('token_service_unavailable', this.name);
-      const claims = await this.#client.introspect(token, endpoints, deadline);
+      const introspect = () => this.#client.introspect(token, endpoints, deadline);
+      const claims = await (visit.isProbe ? introspect() : withOneRetry(introspect, deadline, world));
       // Only the literal `true`: "true" and 1 are how a broken service says something else.
       return claims['active'] === true;
     } catch (error) {
+      visit.fail(error);
       const failure = readFault(error, this.name);
       if (failure instanceof Rejection) throw refuse('token_service_unavailable', this.name);
       throw failure;
+    } finally {
+      visit.end();
     }
   }
 
-  /** RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer. */
+  /**
+   * RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer, and with a `Refusal`
+   * that says when to come back where it is not to be asked now. What comes of it is not held against the service's tokens.
+   */
   async revoke(token: { reveal(): string }): Promise<EndpointReply | undefined> {
+    this.#gate.check();
     const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
     const endpoints = await this.#discovery.find(deadline);
     return endpoints.revocation === undefined ? undefined : this.#client.revoke(token, endpoints, deadline);
   }
 
   /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
-  async #exchange(order: TokenOrder, statement: IssuedToken | undefined): Promise<IssuedToken> {
+  async #exchange(
+    order: TokenOrder,
+    statement: IssuedToken | undefined,
+    visit: Visit,
+    deadline: Deadline,
+  ): Promise<IssuedToken> {
     const { settings, world } = this.#options;
-    const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
     // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
     await this.#present?.();
@@ -146,7 +173,10 @@ export class TokenService {
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
-    const raw = await this.#request(order, { actor, statement }, endpoints, deadline);
+    const request = () => this.#request(order, { actor, statement }, endpoints, deadline);
+    // A statement is good for one attempt.
+    const isOnce = visit.isProbe || statement !== undefined;
+    const raw = await (isOnce ? request() : withOneRetry(request, deadline, world));
     try {
       const wanted = wantedToken(order, settings, actor.names);
       const answer = await checkAnswer(raw, order, wanted);
@@ -210,39 +240,6 @@ export class TokenService {
     if (raw.token === undefined || raw.echoed) return;
     const cause = failure instanceof Rejection ? 'token_rejected' : 'unverified';
     this.#options.takeBack(this, order, raw.token, cause);
-  }
-
-  /** What a caller is told. A rejection is recorded, since it means that the service widened or broke (W5). */
-  #tell(error: unknown, order: TokenOrder, startedMs: number): unknown {
-    const { world, trail } = this.#options;
-    const failure = readFault(error, this.name);
-    if (failure instanceof Rejection) {
-      const { txn, tool, audience, scopes = [] } = order;
-      const id = failure.tokenId;
-      const credential = id === undefined ? undefined : credentialOf({ service: this.name, id, audience, scopes });
-      const ms = world.monotonic() - startedMs;
-      trail.rejected({ txn, tool, service: this.name, ms, cause: failure.rejected, credential });
-      return refuse('token_rejected', this.name);
-    }
-    if (failure instanceof Refusal && failure.retryAfter !== undefined) {
-      this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
-    }
-    return failure;
-  }
-
-  /** Its use was cut in any case; where the settings say so, it is also told of. */
-  #tellCut(token: IssuedToken, order: TokenOrder, startedMs: number): void {
-    const { settings, trail, world } = this.#options;
-    if (settings.expect.life !== 'cut' || !outlives(token.validUntilMs, order)) return;
-    const { txn, tool } = order;
-    const ms = world.monotonic() - startedMs;
-    trail.cut({ txn, tool, service: this.name, ms, cause: 'lifetime', credential: credentialOf(token) });
-  }
-
-  /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */
-  #checkPause(): void {
-    const leftMs = this.#pausedUntilMs - this.#options.world.now();
-    if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
   }
 }
 

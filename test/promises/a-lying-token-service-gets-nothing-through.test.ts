@@ -27,7 +27,7 @@ const refused: Readonly<Record<string, string>> = {
   forbidden_page: 'exchange_refused',
   nonce_for_ever: 'exchange_refused',
 };
-const absent: readonly Lie[] = ['invalid_client', 'unavailable', 'broken', 'slow', 'trickle', 'reset'];
+const absent: readonly Lie[] = 'invalid_client unavailable broken throttled slow trickle reset half'.split(' ');
 /** RFC 8693 2.2.2 has one code for a subject token that is not acceptable and for other faults of the request. */
 const either: readonly Lie[] = ['invalid_request'];
 /** Told of by another test, since the whole service pauses then. */
