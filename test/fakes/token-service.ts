@@ -13,7 +13,7 @@ import {
   send,
   type Signer,
 } from './token-service-parts.ts';
-import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies } from './token-service-lies.ts';
+import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies, unsigned } from './token-service-lies.ts';
 
 /** One request to the token endpoint, as it came. */
 export interface SeenRequest {
@@ -235,7 +235,7 @@ class Fake implements FakeTokenService {
       case 'foreign_key':
         return this.#sign(claims, 'at+jwt', this.#foreign.privateKey);
       case 'unsigned':
-        return `${Buffer.from('{"alg":"none","typ":"at+jwt"}').toString('base64url')}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.`;
+        return unsigned(claims);
       case 'id_token_typ':
         return this.#sign(claims, 'logout+jwt');
       case 'no_typ':
