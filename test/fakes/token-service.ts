@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { SignJWT } from 'jose';
-import type { CryptoKey, JWTPayload } from 'jose';
+import { SignJWT, type CryptoKey, type JWTPayload } from 'jose';
 import {
   honestClaims,
   lieOnTheWire,
@@ -137,11 +136,10 @@ class Fake implements FakeTokenService {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
-    const origin = new URL(this.issuer).origin;
     if (path.includes('/.well-known/')) {
       this.counts.metadata++;
       const mine = path === `/.well-known/oauth-authorization-server${this.#options.path ?? ''}`;
-      return mine ? send(response, 200, this.#metadata(origin)) : send(response, 404, {});
+      return mine ? send(response, 200, this.#metadata()) : send(response, 404, {});
     }
     if (path === '/jwks') {
       this.counts.jwks++;
@@ -150,11 +148,11 @@ class Fake implements FakeTokenService {
     const form = new URLSearchParams(await text(request));
     if (path === '/revoke') return this.#revoke(form, response);
     if (path === '/introspect') return this.#introspect(form, response);
-    if (path === '/token') return this.#token(form, request, response);
-    return send(response, 404, {});
+    return path === '/token' ? this.#token(form, request, response) : send(response, 404, {});
   }
 
-  #metadata(origin: string): Record<string, unknown> {
+  #metadata(): Record<string, unknown> {
+    const { origin } = new URL(this.issuer);
     const metadata = {
       issuer: this.issuer,
       token_endpoint: `${origin}/token`,
@@ -246,7 +244,9 @@ class Fake implements FakeTokenService {
   }
 
   #sign(claims: JWTPayload, typ: string | undefined, key: CryptoKey = this.#signer.privateKey): Promise<string> {
-    const header = { alg: 'ES256', kid: this.#signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
-    return new SignJWT(claims).setProtectedHeader(header).sign(key);
+    const named = typ === undefined ? {} : { typ };
+    return new SignJWT(claims)
+      .setProtectedHeader({ alg: 'ES256', kid: this.#signer.jwk.kid ?? '', ...named })
+      .sign(key);
   }
 }
