@@ -32,7 +32,7 @@ const trustedIssuer = z
       .prefault(['at+jwt'])
       .meta({
         description:
-          'Values of the JWT header `typ` that are accepted; other kinds of token are refused (RFC 8725, 3.11).',
+          'Values of the JWT header `typ` that are accepted; other kinds of token are refused (RFC 8725, 3.11). `none` accepts tokens without that header.',
         examples: [['at+jwt', 'JWT']],
       }),
     jwks_uri: endpointUrl.optional().meta({

@@ -24,8 +24,8 @@ const node = findNode();
 if (node === undefined) {
   process.stderr.write(
     `waybill needs Node.js ${oldestMajor} or newer, and this is ${process.version}.\n` +
-      'Its own Node.js is an optional dependency that is not installed here (or not made for this machine):\n' +
-      `run "npm ci" without --omit=optional, or install Node.js ${oldestMajor} or newer.\n`,
+      `Install Node.js ${oldestMajor} or newer. In a clone "npm ci" brings one, unless it is called with --omit=optional or\n` +
+      'there is none for this machine.\n',
   );
   process.exitCode = 64;
 } else {
@@ -50,9 +50,14 @@ function isMusl() {
   return process.platform === 'linux' && process.report?.getReport().header.glibcVersionRuntime === undefined;
 }
 
+/** As it was written in a clone; emitted in the npm package, where Node.js strips no types. */
+function findProgram() {
+  const places = [join(here, 'main.js'), join(here, 'main.ts'), join(here, '..', 'dist', 'proxy', 'main.js')];
+  return places.find((file) => existsSync(file)) ?? places[1];
+}
+
 function start(program) {
-  // Emitted in the npm package, where Node.js strips no types; as it was written in a clone.
-  const main = existsSync(join(here, 'main.js')) ? join(here, 'main.js') : join(here, 'main.ts');
+  const main = findProgram();
   // SIGUSR1 would open a debugger, and with it every secret of the process, to whoever may send a signal.
   const args = ['--disable-sigusr1', '--disable-warning=ExperimentalWarning', main, ...process.argv.slice(2)];
   // The same process goes on: its pid is the one that was started, and a kill -9 hits the sidecar itself.

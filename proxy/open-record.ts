@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { findPackageJSON } from 'node:module';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
@@ -71,7 +72,8 @@ function openStdout(): EventSink {
 }
 
 function readVersion(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  // The nearest above: emitted and bundled, this file stands elsewhere.
+  const text = readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8');
   const parsed: unknown = JSON.parse(text);
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : 'unknown';
 }

@@ -48,7 +48,7 @@ function svidActor({ settings, jwtSvids }: ActorOptions): FindActor {
 
 /** Nothing is sent; a service may still name the authenticated client as actor, so its names are ours. */
 function noActor({ settings, jwtSvids, x509Svids }: ActorOptions): FindActor {
-  const clientNames = settings.client_id === undefined ? [] : [{ sub: settings.client_id }];
+  const clientNames = settings.client_id === undefined ? [] : [{ sub: settings.client_id, iss: settings.issuer }];
   if (settings.client_auth === 'spiffe_x509') {
     return async () => ({ token: undefined, names: [{ sub: currentSvid(x509Svids).spiffeId }] });
   }
@@ -71,7 +71,7 @@ function clientActor({ settings, client, world }: ActorOptions): FindActor {
     const form = new URLSearchParams();
     const { token, json } = await client.requestToken(clientCredentialsGrant, form, endpoints, {}, deadline);
     if (token === undefined || String(json['token_type']).toLowerCase() !== 'bearer') throw new Rejection('token_type');
-    const name = readName(token.reveal()) ?? { sub: settings.client_id ?? '' };
+    const name = readName(token.reveal()) ?? { sub: settings.client_id ?? '', iss: settings.issuer };
     const actor = { token: { token, tokenType: accessTokenType }, names: [name] };
     // A fifth of its life is left to the exchange that it is used in.
     const lifeSeconds = typeof json['expires_in'] === 'number' ? json['expires_in'] : 0;

@@ -1,4 +1,4 @@
-import { isSameAct, readActors } from '../trust/act-claim.ts';
+import { type Actor, isOneOf, isSameAct, readActors } from '../trust/act-claim.ts';
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import { isObject } from '../trust/strict-json.ts';
 import { InvalidToken, isSeconds, readAudience } from '../trust/strict-jws.ts';
@@ -28,7 +28,7 @@ export interface WantedToken {
 export type WantedActor =
   | { readonly expect: 'any' }
   | { readonly expect: 'none' }
-  | { readonly expect: 'self'; readonly names: readonly string[]; readonly inbound: unknown };
+  | { readonly expect: 'self'; readonly names: readonly Actor[]; readonly inbound: unknown };
 
 /** Claims of a token: of its signed payload, or of the introspection answer, where more members are optional. */
 export interface TokenClaims {
@@ -81,7 +81,7 @@ function checkActor(act: unknown, wanted: WantedActor): void {
     return;
   }
   const [current] = actors;
-  if (current === undefined || !wanted.names.includes(current.sub)) throw new Rejection('actor');
+  if (current === undefined || !isOneOf(current, wanted.names)) throw new Rejection('actor');
   // History that was cut or rewritten hides a hop (actor profile: preserved, never reordered, truncated or dropped).
   if (!isSameAct(isObject(act) ? act['act'] : undefined, wanted.inbound)) throw new Rejection('actor');
 }

@@ -3,6 +3,7 @@ import type { RefusalCode } from '../refusal-kinds.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
@@ -12,7 +13,6 @@ const maxPauseSeconds = 60;
 
 /** RFC 6749 5.2, RFC 8693 2.2.2 and RFC 9449 codes with a meaning of their own; any other 4xx is a refusal of this exchange. */
 const codeOfError: Readonly<Record<string, RefusalCode>> = {
-  invalid_grant: 'grant_dead',
   // Our own credential is not accepted, or the service is not well: neither is the agent's doing, and both may pass.
   invalid_client: 'token_service_unavailable',
   server_error: 'token_service_unavailable',
@@ -29,9 +29,12 @@ const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
 
 /** A refusal that names the service as the configuration does, and no cause from elsewhere. */
 export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: number): Refusal {
+  return new Refusal(code, sentenceOf(code, service), retryAfterSeconds);
+}
+
+function sentenceOf(code: RefusalCode, service: string): string | undefined {
   const sentence = sentences[code];
-  if (sentence === undefined) return new Refusal(code, undefined, retryAfterSeconds);
-  return new Refusal(code, `The token service "${service}" ${sentence}.`, retryAfterSeconds);
+  return sentence === undefined ? undefined : `The token service "${service}" ${sentence}.`;
 }
 
 /** The `error` member of an error answer, if there is one. Its description is never read: it may quote what we sent. */
@@ -56,7 +59,8 @@ export function readFailure(reply: EndpointReply, service: string, grant: string
   }
   const error = readErrorCode(reply);
   // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
-  if (grant.endsWith(':token-exchange') && error === 'invalid_request') return refuse('grant_dead', service);
+  const onToken = grant.endsWith(':token-exchange') && error === 'invalid_request';
+  if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service), error);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
   return refuse(known ?? 'exchange_refused', service);
 }

@@ -10,6 +10,7 @@ import { openOwnClient, presenting } from './client-auth/own-client.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -24,7 +25,7 @@ import type { ServiceSettings } from './service-settings.ts';
 import { checkSubject, checkSubjectTime } from './subject-rules.ts';
 import type { TokenOrder } from './token-order.ts';
 import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
-import { issueToken, wantedToken } from './wanted-token.ts';
+import { issueToken, outlives, wantedToken } from './wanted-token.ts';
 
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
 export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
@@ -84,6 +85,7 @@ export class TokenService {
     try {
       const token = await this.#exchange(order);
       outcome = 'issued';
+      this.#tellCut(token, order, startedMs);
       return token;
     } catch (error) {
       const told = this.#tell(error, order, startedMs);
@@ -149,7 +151,12 @@ export class TokenService {
   }
 
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
+  async #request(
+    order: TokenOrder,
+    actor: OwnActor,
+    endpoints: ServiceEndpoints,
+    deadline: Deadline,
+  ): Promise<RawAnswer> {
     const { subject } = order;
     if (subject === undefined) {
       const form = clientCredentialsParameters(order);
@@ -157,7 +164,25 @@ export class TokenService {
     }
     checkSubject(subject, actor.names, this.#options.settings, this.name);
     const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    try {
+      return await this.#client.requestToken(tokenExchangeGrant, form, endpoints, order, deadline);
+    } catch (error) {
+      // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
+      if (error instanceof DeadGrant && subject.iss === this.issuer)
+        error.confirm(await this.#askActive(subject.token, endpoints, deadline));
+      throw error;
+    }
+  }
+
+  /** Undefined where the service does not say, for whatever reason. */
+  async #askActive(token: Secret, endpoints: ServiceEndpoints, deadline: Deadline): Promise<boolean | undefined> {
+    if (endpoints.introspection === undefined) return undefined;
+    try {
+      const { active } = await this.#client.introspect(token, endpoints, deadline);
+      return typeof active === 'boolean' ? active : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
@@ -183,6 +208,15 @@ export class TokenService {
       this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
     }
     return failure;
+  }
+
+  /** Its use was cut in any case; where the settings say so, it is also told of. */
+  #tellCut(token: IssuedToken, order: TokenOrder, startedMs: number): void {
+    const { settings, trail, world } = this.#options;
+    if (settings.expect.life !== 'cut' || !outlives(token.validUntilMs, order)) return;
+    const { txn, tool } = order;
+    const ms = world.monotonic() - startedMs;
+    trail.cut({ txn, tool, service: this.name, ms, cause: 'lifetime', credential: credentialOf(token) });
   }
 
   /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */

@@ -1,17 +1,17 @@
 import { Refusal } from '../refusal.ts';
-import { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { withinTime } from './deadline.ts';
-import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import type { EndpointCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
-import { TokenService } from './service.ts';
+import { openServices } from './open-services.ts';
+import type { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
 
@@ -23,6 +23,8 @@ export interface TokenDeskOptions {
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly trail: ExchangeTrail;
+  /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
+  readonly onDeadGrant: (txn: string) => void;
 }
 
 /** An exchange that is under way. */
@@ -47,6 +49,7 @@ export class TokenDesk {
   readonly #services: ReadonlyMap<string, TokenService>;
   readonly #custody: TokenCustody;
   readonly #flights = new Map<string, Flight>();
+  readonly #onDeadGrant: TokenDeskOptions['onDeadGrant'];
   readonly #refusals = new RecentRefusals();
   readonly #renewedAtMs = new Map<string, number>();
   #ending = false;
@@ -55,6 +58,7 @@ export class TokenDesk {
     const { world, trail } = options;
     this.#world = world;
     this.#trail = trail;
+    this.#onDeadGrant = options.onDeadGrant;
     this.#custody = new TokenCustody(world, trail, options.x509Svids);
     this.#services = openServices(options, this.#custody);
   }
@@ -186,6 +190,7 @@ export class TokenDesk {
       token = await service.exchange(order);
     } catch (error) {
       if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.now());
+      if (error instanceof DeadGrant && error.isConfirmed) this.#onDeadGrant(order.txn);
       throw error;
     }
     // A token that arrives after the end of its task would be nobody's: used by no call, and taken back by no end.
@@ -217,29 +222,6 @@ export class TokenDesk {
       this.#renewedAtMs.delete(oldKey);
     }
   }
-}
-
-/** All services over one set of keys and metadata. */
-function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
-  const { world, jwtSvids, x509Svids, trail } = options;
-  const call = guardCall(options.call);
-  const keys = new JwksCache(world, call);
-  const metadata = new IssuerMetadata(world, call);
-  const shared = { world, jwtSvids, x509Svids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
-  return new Map(
-    [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
-  );
-}
-
-/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
-function guardCall(call: EndpointCall): EndpointCall {
-  return async (url, init) => {
-    try {
-      return await call(url, init);
-    } catch (error) {
-      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
-    }
-  };
 }
 
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */

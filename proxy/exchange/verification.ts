@@ -1,5 +1,5 @@
 import { type JwksCache, KeysUnavailable } from '../trust/jwks.ts';
-import { InvalidToken, normalTyp, readStrictJws } from '../trust/strict-jws.ts';
+import { allowedTyps, InvalidToken, readStrictJws } from '../trust/strict-jws.ts';
 import type { CheckedAnswer } from './check-answer.ts';
 import type { TokenClaims } from './check-token.ts';
 import type { Deadline } from './deadline.ts';
@@ -17,7 +17,7 @@ export interface Verification {
 
 /** The signed payload, verified with the issuer's keys (RFC 9068 4). Throws `Rejection` or `KeysUnavailable`. */
 export function jwtVerification(keys: JwksCache, typ: readonly string[]): Verification {
-  const allowed = new Set(typ.map(normalTyp));
+  const allowed = allowedTyps(typ);
   return {
     checkPossible: ({ jwks }) => void required(jwks),
     async readClaims({ token }, { jwks }, deadline) {

@@ -10,7 +10,12 @@ import { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './
 import { JwtSvidCache } from './jwt-svid-cache.ts';
 import { JwtSvid } from './jwt-svid.ts';
 import { parseRevocationLists, type RevocationList } from './revocation-list.ts';
-import { workloadApiService, type EmptyRequest, type WorkloadApiService } from './service-definition.ts';
+import {
+  workloadApiService,
+  type EmptyRequest,
+  type JwtSvidResponse,
+  type WorkloadApiService,
+} from './service-definition.ts';
 import type { SpiffeId } from './spiffe-id.ts';
 import type { X509Bundle } from './x509-path.ts';
 import type { X509Context } from './x509-svid.ts';
@@ -31,6 +36,8 @@ export type WorkloadApiEvent = SvidEvent | BundleEvent | RevocationEvent | Failu
 export interface WorkloadApiOptions {
   /** A SPIFFE_ENDPOINT_SOCKET value: `unix:///run/spire/agent.sock` or `tcp://127.0.0.1:8000`. */
   readonly address: string;
+  /** The operator's name for the identity to use where several are granted; without it the first. One that is not there is no identity. */
+  readonly hint?: string;
   /** Wall clock, milliseconds since the epoch. */
   readonly now: () => number;
   /** Hears of every change, after it is in force. Must not throw. */
@@ -59,6 +66,7 @@ export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
 export class WorkloadApi {
   readonly #connection: Connection;
   readonly #now: () => number;
+  readonly #hint: string | undefined;
   readonly #onEvent: WorkloadApiOptions['onEvent'];
   readonly #svids: HeldSvids;
   readonly #x509Bundles: HeldBundles<readonly Buffer[]>;
@@ -69,11 +77,12 @@ export class WorkloadApi {
   #joined: Joined = { authorities: new Map(), revocations: [], bundles: new Map() };
   #closed = false;
 
-  constructor({ address, now, onEvent }: WorkloadApiOptions) {
+  constructor({ address, hint, now, onEvent }: WorkloadApiOptions) {
     this.#connection = new Connection(parseEndpointSocket(address));
     this.#now = now;
+    this.#hint = hint;
     this.#onEvent = onEvent;
-    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event));
+    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event), hint);
     this.#x509Bundles = new HeldBundles('x509', onEvent);
     this.#revocations = new HeldRevocations(onEvent);
     this.#jwtBundles = new HeldBundles('jwt', onEvent);
@@ -194,7 +203,12 @@ export class WorkloadApi {
     const response = await this.#connection.call(workloadApiService.FetchJWTSVID, request, timeoutMs, report);
     for (const stream of this.#streams) stream.hurry();
     try {
-      return JwtSvid.fromResponse(response, audience, this.#now());
+      const chosen = chooseByHint(response, this.#hint);
+      if (chosen === undefined) {
+        report({ reason: 'denied', detail: 'the answer holds no JWT-SVID with our hint' });
+        throw new IdentityUnavailable('denied');
+      }
+      return JwtSvid.fromResponse(chosen, audience, this.#now());
     } catch (error) {
       if (!(error instanceof MalformedAnswer)) throw error;
       report({ reason: 'malformed', detail: error.message });
@@ -206,4 +220,11 @@ export class WorkloadApi {
     const event: FailureEvent = { kind: 'error', method, reason, detail };
     this.#onEvent(retryInMs === undefined ? event : { ...event, retryInMs });
   }
+}
+
+/** The answer with nothing but the SVID of our hint; undefined where it has none. Of several with one hint the first counts. */
+function chooseByHint(response: JwtSvidResponse, hint: string | undefined): JwtSvidResponse | undefined {
+  if (hint === undefined) return response;
+  const chosen = response.svids.find((svid) => svid.hint === hint);
+  return chosen && { svids: [chosen] };
 }

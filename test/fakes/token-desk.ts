@@ -50,6 +50,7 @@ export const callEndpoint: EndpointCall = async (url, init) => {
 export class RecordingTrail implements ExchangeTrail {
   readonly issuedTokens: Parameters<ExchangeTrail['issued']>[0][] = [];
   readonly rejectedTokens: Parameters<ExchangeTrail['rejected']>[0][] = [];
+  readonly cutTokens: Parameters<ExchangeTrail['cut']>[0][] = [];
   readonly revokedTokens: Parameters<ExchangeTrail['revoked']>[0][] = [];
   readonly exchanges: string[] = [];
   readonly revocations: string[] = [];
@@ -60,6 +61,9 @@ export class RecordingTrail implements ExchangeTrail {
   }
   rejected(info: Parameters<ExchangeTrail['rejected']>[0]): void {
     this.rejectedTokens.push(info);
+  }
+  cut(info: Parameters<ExchangeTrail['cut']>[0]): void {
+    this.cutTokens.push(info);
   }
   revoked(info: Parameters<ExchangeTrail['revoked']>[0]): void {
     this.revokedTokens.push(info);
@@ -84,6 +88,8 @@ export interface DeskUnderTest {
   readonly domain: MintingDomain;
   /** Audiences that JWT-SVIDs were asked for. */
   readonly svidAudiences: string[];
+  /** Tasks whose grant was found dead. */
+  readonly deadGrants: string[];
   /** An order for alice at the tool crm; parts overwrite. */
   readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
@@ -120,9 +126,11 @@ export async function openDesk(
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
+    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'any', ...settings.expect },
   };
+  const deadGrants: string[] = [];
   const desk = openTokenDesk({
+    onDeadGrant: (txn) => deadGrants.push(txn),
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
@@ -154,7 +162,7 @@ export async function openDesk(
       ...parts,
     });
   };
-  return { desk, trail, world, domain, svidAudiences, order };
+  return { desk, trail, world, domain, svidAudiences, deadGrants, order };
 }
 
 /** The refusal that a call ends in; throws when it does not. */

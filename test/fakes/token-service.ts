@@ -39,7 +39,7 @@ export interface FakeTokenService {
   readonly issuer: string;
   readonly counts: Record<'metadata' | 'jwks' | 'token' | 'introspect' | 'revoke', number>;
   readonly requests: SeenRequest[];
-  /** Texts of the tokens that it issued, and of those that were revoked. */
+  /** Texts of the tokens that it issued, and of those that were revoked; a subject token can be put there too. */
   readonly issued: string[];
   readonly revoked: string[];
   /** How it answers revocation requests. */
@@ -79,6 +79,7 @@ class Fake implements FakeTokenService {
   #lie: Lie | undefined;
   #nonce = 'first-nonce';
   readonly #claims = new Map<string, JWTPayload>();
+  readonly #subjects = new Set<string>();
 
   constructor(options: FakeTokenServiceOptions, signer: Signer, foreign: Signer) {
     this.#options = options;
@@ -111,10 +112,12 @@ class Fake implements FakeTokenService {
     this.#signer = await makeSigner();
   }
 
-  subjectToken(claims: Record<string, unknown> = {}, typ = 'at+jwt'): Promise<string> {
+  async subjectToken(claims: Record<string, unknown> = {}, typ = 'at+jwt'): Promise<string> {
     const now = Math.floor(Date.now() / 1000);
     const base = { iss: this.issuer, sub: 'alice', aud: 'invoice-bot', iat: now, exp: now + 600 };
-    return this.#sign({ jti: randomBytes(8).toString('hex'), ...base, ...claims }, typ);
+    const token = await this.#sign({ jti: randomBytes(8).toString('hex'), ...base, ...claims }, typ);
+    this.#subjects.add(token);
+    return token;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -157,7 +160,8 @@ class Fake implements FakeTokenService {
   #introspect(form: URLSearchParams, response: ServerResponse): void {
     this.counts.introspect++;
     const token = form.get('token') ?? '';
-    const active = this.issued.includes(token) && !this.revoked.includes(token) && this.lie !== 'inactive';
+    const known = this.issued.includes(token) || this.#subjects.has(token);
+    const active = known && !this.revoked.includes(token) && this.lie !== 'inactive';
     send(response, 200, active ? { active, ...this.#claims.get(token) } : { active });
   }
 

@@ -143,14 +143,8 @@ test('program behind the way in, headers: verified claims, whatever the caller w
   try {
     const actor = { sub: 'spiffe://example.org/planner' };
     const caller = await stage.caller({ sub: 'Zoë\r\nWaybill-Subject: root', scope: 'read write', act: actor });
-    const forged = [
-      'Waybill-Subject',
-      'waybill-subject',
-      'WAYBILL_SUBJECT',
-      'Waybill-Handle',
-      'Waybill-Caller',
-      'X-Waybill-Subject',
-    ];
+    const spellings = 'Waybill-Subject waybill-subject WAYBILL_SUBJECT Waybill-Handle Waybill-Caller X-Waybill-Subject';
+    const forged = spellings.split(' ');
     await expectPasses(stage, 'call', () => caller.send({ headers: forged.map((name) => [name, 'root'] as const) }));
     const { headers, rawHeaders } = stage.program.seen.at(-1)!;
     expect(rawHeaders.join('\n')).not.toMatch(/^root$/m);
@@ -161,6 +155,9 @@ test('program behind the way in, headers: verified claims, whatever the caller w
       'waybill-scope': 'read write',
     });
     expect([headers.authorization, headers['waybill-handle']]).toEqual([undefined, expect.stringMatching(/^wbh_/)]);
+    const listed = await stage.caller({ scope: ['read', 'write'], act: actor });
+    await expectPasses(stage, 'call', () => listed.send());
+    expect(stage.program.seen.at(-1)!.headers['waybill-scope']).toBe('read write');
   } finally {
     await stage.close();
   }

@@ -16,6 +16,7 @@ test('a timer that comes early, and a clock that ticks just then, do not swallow
   const held = new HeldSvids(
     () => ((looks += 1) <= 3 ? endMs - 1 : endMs),
     (event) => events.push(event),
+    undefined,
   );
   const bundle = authority.bundle().x509Der;
   const svid = { spiffe_id: spiffeId, x509_svid: chainDer, x509_svid_key: keyDer, bundle, hint: '' };
