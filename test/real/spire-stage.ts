@@ -52,6 +52,8 @@ export interface SpireStageOptions {
   /** Trust domains that the way in takes besides the own, with where their keys come from. */
   readonly domains?: Readonly<Record<string, unknown>>;
   readonly callers?: readonly string[];
+  /** Further tools, whole. */
+  readonly tools?: Readonly<Record<string, unknown>>;
 }
 
 /** A sidecar that has its identity from SPIRE, an OAuth service that knows it by its JWT-SVID, a tool, and a program behind the way in. */
@@ -128,7 +130,7 @@ function configuration(
   service: TokenService,
   tool: EchoTool,
   program: EchoTool,
-  { useFor = '5m', domains = {}, callers = [`spiffe://${domainName}/planner`] }: SpireStageOptions,
+  { useFor = '5m', domains = {}, callers = [`spiffe://${domainName}/planner`], tools = {} }: SpireStageOptions,
 ): string {
   const trusted = { [domain.trustDomain]: 'workload_api', ...domains };
   const sections = {
@@ -140,6 +142,7 @@ function configuration(
     // A busy machine is slow, and this is not about that.
     token_services: { corp: { issuer: service.issuer, client_auth: 'spiffe_jwt', actor: 'jwt-svid', timeout: '10s' } },
     tools: {
+      ...tools,
       crm: {
         match: { host: 'crm.test' },
         dial: `127.0.0.1:${tool.port}`,
