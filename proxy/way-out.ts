@@ -10,11 +10,10 @@ import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
-import { Purse } from './exchange/credential.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { openPurse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
-import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -26,6 +25,7 @@ import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
+import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
@@ -172,10 +172,12 @@ function makeRooms(parts: Parts): Rooms {
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
-  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
+  const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
+  const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
     world,
+    services: choice,
     reader: {
       catalogue,
       classOfName: headerClassifier(credentialHeaders),
@@ -188,11 +190,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
+    purse: openPurse({ desk: parts.desk, services: settings.token_services, choice, svids: parts.x509Svids, world }),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world)),
+    upstreams,
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();

@@ -132,13 +132,12 @@ interface SvidSource {
 }
 
 async function openFolder(folder: string, world: World, events: WorkloadEvents): Promise<Workload> {
-  const life = { isLost: false };
   const onEvent = (event: SvidFilesEvent): void => {
     if (event.kind === 'folder') events.troubled('svid_dir', event.reason);
-    else tell(event, events, life);
+    else tell(event, events);
   };
   const files = await openSvidFiles({ folder, now: world.now, onEvent });
-  return fromSource(files, life, 'no SVID in the folder');
+  return fromSource(files, 'no SVID in the folder');
 }
 
 async function openApi(
@@ -149,38 +148,31 @@ async function openApi(
   // gRPC costs start-up time and memory: it is loaded only by those who have a Workload API.
   const { openWorkloadApi } = await import('./spiffe/workload-api.ts');
   const first = Promise.withResolvers<void>();
-  const life = { isLost: false };
   const api = openWorkloadApi({
     address,
     ...(hint === undefined ? {} : { hint }),
     now: world.now,
     onEvent: (event) => {
       if (event.kind === 'error') events.troubled(event.method, event.reason);
-      else tell(event, events, life);
+      else tell(event, events);
       if (event.kind === 'svid.rotated') first.resolve();
     },
   });
   const patience = setTimeout(first.resolve, firstSvidMs);
   await first.promise;
   clearTimeout(patience);
-  return fromSource(api, life, 'no SVID from the Workload API');
+  return fromSource(api, 'no SVID from the Workload API');
 }
 
-/** Whether an X.509-SVID was there and is gone: a JWT-SVID from before, which may live longer, does not stand in for it. */
-interface Life {
-  isLost: boolean;
-}
-
-function tell(event: { readonly kind: string } | SvidEvent, events: WorkloadEvents, life: Life): void {
+function tell(event: { readonly kind: string } | SvidEvent, events: WorkloadEvents): void {
   if (!('spiffeId' in event)) return;
-  life.isLost = event.kind === 'svid.lost';
   if (event.kind === 'svid.rotated') events.rotated(event.spiffeId, event.expiresAtMs);
   else events.lost(event.cause);
 }
 
-function fromSource(source: SvidSource, life: Life, missing: string): Workload {
+function fromSource(source: SvidSource, missing: string): Workload {
   return {
-    spiffeId: () => (life.isLost ? '' : (source.identity()?.toString() ?? '')),
+    spiffeId: () => source.identity()?.toString() ?? '',
     svidExpiresAtMs: () => source.x509()?.default.expiresAtMs,
     x509: () => {
       const svid = source.x509()?.default;
@@ -190,11 +182,10 @@ function fromSource(source: SvidSource, life: Life, missing: string): Workload {
     },
     authoritiesOf: (trustDomain) => source.x509Bundles().get(trustDomain),
     jwtAuthoritiesOf: (trustDomain) => source.jwtBundles().get(trustDomain),
-    missing: () => (life.isLost || source.identity() === undefined ? missing : undefined),
+    missing: () => (source.identity() === undefined ? missing : undefined),
     readToken: (audience) => withoutSpiffe.readToken(audience),
     close: () => source.close(),
     async fetchJwtSvid(audience, timeoutMs): Promise<JwtSvid> {
-      if (life.isLost) throw new Error('the identity is gone');
       const svid = await source.fetchJwtSvid(audience, timeoutMs);
       return { token: () => svid.token(), spiffeId: svid.spiffeId.toString(), expiresAtMs: svid.expiresAtMs };
     },

@@ -57,7 +57,7 @@ function describe({ config, rules }: CheckedConfig): object {
     tools: [...settings.tools.values()].map((tool) => ({
       name: tool.name,
       host: tool.match.host,
-      from: tool.token?.from,
+      from: tool.token?.from.length === 1 ? tool.token.from[0] : tool.token?.from,
       secret: tool.secret?.in,
       proof: tool.token?.proof,
       risk: tool.risk,
@@ -131,7 +131,8 @@ function rowOf(tool: ToolSettings): readonly string[] {
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
   const { token, secret } = tool;
   const carried = secret === undefined ? 'no token' : `static secret, in ${secret.in}`;
-  return [tool.name, place, token === undefined ? carried : `${token.from}, proof ${token.proof}`, tool.risk];
+  const obtained = token === undefined ? carried : `${token.from.join(' or ')}, proof ${token.proof}`;
+  return [tool.name, place, obtained, tool.risk];
 }
 
 /** The way in for people: where it leads, and what a request needs. */

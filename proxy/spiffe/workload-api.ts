@@ -60,7 +60,8 @@ export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
 
 /**
  * The identity of this workload, kept fresh from the SPIFFE Workload API. Every getter gives the state of this moment: what was
- * denied, taken back or has expired is not there. While the agent is away, what it gave is used until it expires.
+ * denied, taken back or has expired is not there. While the agent is away, what it gave is used until it expires, a JWT-SVID no
+ * longer than the X509-SVID beside it.
  */
 export class WorkloadApi {
   readonly #connection: Connection;
@@ -72,7 +73,7 @@ export class WorkloadApi {
   readonly #revocations: HeldRevocations;
   readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
   readonly #jwtSvids: JwtSvidCache;
-  readonly #streams: readonly { close(): void }[];
+  readonly #streams: readonly { hurry(): void; close(): void }[];
   #joined: Joined = { authorities: new Map(), revocations: [], bundles: new Map() };
   #closed = false;
 
@@ -143,7 +144,7 @@ export class WorkloadApi {
     this.#jwtSvids.drop();
   }
 
-  #openStreams(): readonly { close(): void }[] {
+  #openStreams(): readonly { hurry(): void; close(): void }[] {
     const { FetchX509SVID, FetchX509Bundles, FetchJWTBundles } = workloadApiService;
     return [
       this.#hold('FetchX509SVID', FetchX509SVID, {
@@ -195,8 +196,8 @@ export class WorkloadApi {
   }
 
   #svidsChanged(event: SvidEvent): void {
-    // A JWT-SVID that nobody renews ends by itself; one whose identity was taken away ends now.
-    if (event.kind === 'svid.lost' && event.cause !== 'expired') this.#jwtSvids.drop();
+    // One identity, one end: a JWT-SVID that lives longer does not stand in for an X509-SVID that nobody renewed.
+    if (event.kind === 'svid.lost') this.#jwtSvids.drop();
     if (event.kind === 'svid.rotated') this.#jwtSvids.forgive();
     this.#onEvent(event);
   }
@@ -205,6 +206,7 @@ export class WorkloadApi {
     const request = { audience: [audience], spiffe_id: spiffeId?.toString() ?? '' };
     const report = (failure: CallFailure) => this.#report('FetchJWTSVID', failure, undefined);
     const response = await this.#connection.call(workloadApiService.FetchJWTSVID, request, timeoutMs, report);
+    for (const stream of this.#streams) stream.hurry();
     try {
       const chosen = chooseByHint(response, this.#hint);
       if (chosen === undefined) {
