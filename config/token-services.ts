@@ -68,13 +68,13 @@ const expectation = z
         'x-default': '`asked`; profile keycloak `subject`',
       }),
     life: z
-      .enum(['cut', 'refuse'])
+      .enum(['any', 'cut', 'refuse'])
       .optional()
       .meta({
         description:
-          'A token that outlives the subject token: `cut` uses it until the subject token ends, or `refuse`.',
+          'A token that outlives the subject token by more than 30 s: `any` uses it until the subject token ends, `cut` does the same and tells of it (`token.cut`), `refuse` refuses it.',
         examples: ['refuse'],
-        'x-default': '`cut`',
+        'x-default': '`any`; profile keycloak `cut`',
       }),
   })
   .readonly();

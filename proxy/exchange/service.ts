@@ -25,7 +25,7 @@ import type { ServiceSettings } from './service-settings.ts';
 import { checkSubject, checkSubjectTime } from './subject-rules.ts';
 import type { TokenOrder } from './token-order.ts';
 import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
-import { issueToken, wantedToken } from './wanted-token.ts';
+import { issueToken, outlives, wantedToken } from './wanted-token.ts';
 
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
 export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
@@ -85,6 +85,7 @@ export class TokenService {
     try {
       const token = await this.#exchange(order);
       outcome = 'issued';
+      this.#tellCut(token, order, startedMs);
       return token;
     } catch (error) {
       const told = this.#tell(error, order, startedMs);
@@ -207,6 +208,15 @@ export class TokenService {
       this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
     }
     return failure;
+  }
+
+  /** Its use was cut in any case; where the settings say so, it is also told of. */
+  #tellCut(token: IssuedToken, order: TokenOrder, startedMs: number): void {
+    const { settings, trail, world } = this.#options;
+    if (settings.expect.life !== 'cut' || !outlives(token.validUntilMs, order)) return;
+    const { txn, tool } = order;
+    const ms = world.monotonic() - startedMs;
+    trail.cut({ txn, tool, service: this.name, ms, cause: 'lifetime', credential: credentialOf(token) });
   }
 
   /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */

@@ -67,7 +67,7 @@ export function issueToken(
   const answerEndMs = expiresInSeconds === undefined ? undefined : askedAtMs + expiresInSeconds * 1000;
   const validUntilMs = Math.min(said?.expiresAtMs ?? Infinity, answerEndMs ?? Infinity);
   const subjectEndMs = order.subject?.expiresAtMs ?? Infinity;
-  if (wanted.endsWithSubject && validUntilMs > subjectEndMs + clockSkewSeconds * 1000) throw new Rejection('lifetime');
+  if (wanted.endsWithSubject && outlives(validUntilMs, order)) throw new Rejection('lifetime');
   // What neither token nor answer says is as asked (RFC 8693 2.2.1), and that may be more than we let through.
   const scopes = checkScopes(said?.scopes ?? answer.scopes ?? order.scopes ?? [], wanted.scopes) ?? [];
   const statedMs = validUntilMs === Infinity ? askedAtMs + unstatedLifeMs : validUntilMs;
@@ -86,4 +86,10 @@ export function issueToken(
     validUntilMs: validUntilMs === Infinity ? undefined : validUntilMs,
     issuedAtMs: nowMs,
   });
+}
+
+/** Whether a token is good for longer than its subject token, by more than clocks may differ. */
+export function outlives(validUntilMs: number | undefined, { subject }: TokenOrder): boolean {
+  if (subject === undefined || validUntilMs === undefined || validUntilMs === Infinity) return false;
+  return validUntilMs > subject.expiresAtMs + clockSkewSeconds * 1000;
 }

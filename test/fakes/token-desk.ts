@@ -50,6 +50,7 @@ export const callEndpoint: EndpointCall = async (url, init) => {
 export class RecordingTrail implements ExchangeTrail {
   readonly issuedTokens: Parameters<ExchangeTrail['issued']>[0][] = [];
   readonly rejectedTokens: Parameters<ExchangeTrail['rejected']>[0][] = [];
+  readonly cutTokens: Parameters<ExchangeTrail['cut']>[0][] = [];
   readonly revokedTokens: Parameters<ExchangeTrail['revoked']>[0][] = [];
   readonly exchanges: string[] = [];
   readonly revocations: string[] = [];
@@ -60,6 +61,9 @@ export class RecordingTrail implements ExchangeTrail {
   }
   rejected(info: Parameters<ExchangeTrail['rejected']>[0]): void {
     this.rejectedTokens.push(info);
+  }
+  cut(info: Parameters<ExchangeTrail['cut']>[0]): void {
+    this.cutTokens.push(info);
   }
   revoked(info: Parameters<ExchangeTrail['revoked']>[0]): void {
     this.revokedTokens.push(info);
@@ -122,7 +126,7 @@ export async function openDesk(
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
+    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'any', ...settings.expect },
   };
   const deadGrants: string[] = [];
   const desk = openTokenDesk({
