@@ -2,8 +2,6 @@ import type { SettingPath } from './config-errors.ts';
 
 /** Settings of the design that this version does not have yet; `*` stands for any name. They get an answer of their own. */
 const laterKeys: ReadonlySet<string> = new Set([
-  'identity.svid_dir',
-  'identity.kubernetes',
   'identity.embedded',
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',

@@ -22,12 +22,15 @@ function checkToken(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
   const services = written.names(['token_services']);
-  const from = written.text(at('token', 'from'));
-  if (from !== undefined && !services.includes(from)) {
-    findings.push({
-      path: at('token', 'from'),
-      message: `no token service of this name is in \`token_services\`${suggest(from, services)}`,
-    });
+  const named = written.texts(at('token', 'from'));
+  for (const [index, [path, from]] of named.entries()) {
+    if (!services.includes(from)) {
+      findings.push({
+        path,
+        message: `no token service of this name is in \`token_services\`${suggest(from, services)}`,
+      });
+    }
+    if (named.findIndex(([, other]) => other === from) < index) findings.push({ path, message: 'is listed already' });
   }
   if (!written.has(at('token', 'audience')) && !written.has(at('token', 'resource'))) {
     findings.push({

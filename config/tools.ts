@@ -17,10 +17,14 @@ const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
 /** What is asked for and how it is bound; also the larger part of the cache key (W4). */
 const token = z
   .strictObject({
-    from: identifier.meta({
-      description: 'Name of the token service (a key of `token_services`) that issues the token.',
-      examples: ['corp'],
-    }),
+    from: z
+      .union([identifier, z.array(identifier).min(1).max(8)])
+      .transform(asList)
+      .meta({
+        description:
+          'Name of the token service (a key of `token_services`) that issues the token. Of a list it is the first whose issuer the tool names in its protected resource metadata (RFC 9728); with one name the tool is not asked.',
+        examples: ['corp', ['corp', 'partner']],
+      }),
     audience: z
       .union([line, z.array(line).min(1).max(16)])
       .optional()

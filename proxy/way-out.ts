@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { IpPort } from '../config/addresses.ts';
+import { isSpiffe } from '../config/identity.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { ToolNonces } from './bind/nonces.ts';
@@ -25,6 +26,7 @@ import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
+import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
@@ -171,10 +173,12 @@ function makeRooms(parts: Parts): Rooms {
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
-  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
+  const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
+  const services = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
     world,
+    services,
     reader: {
       catalogue,
       classOfName: headerClassifier(credentialHeaders),
@@ -187,11 +191,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), issuers, parts.x509Svids),
-    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
+    purse: new Purse(parts.desk, new SecretShelf(world), services, parts.x509Svids),
+    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world)),
+    upstreams,
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();

@@ -57,7 +57,7 @@ function describe({ config, rules }: CheckedConfig): object {
     tools: [...settings.tools.values()].map((tool) => ({
       name: tool.name,
       host: tool.match.host,
-      from: tool.token?.from,
+      from: tool.token?.from.length === 1 ? tool.token.from[0] : tool.token?.from,
       secret: tool.secret?.in,
       proof: tool.token?.proof,
       risk: tool.risk,
@@ -131,7 +131,8 @@ function rowOf(tool: ToolSettings): readonly string[] {
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
   const { token, secret } = tool;
   const carried = secret === undefined ? 'no token' : `static secret, in ${secret.in}`;
-  return [tool.name, place, token === undefined ? carried : `${token.from}, proof ${token.proof}`, tool.risk];
+  const obtained = token === undefined ? carried : `${token.from.join(' or ')}, proof ${token.proof}`;
+  return [tool.name, place, obtained, tool.risk];
 }
 
 /** The way in for people: where it leads, and what a request needs. */
@@ -162,9 +163,12 @@ function section(name: string, rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Where the SVID comes from. */
+/** Where the identity comes from. */
 function identityOf({ identity }: Settings): string {
-  return identity === 'none' ? 'none' : identity.workload_api;
+  if (identity === 'none') return identity;
+  if ('kubernetes' in identity) return `service account token in ${identity.kubernetes.token_file}`;
+  if ('svid_dir' in identity) return `SVID in ${identity.svid_dir}`;
+  return identity.hint === undefined ? identity.workload_api : `${identity.workload_api}, hint ${identity.hint}`;
 }
 
 /** Those of the settings, and those of the rules with their place. */

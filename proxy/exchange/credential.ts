@@ -39,8 +39,16 @@ export type HeldCredential =
   | { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' }
   | { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' };
 
-/** Issuer of each token service, by its name in the configuration. */
-export type ServiceIssuers = ReadonlyMap<string, string>;
+/** Name of a token service in the configuration, and its issuer. */
+export interface ServedBy {
+  readonly service: string;
+  readonly issuer: string;
+}
+
+/** Port: the token service of a tool at an origin, which was settled before. */
+export interface ServiceIssuers {
+  servedBy(tool: Tool, toolOrigin: string): ServedBy;
+}
 
 /** Where calls get their credentials: the desk with the orders that were made for (task, tool, origin) before, or the shelf of static keys. */
 export class Purse {
@@ -116,8 +124,7 @@ export class Purse {
       txn: task.txn,
       tool: tool.name,
       toolOrigin,
-      service: token.from,
-      issuer: this.#issuers.get(token.from) ?? '',
+      ...this.#issuers.servedBy(tool, toolOrigin),
       grant,
       subject: grant === 'token_exchange' ? task.grant : undefined,
       audience: token.audience,

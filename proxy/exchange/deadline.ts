@@ -19,3 +19,11 @@ export class Deadline {
     return Math.ceil(left);
   }
 }
+
+/** Waits for work, but not longer than `ms`. */
+export async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([work, promise]);
+  clearTimeout(timer);
+}

@@ -2,6 +2,8 @@ import { good, testRows, tool } from './config-explanation.ts';
 
 testRows([
   ['unknown service', tool('', 'from: ‸ss, audience: [t]'), /no token service of this name .* did you mean `s`\?/],
+  ['unknown service in a list', tool('', 'from: [s, ‸ss], audience: [t]'), /no token service of this name/],
+  ['service twice in a list', tool('', 'from: [s, ‸s], audience: [t]'), /is listed already/],
   ['wildcard with token', tool('', undefined, '‸"*.example.org"'), /one exact host, since this tool has a `token`/],
   [
     'token for anywhere',

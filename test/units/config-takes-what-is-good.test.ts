@@ -31,7 +31,7 @@ tools:
     handle_header: X-CRM-Key
   catalogue:
     match:  { host: catalogue.example.org }
-    token:  { from: own, audience: catalogue, grant: client_credentials }
+    token:  { from: [own, corp], audience: catalogue, grant: client_credentials }
     on_behalf_of: agent
     addresses: [public, loopback]
     plaintext: unsafe
@@ -72,7 +72,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     name: 'crm',
     match: { host: 'crm.example.org', port: 8443, protocol: 'http', paths: ['/api/**'], methods: ['GET'] },
     token: {
-      from: 'corp',
+      from: ['corp'],
       audience: ['crm'],
       resource: 'https://crm.example.org',
       scopes: ['crm.read'],
@@ -90,6 +90,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     unsafe_bearer: false,
     unsafe_raw_paths: false,
   });
+  expect(settings.tools.get('catalogue')?.token?.from).toEqual(['own', 'corp']);
   expect(settings.tasks).toMatchObject({ linger: 2000, deadline: 900_000, standing: { tools: ['catalogue'] } });
   expect(settings.listen.metrics).toEqual({ address: '::1', port: 0 });
   expect(settings.rules.map((rule) => rule.mode)).toEqual(['enforce', 'enforce', 'observe']);
