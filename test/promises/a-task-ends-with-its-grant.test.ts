@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import type { Lie } from '../fakes/token-service-lies.ts';
@@ -141,10 +142,11 @@ test('a caller who waits for the agent is told by it; one who has a part of the 
     inbound: { present: 'handle' },
     answer: ({ path, headers }, response) => {
       if (path === '/stream') response.write('the beginning');
-      void ask(String(headers.authorization).slice('Bearer '.length)).then(({ code }) => {
-        if (path === '/stream') setTimeout(() => response.end('the end'), 300);
-        else response.end(code);
-      });
+      void (async () => {
+        const { code } = await ask(String(headers.authorization).slice('Bearer '.length));
+        if (path === '/stream') await sleep(300);
+        response.end(code);
+      })();
     },
   });
   try {
