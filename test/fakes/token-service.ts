@@ -4,7 +4,15 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { SignJWT } from 'jose';
 import type { CryptoKey, JWTPayload } from 'jose';
-import { honestClaims, lieWith, makeSigner, readProof, send, type Signer } from './token-service-parts.ts';
+import {
+  honestClaims,
+  lieOnTheWire,
+  lieWith,
+  makeSigner,
+  readProof,
+  send,
+  type Signer,
+} from './token-service-parts.ts';
 import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies } from './token-service-lies.ts';
 
 /** One request to the token endpoint, as it came. */
@@ -51,7 +59,10 @@ export interface FakeTokenService {
   subjectToken(claims?: Record<string, unknown>, typ?: string): Promise<string>;
   /** Replaces its signing key; the old one leaves the key set. */
   rotateKey(): Promise<void>;
+  /** Ends its listening, and all connections. */
   close(): Promise<void>;
+  /** Listens again, at the same port and with the same keys. */
+  up(): Promise<void>;
 }
 
 /** Starts one on a free port. */
@@ -98,9 +109,13 @@ class Fake implements FakeTokenService {
     this.#lie = lie;
   }
 
-  async listen(): Promise<void> {
-    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
+  async listen(port = 0): Promise<void> {
+    await new Promise<void>((done) => this.#server.listen(port, '127.0.0.1', done));
     this.issuer = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}${this.#options.path ?? ''}`;
+  }
+
+  up(): Promise<void> {
+    return this.listen(Number(new URL(this.issuer).port));
   }
 
   async close(): Promise<void> {
@@ -170,17 +185,7 @@ class Fake implements FakeTokenService {
     const proof = await readProof(request.headers['dpop'], `${new URL(this.issuer).origin}/token`);
     this.requests.push({ form, headers: request.headers, proof: proof?.claims });
     if (this.delayMs > 0) await new Promise((done) => setTimeout(done, this.delayMs));
-    if (this.lie === 'slow') return;
-    if (this.lie === 'reset') {
-      request.socket.resetAndDestroy();
-      return;
-    }
-    if (this.lie === 'trickle') {
-      response.writeHead(200, { 'content-type': 'application/json' });
-      const timer = setInterval(() => response.write(' '), 50);
-      response.on('close', () => clearInterval(timer));
-      return;
-    }
+    if (lieOnTheWire(this.lie, response)) return;
     if (this.#options.demandNonce === true || this.lie === 'nonce_for_ever') {
       const { nonce } = proof?.claims ?? {};
       const good = nonce === this.#nonce;
