@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { caller } from './callers.ts';
-import type { IdentitySettings } from './identity.ts';
+import { isSpiffe, type IdentitySettings } from './identity.ts';
 import { identifier, line } from './text.ts';
 import { trustDomain } from './trust.ts';
 import { issuerUrl, originUrl, programUrl, resourceUri } from './urls.ts';
@@ -234,7 +234,7 @@ export const inboundTable = written
 
 /** Fills in what other settings decide, so that rooms read one settled value. */
 export function settleInbound(inbound: z.output<typeof written>, identity: IdentitySettings) {
-  const byDefault = identity === 'none' || inbound.origin.startsWith('http:') ? 'off' : 'svid';
+  const byDefault = !isSpiffe(identity) || inbound.origin.startsWith('http:') ? 'off' : 'svid';
   const channels = inbound.accept.filter((entry) => entry.proof === 'mtls').length;
   const every = channels === inbound.accept.length ? 'require' : 'accept';
   return Object.freeze({

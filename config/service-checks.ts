@@ -2,11 +2,12 @@ import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
 /** What is said where a workload identity is missing. */
-export const noIdentity = 'needs a workload identity, but `identity` is `none`; set `identity.workload_api`';
+export const noIdentity =
+  'needs a workload identity (SPIFFE), which `identity` does not give; set `identity.workload_api` or `identity.svid_dir`';
 
-/** Whether the configuration names no source of a workload identity. */
+/** Whether the configuration names no source of SVIDs. */
 export function isWithoutIdentity(written: Written): boolean {
-  return !written.has(['identity']) || written.text(['identity']) === 'none';
+  return !written.has(['identity']) || written.text(['identity']) === 'none' || written.has(['identity', 'kubernetes']);
 }
 
 /** Token services: what needs a workload identity. */
@@ -33,6 +34,9 @@ export function checkTrust(written: Written): readonly Finding[] {
   for (const domain of written.names(['trust', 'domains'])) {
     const path = ['trust', 'domains', domain];
     const source = written.text(path);
+    if (source === 'svid_dir' && written.has(['identity', 'workload_api'])) {
+      findings.push({ path, message: 'svid_dir is not where the identity comes from; write `workload_api`' });
+    }
     if ((source === 'workload_api' || source === 'svid_dir') && isWithoutIdentity(written)) {
       findings.push({ path, message: `${source} ${noIdentity}` });
     }

@@ -10,8 +10,10 @@ export interface ServiceProfile {
     readonly typ: readonly string[];
     /** `subject` where we narrow, because the service grants scopes that the subject token does not have. */
     readonly scopes: 'asked' | 'subject';
-    /** A token that outlives the subject token: its use is cut at the subject's end, or it is refused. */
-    readonly life: 'cut' | 'refuse';
+    /** A token that outlives the subject token: used until the subject's end, the same and told of, or refused. */
+    readonly life: 'any' | 'cut' | 'refuse';
+    /** `req_wl` of its transaction tokens: us, by SPIFFE ID or client id, or a name that it chose. */
+    readonly workload: 'self' | 'any';
   };
   /** Longest life of its tokens, milliseconds. */
   readonly max_lifetime: number;
@@ -32,7 +34,7 @@ export interface Dialect {
 
 const standard: ServiceProfile = {
   bound_subject: 'accept',
-  expect: { sub: 'same', act: 'by-actor', typ: ['at+jwt', 'JWT'], scopes: 'asked', life: 'cut' },
+  expect: { sub: 'same', act: 'by-actor', typ: ['at+jwt', 'JWT'], scopes: 'asked', life: 'any', workload: 'self' },
   max_lifetime: 3_600_000,
   dialect: { grant: 'token_exchange', parameters: {}, target: 'sent', scope_names: 'whole' },
 };
@@ -40,8 +42,9 @@ const standard: ServiceProfile = {
 /** The profiles, by the names that `token_services.X.profile` takes. */
 export const serviceProfiles = {
   rfc8693: standard,
-  // Grants any scope that the client may have, whether or not the user's token has it, unless a client policy forbids it.
-  keycloak: { ...standard, bound_subject: 'refuse', expect: { ...standard.expect, scopes: 'subject' } },
+  // Unless told, it grants any scope that the client may have, whether or not the user's token has it, and a life of its own. The life is
+  // not refused: with the defaults of a realm that would be every token.
+  keycloak: { ...standard, bound_subject: 'refuse', expect: { ...standard.expect, scopes: 'subject', life: 'cut' } },
   // On-behalf-of is RFC 7523 with a parameter of its own; subjects are pairwise, and a life is 60 to 90 minutes by chance.
   'entra-obo': {
     ...standard,

@@ -30,9 +30,9 @@ export async function openIdentity(
     },
     lost: (cause) => {
       record.trail.svidLost(cause);
-      replaced?.();
       log.warn({ cause }, 'the identity is gone');
       changed?.('');
+      replaced?.();
     },
     troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
   });

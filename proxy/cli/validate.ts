@@ -163,9 +163,12 @@ function section(name: string, rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Where the SVID comes from. */
+/** Where the identity comes from. */
 function identityOf({ identity }: Settings): string {
-  return identity === 'none' ? 'none' : identity.workload_api;
+  if (identity === 'none') return identity;
+  if ('kubernetes' in identity) return `service account token in ${identity.kubernetes.token_file}`;
+  if ('svid_dir' in identity) return `SVID in ${identity.svid_dir}`;
+  return identity.hint === undefined ? identity.workload_api : `${identity.workload_api}, hint ${identity.hint}`;
 }
 
 /** Those of the settings, and those of the rules with their place. */

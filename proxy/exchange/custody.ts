@@ -71,16 +71,18 @@ export class TokenCustody {
   }
 
   /**
-   * Takes the tokens out of use that are bound to another certificate than the current. They go back after a moment: who took one just
-   * before is still on the way with it, over a connection of that certificate, and must not fail because we rotated.
+   * Takes the tokens out of use that are bound to another certificate than the current. After a rotation they go back a moment later:
+   * who took one just before is still on the way with it, over a connection of that certificate, and must not fail because we rotated.
+   * Where the identity was taken away they go back at once.
    */
   retireBound(): void {
     const current = this.#svids.certificate();
     const isOther = ({ order: { certificate } }: CacheEntry): boolean =>
       certificate !== undefined && certificate !== current;
-    this.#cache.retire(isOther, this.#world.now() + rotationGraceMs);
-    // A sidecar that ends takes everything back at once, and does not stay for this.
-    setTimeout(() => this.#sweep(), rotationGraceMs + 1).unref();
+    const graceMs = current === undefined ? 0 : rotationGraceMs;
+    this.#cache.retire(isOther, this.#world.now() + graceMs);
+    // A sidecar that ends takes everything back by itself, and does not stay for this.
+    setTimeout(() => this.#sweep(), graceMs).unref();
   }
 
   /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */

@@ -39,6 +39,7 @@ export type RejectCause =
   | 'audience'
   | 'subject'
   | 'actor'
+  | 'client'
   | 'confirmation'
   | 'typ'
   | 'time';
@@ -83,6 +84,8 @@ export interface ExchangeTrail {
   issued(info: TokenEvent & { readonly cause: IssueCause; readonly credential: CredentialFacts }): void;
   /** `credential` is absent where the answer held no token. */
   rejected(info: TokenEvent & { readonly cause: RejectCause; readonly credential?: CredentialFacts | undefined }): void;
+  /** A token outlives its subject token, and is used until that ends. `lifetime` is the one cause yet. */
+  cut(info: TokenEvent & { readonly cause: 'lifetime'; readonly credential: CredentialFacts }): void;
   revoked(info: TokenEvent & { readonly cause: RevocationCause; readonly credential: CredentialFacts }): void;
   exchanged(service: string, outcome: ExchangeOutcome, seconds: number): void;
   revocation(cause: RevocationCause, outcome: RevocationOutcome): void;

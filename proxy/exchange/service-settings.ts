@@ -47,7 +47,9 @@ export interface ServiceSettings {
     /** `subject`: of the scopes that were asked for only those that the subject token has. */
     readonly scopes: 'asked' | 'subject';
     /** A token that outlives the subject token: its use is cut at the subject's end, or it is refused. */
-    readonly life: 'cut' | 'refuse';
+    readonly life: 'any' | 'cut' | 'refuse';
+    /** `req_wl` of a transaction token. */
+    readonly workload: 'self' | 'any';
   };
   /** How the service is spoken to, where the standards leave room. */
   readonly dialect: Dialect;

@@ -1,10 +1,12 @@
 import { Refusal } from '../refusal.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
+import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
 import { DeadGrant } from './dead-grant.ts';
+import { withinTime } from './deadline.ts';
 import type { EndpointCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -21,6 +23,7 @@ export interface TokenDeskOptions {
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
+  readonly clusterTokens: ClusterTokenSource;
   readonly trail: ExchangeTrail;
   /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
   readonly onDeadGrant: (txn: string) => void;
@@ -106,16 +109,16 @@ export class TokenDesk {
     return this.#custody.dropTool(tool, cause);
   }
 
-  /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
-  retireBound(): void {
-    this.#custody.retireBound();
-  }
-
   /** Our identity is gone, or is another: what was obtained by it leaves the cache at once and goes back. Its tasks stay open. */
   dropIdentity(): void {
     const isMeant = (service: string): boolean => this.#services.get(service)?.needsIdentity === true;
     for (const flight of this.#flights.values()) if (isMeant(flight.order.service)) flight.unwanted ??= 'identity_lost';
     this.#custody.dropServices(isMeant, 'identity_lost');
+  }
+
+  /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
+  retireBound(): void {
+    this.#custody.retireBound();
   }
 
   /** Whether a token of one of our services is still active, for tokens that callers present. Rejects with a `Refusal`. */
@@ -149,7 +152,8 @@ export class TokenDesk {
     const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
-    return flight?.promise ?? this.#fly(order, 'first');
+    const landing = flight?.promise ?? this.#fly(order, 'first');
+    return this.#services.get(order.service)?.hurry(landing) ?? landing;
   }
 
   /** In the background: the caller has a good token and does not wait. */
@@ -226,12 +230,4 @@ export class TokenDesk {
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */
 function taskEnded(): Refusal {
   return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
-}
-
-/** Waits for work, but not longer than `ms`. */
-async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

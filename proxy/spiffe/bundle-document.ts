@@ -91,7 +91,7 @@ function readPem(text: string): BundleDocument {
 }
 
 /** DER certificates of a PEM text, in order; what stands between them is not looked at. Throws MalformedAnswer where there is none. */
-function readPemCertificates(text: string): readonly Buffer[] {
+export function readPemCertificates(text: string): readonly Buffer[] {
   const blocks = text.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g);
   const concatenated = Buffer.concat([...blocks].map(([, body = '']) => Buffer.from(body, 'base64')));
   return parseCertificates(concatenated).map(({ der }) => der);

@@ -35,6 +35,7 @@ export class FileBundle {
   readonly #events: BundleFileEvents;
   readonly #files: WatchedFiles;
   #digest = '';
+  #closed = false;
   #x509: X509Bundle | undefined;
   #jwt: readonly JwtAuthority[] | undefined;
 
@@ -42,7 +43,11 @@ export class FileBundle {
     this.#trustDomain = trustDomain;
     this.#path = path;
     this.#events = events;
-    this.#files = new WatchedFiles(dirname(path), [path], () => this.#read());
+    this.#files = new WatchedFiles(
+      dirname(path),
+      () => Promise.resolve([path]),
+      () => this.#read(),
+    );
   }
 
   /** Undefined as long as nothing is known. */
@@ -61,19 +66,21 @@ export class FileBundle {
   }
 
   close(): void {
+    this.#closed = true;
     this.#files.close();
   }
 
   async #read(): Promise<void> {
     try {
       const { digest, authorities, jwtAuthorities } = await readBundleFile(this.#path);
-      if (digest === this.#digest) return;
+      if (digest === this.#digest || this.#closed) return;
       this.#digest = digest;
       this.#x509 = { authorities, revocations: [] };
       this.#jwt = jwtAuthorities;
       this.#events.changed(this.#trustDomain);
     } catch (error) {
-      this.#events.failed(this.#trustDomain, error instanceof MalformedAnswer ? 'malformed' : 'unreadable');
+      if (!this.#closed)
+        this.#events.failed(this.#trustDomain, error instanceof MalformedAnswer ? 'malformed' : 'unreadable');
     }
   }
 }

@@ -9,7 +9,7 @@ const lookMs = 1000;
  * the link `..data`). Files that are not there yet are waited for.
  */
 export class WatchedFiles {
-  readonly #paths: readonly string[];
+  readonly #list: () => Promise<readonly string[]>;
   readonly #onChange: () => Promise<void>;
   readonly #timer: NodeJS.Timeout;
   readonly #watcher: FSWatcher | undefined;
@@ -20,11 +20,12 @@ export class WatchedFiles {
   #closed = false;
 
   /**
-   * @param folder that is watched; the paths may lie elsewhere and are then only looked at each second.
+   * @param folder that is watched.
+   * @param list paths of the files; they may lie elsewhere and are then only looked at each second. Must not reject.
    * @param onChange is not called again before it has ended. Must not reject.
    */
-  constructor(folder: string, paths: readonly string[], onChange: () => Promise<void>) {
-    this.#paths = paths;
+  constructor(folder: string, list: () => Promise<readonly string[]>, onChange: () => Promise<void>) {
+    this.#list = list;
     this.#onChange = onChange;
     this.#timer = setInterval(() => void this.look(), lookMs);
     try {
@@ -54,7 +55,7 @@ export class WatchedFiles {
   async #lookUntilQuiet(): Promise<void> {
     while (this.#again && !this.#closed) {
       this.#again = false;
-      const seen = (await Promise.all(this.#paths.map(describe))).join('\n');
+      const seen = (await Promise.all((await this.#list()).map(describe))).join('\n');
       if (seen === this.#seen) continue;
       this.#seen = seen;
       await this.#onChange();
@@ -66,7 +67,7 @@ export class WatchedFiles {
 async function describe(path: string): Promise<string> {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-    return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+    return [path, dev, ino, size, mtimeNs, ctimeNs].join(' ');
   } catch {
     return '';
   }

@@ -1,6 +1,7 @@
 import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
+import type { ClusterTokenSource } from '../../proxy/exchange/client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from '../../proxy/exchange/client-auth/spiffe-x509.ts';
 import type { ExchangeTrail } from '../../proxy/exchange/exchange-trail.ts';
@@ -50,6 +51,7 @@ export const callEndpoint: EndpointCall = async (url, init) => {
 export class RecordingTrail implements ExchangeTrail {
   readonly issuedTokens: Parameters<ExchangeTrail['issued']>[0][] = [];
   readonly rejectedTokens: Parameters<ExchangeTrail['rejected']>[0][] = [];
+  readonly cutTokens: Parameters<ExchangeTrail['cut']>[0][] = [];
   readonly revokedTokens: Parameters<ExchangeTrail['revoked']>[0][] = [];
   readonly exchanges: string[] = [];
   readonly revocations: string[] = [];
@@ -60,6 +62,9 @@ export class RecordingTrail implements ExchangeTrail {
   }
   rejected(info: Parameters<ExchangeTrail['rejected']>[0]): void {
     this.rejectedTokens.push(info);
+  }
+  cut(info: Parameters<ExchangeTrail['cut']>[0]): void {
+    this.cutTokens.push(info);
   }
   revoked(info: Parameters<ExchangeTrail['revoked']>[0]): void {
     this.revokedTokens.push(info);
@@ -97,6 +102,7 @@ export async function openDesk(
   options: {
     svids?: JwtSvidSource;
     x509Svids?: X509SvidSource;
+    clusterTokens?: ClusterTokenSource;
     call?: EndpointCall;
     domain?: MintingDomain;
   } = {},
@@ -122,7 +128,7 @@ export async function openDesk(
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'cut', ...settings.expect },
+    expect: { ...serviceProfiles.rfc8693.expect, act: 'self', typ: ['at+jwt'], ...settings.expect },
   };
   const deadGrants: string[] = [];
   const desk = openTokenDesk({
@@ -132,6 +138,7 @@ export async function openDesk(
     call: options.call ?? callEndpoint,
     jwtSvids: options.svids ?? svids,
     x509Svids: options.x509Svids ?? { certificate: () => undefined },
+    clusterTokens: options.clusterTokens ?? { readToken: () => Promise.reject(new Error('no cluster')) },
     trail,
   });
   const order = async (parts: Partial<TokenOrderParts> = {}, subjectClaims: Record<string, unknown> = {}) => {

@@ -35,10 +35,14 @@ export class TlsDesks {
     writeFileSync(this.caFile, own.ca);
   }
 
-  async start(options: Omit<TlsTokenServiceOptions, 'tls'> = {}): Promise<TlsTokenService> {
+  /** What a service on localhost is made with. */
+  get serverTls(): TlsTokenServiceOptions['tls'] {
     const { cert, key } = this.#own;
-    const clientCa = [new X509Certificate(this.#clients.der).toString()];
-    const service = await openTlsTokenService({ tls: { cert, key, clientCa }, ...options });
+    return { cert, key, clientCa: [new X509Certificate(this.#clients.der).toString()] };
+  }
+
+  async start(options: Omit<TlsTokenServiceOptions, 'tls'> = {}): Promise<TlsTokenService> {
+    const service = await openTlsTokenService({ tls: this.serverTls, ...options });
     this.#opened.push(service);
     return service;
   }
@@ -52,7 +56,7 @@ export class TlsDesks {
   }
 
   /** A desk at a service that is trusted by its own CA. */
-  async desk(service: TlsTokenService, settings: Settings, svids?: Svids): Promise<DeskUnderTest> {
+  async desk(service: Parameters<typeof openDesk>[0], settings: Settings, svids?: Svids): Promise<DeskUnderTest> {
     const tls = { ca: this.caFile };
     const { call } = this.endpointsFor({ issuer: service.issuer, tls });
     const whole = { actor: 'none', tls, ...settings, expect: { act: 'none' } } as const;
@@ -64,9 +68,9 @@ export class TlsDesks {
     return mintLeaf(this.#clients, { uris: [], subject: 'CN=invoice-bot' });
   }
 
-  async svid(): Promise<ClientCertificate> {
-    const leaf = await mintLeaf(this.#clients, { uris: [agentId] });
-    return new ClientCertificate({ chain: [leaf.der], key: leaf.privateKey, spiffeId: agentId });
+  async svid(spiffeId = agentId): Promise<ClientCertificate> {
+    const leaf = await mintLeaf(this.#clients, { uris: [spiffeId] });
+    return new ClientCertificate({ chain: [leaf.der], key: leaf.privateKey, spiffeId });
   }
 
   async svids(): Promise<Svids> {

@@ -79,6 +79,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
       use_for: 300_000,
       proof: 'dpop',
       nonce: 'required',
+      requested_token_type: 'access_token',
     },
     risk: 'payment',
     sensitivity: 'internal',
@@ -89,6 +90,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
+    unsafe_unverified: false,
   });
   expect(settings.tools.get('catalogue')?.token?.from).toEqual(['own', 'corp']);
   expect(settings.tasks).toMatchObject({ linger: 2000, deadline: 900_000, standing: { tools: ['catalogue'] } });
@@ -143,7 +145,8 @@ describe('what the profile and the actor decide', () => {
       act: 'any',
       typ: ['at+jwt', 'JWT'],
       scopes: 'asked',
-      life: 'cut',
+      life: 'any',
+      workload: 'self',
     });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
@@ -156,7 +159,7 @@ describe('what the profile and the actor decide', () => {
   test('keycloak', () => {
     expect(service(', profile: keycloak')).toMatchObject({
       bound_subject: 'refuse',
-      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject' },
+      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject', life: 'cut' },
     });
   });
 

@@ -40,4 +40,19 @@ test('W5: a token that outlives the user is refused where the profile says so, a
   const token = await cutting.desk.take(order);
   expect(token.expiresAtMs).toBe(order.subject?.expiresAtMs);
   expect(token.validUntilMs).toBeGreaterThan(token.expiresAtMs);
+  expect(cutting.trail.cutTokens).toEqual([]);
+});
+
+test('a token that outlives the user is told of where the profile says so, unless it is by less than clocks may differ', async () => {
+  service = await openFakeTokenService({ lifeSeconds: 620 });
+  const { desk, trail, order } = await openDesk(service, { expect: { life: 'cut' } });
+  await desk.take(await order());
+  expect([trail.issuedTokens.length, trail.cutTokens]).toEqual([1, []]);
+  const exp = Math.floor(Date.now() / 1000) + 300;
+  const token = await desk.take(await order({ txn: 'txn-2' }, { exp }));
+  expect(token.expiresAtMs).toBeLessThanOrEqual(exp * 1000);
+  expect(trail.cutTokens).toMatchObject([
+    { txn: 'txn-2', tool: 'crm', service: 'corp', cause: 'lifetime', credential: { id: token.id } },
+  ]);
+  expect(trail.rejectedTokens).toEqual([]);
 });
