@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { SignJWT, type CryptoKey, type JWTPayload } from 'jose';
+import type { CryptoKey, JWTPayload } from 'jose';
 import {
   honestClaims,
   lieOnTheWire,
@@ -11,6 +11,7 @@ import {
   readProof,
   send,
   type Signer,
+  signWith,
 } from './token-service-parts.ts';
 import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies, unsigned } from './token-service-lies.ts';
 
@@ -243,10 +244,7 @@ class Fake implements FakeTokenService {
     }
   }
 
-  #sign(claims: JWTPayload, typ: string | undefined, key: CryptoKey = this.#signer.privateKey): Promise<string> {
-    const named = typ === undefined ? {} : { typ };
-    return new SignJWT(claims)
-      .setProtectedHeader({ alg: 'ES256', kid: this.#signer.jwk.kid ?? '', ...named })
-      .sign(key);
+  #sign(claims: JWTPayload, typ: string | undefined, key?: CryptoKey): Promise<string> {
+    return signWith(this.#signer, claims, typ, key);
   }
 }
