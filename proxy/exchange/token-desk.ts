@@ -152,7 +152,8 @@ export class TokenDesk {
     const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
-    return flight?.promise ?? this.#fly(order, 'first');
+    const landing = flight?.promise ?? this.#fly(order, 'first');
+    return this.#services.get(order.service)?.hurry(landing) ?? landing;
   }
 
   /** In the background: the caller has a good token and does not wait. */

@@ -2,7 +2,7 @@ import type { World } from '../world.ts';
 import { HandleBook } from './handle.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
-import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject } from './task.ts';
+import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
@@ -34,6 +34,7 @@ export interface TaskRequest {
   readonly standing?: boolean;
   readonly caller?: string;
   readonly chain?: TaskChain | undefined;
+  readonly txnToken?: TaskTxnToken | undefined;
   /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
   readonly share?: { readonly owner: string; readonly max: number };
   /** Who opened it: `operator_api`, `config`. */
@@ -125,6 +126,8 @@ export class TaskBook {
       standing: request.standing === true,
       caller: request.caller ?? '',
       chain: request.chain,
+      // A sub-task is part of the transaction of its parent.
+      txnToken: request.txnToken ?? parent?.txnToken,
     });
     const opened = this.#withHandles(task, request.perToolHandles);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };

@@ -24,6 +24,12 @@ export interface TaskGrant {
   readonly jti?: string | undefined;
 }
 
+/** The transaction token that a task came with, verified: carried on unchanged inside its trust domain, and nowhere else. */
+export interface TaskTxnToken {
+  readonly text: Secret;
+  readonly expiresAtMs: number;
+}
+
 /** The delegation that a task was opened with, verified. */
 export type TaskChain = InboundChain;
 
@@ -42,6 +48,7 @@ export interface TaskParts {
   /** SPIFFE ID of the workload whose request opened it, or empty. */
   readonly caller: string;
   readonly chain: TaskChain | undefined;
+  readonly txnToken: TaskTxnToken | undefined;
 }
 
 /** A call under way that its task can end. */
@@ -61,6 +68,7 @@ export class Task {
   readonly standing: boolean;
   readonly caller: string;
   readonly chain: TaskChain | undefined;
+  readonly txnToken: TaskTxnToken | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -83,6 +91,7 @@ export class Task {
     this.standing = parts.standing;
     this.caller = parts.caller;
     this.chain = parts.chain;
+    this.txnToken = parts.txnToken;
     this.#grant = parts.grant;
   }
 

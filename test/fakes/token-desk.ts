@@ -128,7 +128,7 @@ export async function openDesk(
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'], scopes: 'asked', life: 'any', ...settings.expect },
+    expect: { ...serviceProfiles.rfc8693.expect, act: 'self', typ: ['at+jwt'], ...settings.expect },
   };
   const deadGrants: string[] = [];
   const desk = openTokenDesk({

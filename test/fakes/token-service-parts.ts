@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
-import type { lyingAnswer } from './token-service-lies.ts';
+import type { Lie, lyingAnswer } from './token-service-lies.ts';
 
 export interface Signer {
   readonly privateKey: CryptoKey;
@@ -51,6 +51,29 @@ export async function readProof(header: string | string[] | undefined, htu: stri
   const { payload, protectedHeader } = await jwtVerify(header, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
   if (payload['htm'] !== 'POST' || payload['htu'] !== htu || 'ath' in payload) throw new Error('a wrong proof');
   return { claims: payload, jkt: await calculateJwkThumbprint(protectedHeader.jwk!) };
+}
+
+/** Lies about the connection; false where the lie is another. */
+export function lieOnTheWire(lie: Lie | undefined, response: ServerResponse): boolean {
+  switch (lie) {
+    case 'slow':
+      return true;
+    case 'reset':
+      response.socket?.resetAndDestroy();
+      return true;
+    case 'half':
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+      response.write('{"access_token":"', () => response.destroy());
+      return true;
+    case 'trickle': {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const timer = setInterval(() => response.write(' '), 50);
+      response.on('close', () => clearInterval(timer));
+      return true;
+    }
+    default:
+      return false;
+  }
 }
 
 /** Answers with a canned lie. */
