@@ -82,8 +82,8 @@ export async function openWayOut(
     clusterTokens: workload,
     trail: record.trail,
     onDeadGrant: (txn) => {
-      // The end of the task and the answer of the service may cross.
-      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+      // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
     },
   });
   const tasks = openTasks(config, world, record, desk);

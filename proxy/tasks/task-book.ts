@@ -148,8 +148,11 @@ export class TaskBook {
     return [...[...this.#open.values()].map(({ opened }) => opened.task), ...this.#ended.values()];
   }
 
-  /** Ends an open task and its sub-tasks. Throws `TaskRejected` when there is none of that name or it is over. */
-  end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string): EndedTask {
+  /**
+   * Ends an open task and its sub-tasks. Throws `TaskRejected` when there is none of that name or it is over.
+   * @param sparing whoever called on the way in, and has had nothing of an answer yet, may get one.
+   */
+  end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string, sparing = false): EndedTask {
     const held = this.#open.get(txn);
     if (held === undefined) {
       throw this.#ended.has(txn)
@@ -158,12 +161,13 @@ export class TaskBook {
     }
     const { task } = held.opened;
     let total: EndedTask = { task, credentialsDropped: 0, revocationsQueued: 0 };
-    for (const child of held.children ?? []) total = added(total, this.end(child.txn, state, 'parent_ended', by));
+    for (const child of held.children ?? [])
+      total = added(total, this.end(child.txn, state, 'parent_ended', by, sparing));
     clearTimeout(held.deadline);
     this.#open.delete(txn);
     if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
     this.#giveBack(held.owner);
-    task.end(state, cause, this.#world.now());
+    task.end(state, cause, this.#world.now(), sparing);
     this.#retireHandles(held.opened);
     this.#ended.add(txn, task);
     const taken = this.#ending.takeBack(task);

@@ -53,6 +53,8 @@ export interface TaskParts {
 
 /** A call under way that its task can end. */
 export interface Cuttable {
+  /** The request of a caller on the way in, who has had nothing of the answer yet. */
+  readonly isAwaited: boolean;
   stop(why: 'cut'): void;
 }
 
@@ -142,8 +144,11 @@ export class Task {
     (this.#freeSlots ??= []).push(slot);
   }
 
-  /** Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing. */
-  end(state: Exclude<TaskState, 'open'>, cause: string, nowMs: number): void {
+  /**
+   * Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing.
+   * @param sparing the requests that are still to be answered: what the agent says of the end is the answer to them.
+   */
+  end(state: Exclude<TaskState, 'open'>, cause: string, nowMs: number, sparing: boolean): void {
     if (this.#state !== 'open') return;
     this.#state = state;
     this.#cause = cause;
@@ -154,7 +159,7 @@ export class Task {
     const underWay = this.#inFlight;
     this.#inFlight = undefined;
     this.#freeSlots = undefined;
-    for (const call of underWay ?? []) call?.stop('cut');
+    for (const call of underWay ?? []) if (!sparing || call?.isAwaited !== true) call?.stop('cut');
   }
 }
 
