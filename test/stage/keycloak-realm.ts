@@ -5,6 +5,8 @@ export interface RealmAgent {
   readonly lifeSeconds?: number;
   /** Scopes that it gets with every token, beside what all agents get. */
   readonly defaultScopes?: readonly string[];
+  /** Public keys of its assertions (`private_key_jwt`), in place of an SVID. */
+  readonly jwks?: object;
 }
 
 /** A realm: user `alice`, whose program `frontend` may sign her in, agents, and the tool `tickets-api` with its scopes. */
@@ -110,20 +112,21 @@ function frontend(agents: readonly RealmAgent[]): object {
   };
 }
 
-function agentClient(options: RealmOptions, { name, lifeSeconds = 60, defaultScopes = [] }: RealmAgent): object {
+function agentClient(options: RealmOptions, { name, lifeSeconds = 60, defaultScopes = [], jwks }: RealmAgent): object {
   const spiffeId = idOf(options, name);
   return {
     clientId: spiffeId,
     publicClient: false,
-    clientAuthenticatorType: 'federated-jwt',
+    clientAuthenticatorType: jwks === undefined ? 'federated-jwt' : 'client-jwt',
     standardFlowEnabled: false,
     fullScopeAllowed: false,
     defaultClientScopes: ['basic', ...defaultScopes],
     optionalClientScopes: ticketScopes,
     attributes: {
       ...signed,
-      'jwt.credential.issuer': 'spiffe',
-      'jwt.credential.sub': spiffeId,
+      ...(jwks === undefined
+        ? { 'jwt.credential.issuer': 'spiffe', 'jwt.credential.sub': spiffeId }
+        : { 'use.jwks.string': 'true', 'jwks.string': JSON.stringify(jwks) }),
       'standard.token.exchange.enabled': 'true',
       'access.token.lifespan': String(lifeSeconds),
       // Else a client is told of a token that it is no audience of, such as the one it got for a tool, that it is not active.
