@@ -7,7 +7,7 @@ import { grantFields } from './grants.ts';
 import { match } from './matches.ts';
 import { risk } from './risks.ts';
 import { scope } from './scopes.ts';
-import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
+import { asList, asMap, identifier, line, lineOrNothing, type Named } from './text.ts';
 import { tls } from './tool-tls.ts';
 import { txnToken } from './txn-tokens.ts';
 import { resourceUri } from './urls.ts';

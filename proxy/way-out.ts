@@ -79,6 +79,7 @@ export async function openWayOut(
     call: endpoints.call,
     jwtSvids: workload,
     x509Svids,
+    clusterTokens: workload,
     trail: record.trail,
     onDeadGrant: (txn) => {
       // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.

@@ -7,6 +7,7 @@ import { type FindActor, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
 import { checkToken } from './check-token.ts';
 import { openOwnClient, presenting } from './client-auth/own-client.ts';
+import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
@@ -42,6 +43,7 @@ export interface TokenServiceOptions {
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
+  readonly clusterTokens: ClusterTokenSource;
   readonly keys: JwksCache;
   readonly metadata: IssuerMetadata;
   readonly trail: ExchangeTrail;

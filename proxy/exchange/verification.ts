@@ -37,7 +37,7 @@ export function jwtVerification(keys: JwksCache, typ: readonly string[]): Verifi
 }
 
 /** The service's own word (RFC 7662 2.2): for opaque tokens, and for JWTs whose revocation shall be noticed. */
-export function introspection(client: ServiceClient): Verification {
+function introspection(client: ServiceClient): Verification {
   return {
     checkPossible: (endpoints) => void required(endpoints.introspection),
     async readClaims({ token, tokenType }, endpoints, deadline) {
@@ -52,7 +52,7 @@ export function introspection(client: ServiceClient): Verification {
 }
 
 /** Nothing but the answer itself: for foreign opaque tokens, whose tools are held to low risk by the configuration. */
-export function responseOnly(): Verification {
+function responseOnly(): Verification {
   return { checkPossible: () => undefined, readClaims: async () => undefined };
 }
 

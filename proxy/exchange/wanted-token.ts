@@ -82,7 +82,8 @@ export function issueToken(
   // What neither token nor answer says is as asked (RFC 8693 2.2.1), and that may be more than we let through.
   const scopes = checkScopes(said?.scopes ?? answer.scopes ?? order.scopes ?? [], wanted.scopes) ?? [];
   const statedMs = validUntilMs === Infinity ? askedAtMs + unstatedLifeMs : validUntilMs;
-  const expiresAtMs = Math.min(statedMs, askedAtMs + order.useForMs, subjectEndMs);
+  // Our own limit counts from now: a service that was slow has told no lie about the life of its token.
+  const expiresAtMs = Math.min(statedMs, nowMs + order.useForMs, subjectEndMs);
   if (expiresAtMs <= nowMs) {
     checkSubjectTime(order.subject, nowMs, order.service);
     throw new Rejection('lifetime');

@@ -109,3 +109,9 @@ export function isKnownLie(lie: Lie): boolean {
   );
   return [answerLies, memberLies, claimLies].some((lies) => Object.hasOwn(lies, lie)) || others.includes(lie);
 }
+
+/** A token with a header that says that nobody signed it. */
+export function unsigned(claims: object): string {
+  const encode = (text: string): string => Buffer.from(text).toString('base64url');
+  return `${encode('{"alg":"none","typ":"at+jwt"}')}.${encode(JSON.stringify(claims))}.`;
+}

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify } from 'jose';
+import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import type { Lie, lyingAnswer } from './token-service-lies.ts';
 
@@ -97,4 +97,15 @@ export function lieWith(
 export function send(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
   response.end(JSON.stringify(body));
+}
+
+/** Signs claims as a token of this kind, by the signer's own key unless told otherwise. */
+export function signWith(
+  signer: Signer,
+  claims: JWTPayload,
+  typ: string | undefined,
+  key?: CryptoKey,
+): Promise<string> {
+  const header = { alg: 'ES256', kid: signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
+  return new SignJWT(claims).setProtectedHeader(header).sign(key ?? signer.privateKey);
 }

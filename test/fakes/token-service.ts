@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { SignJWT } from 'jose';
 import type { CryptoKey, JWTPayload } from 'jose';
 import {
   honestClaims,
@@ -12,8 +11,9 @@ import {
   readProof,
   send,
   type Signer,
+  signWith,
 } from './token-service-parts.ts';
-import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies } from './token-service-lies.ts';
+import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies, unsigned } from './token-service-lies.ts';
 
 /** One request to the token endpoint, as it came. */
 export interface SeenRequest {
@@ -137,11 +137,10 @@ class Fake implements FakeTokenService {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
-    const origin = new URL(this.issuer).origin;
     if (path.includes('/.well-known/')) {
       this.counts.metadata++;
       const mine = path === `/.well-known/oauth-authorization-server${this.#options.path ?? ''}`;
-      return mine ? send(response, 200, this.#metadata(origin)) : send(response, 404, {});
+      return mine ? send(response, 200, this.#metadata()) : send(response, 404, {});
     }
     if (path === '/jwks') {
       this.counts.jwks++;
@@ -150,11 +149,11 @@ class Fake implements FakeTokenService {
     const form = new URLSearchParams(await text(request));
     if (path === '/revoke') return this.#revoke(form, response);
     if (path === '/introspect') return this.#introspect(form, response);
-    if (path === '/token') return this.#token(form, request, response);
-    return send(response, 404, {});
+    return path === '/token' ? this.#token(form, request, response) : send(response, 404, {});
   }
 
-  #metadata(origin: string): Record<string, unknown> {
+  #metadata(): Record<string, unknown> {
+    const { origin } = new URL(this.issuer);
     const metadata = {
       issuer: this.issuer,
       token_endpoint: `${origin}/token`,
@@ -235,7 +234,7 @@ class Fake implements FakeTokenService {
       case 'foreign_key':
         return this.#sign(claims, 'at+jwt', this.#foreign.privateKey);
       case 'unsigned':
-        return `${Buffer.from('{"alg":"none","typ":"at+jwt"}').toString('base64url')}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.`;
+        return unsigned(claims);
       case 'id_token_typ':
         return this.#sign(claims, 'logout+jwt');
       case 'no_typ':
@@ -245,8 +244,7 @@ class Fake implements FakeTokenService {
     }
   }
 
-  #sign(claims: JWTPayload, typ: string | undefined, key: CryptoKey = this.#signer.privateKey): Promise<string> {
-    const header = { alg: 'ES256', kid: this.#signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
-    return new SignJWT(claims).setProtectedHeader(header).sign(key);
+  #sign(claims: JWTPayload, typ: string | undefined, key?: CryptoKey): Promise<string> {
+    return signWith(this.#signer, claims, typ, key);
   }
 }

@@ -9,11 +9,10 @@ import { findSecrets, secretsOfToken, type KnownSecret, type Leftover } from '..
 import { buildLimitMs } from '../stage/spire-programs.ts';
 import { openSpire, type SpireDomain } from '../stage/spire.ts';
 import { connectTls } from '../stage/tls-caller.ts';
-import { exchangeOn } from '../stage/raw-call.ts';
 import {
   agentEntry,
   agentId,
-  codeOf,
+  ask,
   domainName,
   fetcherSelectors,
   findSpire,
@@ -99,19 +98,11 @@ test('of all that, no secret is on a disk or shown by the process', async (conte
   expect(suspicious.map(({ where }) => where)).toEqual([join(stage.sidecar.dir, 'ca', 'ca.key')]);
 });
 
-test('the keys of SPIRE change, and calls go on', async (context) => {
-  if (missing !== undefined) context.skip(missing);
-  await domain.rotateJwtKey();
-  await stage.learnKeys();
-  expect(await stage.call()).toBe(200);
-});
-
 test('its last entry is deleted: refused at once, both ways, with all that it had obtained', async (context) => {
   if (missing !== undefined) context.skip(missing);
   const planner = await domain.fetch();
   const socket = await connectTls(stage.sidecar.addresses.inbound ?? '', planner);
-  const request = Buffer.from(`GET /orders HTTP/1.1\r\nHost: invoice-bot.example.org\r\n\r\n`);
-  expect(codeOf(await exchangeOn(socket, request))).toBe(200);
+  expect(await ask(socket)).toBe(200);
   expect(await stage.call()).toBe(200);
   const { exchanges } = stage.service.counters;
   const into = stage.program.seen.length;
@@ -130,7 +121,7 @@ test('its last entry is deleted: refused at once, both ways, with all that it ha
   expect(causes('svid.lost')).toEqual(['denied']);
   const calls = stage.tool.seen.length;
   for (let count = 0; count < 20; count += 1) expect(await stage.call()).toBe('identity_unavailable');
-  expect(codeOf(await exchangeOn(socket, request))).toBe('identity_unavailable');
+  expect(await ask(socket)).toBe('identity_unavailable');
   await expect(connectTls(stage.sidecar.addresses.inbound ?? '', planner)).rejects.toThrow();
   // No cached token was sent, and no cached JWT-SVID got a new one.
   expect(stage.tool.seen.length).toBe(calls);

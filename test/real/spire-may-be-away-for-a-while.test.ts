@@ -1,21 +1,18 @@
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readRecord } from '../stage/event-record.ts';
-import { exchangeOn } from '../stage/raw-call.ts';
 import { buildLimitMs } from '../stage/spire-programs.ts';
 import { openSpire, type SpireDomain } from '../stage/spire.ts';
 import { connectTls } from '../stage/tls-caller.ts';
 import {
   agentEntry,
-  codeOf,
+  ask,
   domainName,
   fetcherSelectors,
   findSpire,
   openSpireStage,
   type SpireStage,
 } from './spire-stage.ts';
-
-const request = Buffer.from(`GET /orders HTTP/1.1\r\nHost: invoice-bot.example.org\r\n\r\n`);
 
 let missing: string | undefined;
 let domain: SpireDomain;
@@ -56,11 +53,7 @@ test('the agent of SPIRE is killed: calls pass while the SVID lives, then none p
   let passed = 0;
   while (Date.now() / 1000 < endsAtSeconds - 0.5) {
     const fresh = await connectTls(inbound, planner);
-    const answers = [
-      await stage.call(),
-      codeOf(await exchangeOn(first, request)),
-      codeOf(await exchangeOn(fresh, request)),
-    ];
+    const answers = [await stage.call(), await ask(first), await ask(fresh)];
     expect(answers).toEqual([200, 200, 200]);
     fresh.destroy();
     passed += 1;
@@ -73,7 +66,7 @@ test('the agent of SPIRE is killed: calls pass while the SVID lives, then none p
   const calls = stage.tool.seen.length;
   const came = stage.program.seen.length;
   for (let count = 0; count < 10; count += 1) expect(await stage.call()).toBe('identity_unavailable');
-  expect(codeOf(await exchangeOn(first, request))).toBe('identity_unavailable');
+  expect(await ask(first)).toBe('identity_unavailable');
   await expect(connectTls(inbound, planner)).rejects.toThrow();
   expect([stage.tool.seen.length, stage.program.seen.length]).toEqual([calls, came]);
   first.destroy();
@@ -82,12 +75,24 @@ test('the agent of SPIRE is killed: calls pass while the SVID lives, then none p
   await expect.poll(stage.call, { timeout: 40_000, interval: 100 }).toBe(200);
   const recoveredMs = Math.round(performance.now() - restartedAtMs);
   const again = await connectTls(inbound, planner);
-  expect(codeOf(await exchangeOn(again, request))).toBe(200);
+  expect(await ask(again)).toBe(200);
   again.destroy();
   console.log(
     `${passed} rounds passed in ${Math.round((restartedAtMs - killedAtMs) / 1000)} s without an agent; calls passed again ${recoveredMs} ms after its start`,
   );
 }, 120_000);
+
+test('an agent that is started again while the SVID lives is not missed', async (context) => {
+  if (missing !== undefined) context.skip(missing);
+  const losses = lost().length;
+  await domain.killAgent();
+  expect(await stage.call()).toBe(200);
+  await domain.startAgent();
+  const rotations = () => stage.sidecar.metric('waybill_svid_rotations_total');
+  const before = await rotations();
+  while ((await rotations()) === before) expect(await stage.call()).toBe(200);
+  expect(lost().length).toBe(losses);
+}, 60_000);
 
 test('a server of SPIRE that is away is not noticed while SVIDs live', async (context) => {
   if (missing !== undefined) context.skip(missing);

@@ -1,8 +1,9 @@
 import { realpathSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import type { JWK } from 'jose';
 import { openTokenService, type TokenService } from '../../proxy/embedded/token-service.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
-import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
+import { callThrough, exchangeOn, type RawAnswer } from '../stage/raw-call.ts';
 import {
   openTask,
   removeFolder,
@@ -11,7 +12,8 @@ import {
   type StagedTask,
 } from '../stage/sidecar-process.ts';
 import { buildSpire, type SpirePrograms } from '../stage/spire-programs.ts';
-import type { SpireDomain, SpireEntry } from '../stage/spire.ts';
+import type { FetchedSvid, SpireDomain, SpireEntry } from '../stage/spire.ts';
+import { connectTls } from '../stage/tls-caller.ts';
 
 export const domainName = 'example.org';
 export const agentId = `spiffe://${domainName}/invoice-bot`;
@@ -47,9 +49,11 @@ export function agentEntry(more: Partial<SpireEntry> = {}): SpireEntry {
 export interface SpireStageOptions {
   /** How long a token is used. */
   readonly useFor?: string;
-  /** Trust domains that the way in takes besides the own. */
-  readonly domains?: readonly string[];
+  /** Trust domains that the way in takes besides the own, with where their keys come from. */
+  readonly domains?: Readonly<Record<string, unknown>>;
   readonly callers?: readonly string[];
+  /** Further tools, whole. */
+  readonly tools?: Readonly<Record<string, unknown>>;
 }
 
 /** A sidecar that has its identity from SPIRE, an OAuth service that knows it by its JWT-SVID, a tool, and a program behind the way in. */
@@ -101,8 +105,23 @@ export async function openSpireStage(domain: SpireDomain, options: SpireStageOpt
   };
 }
 
+/** What a caller with this SVID gets at the way in, over a connection of its own: status, or code of the refusal. */
+export async function knock(stage: SpireStage, svid: FetchedSvid): Promise<number | string> {
+  const socket = await connectTls(stage.sidecar.addresses.inbound ?? '', svid);
+  try {
+    return await ask(socket);
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The same over a connection that is open. */
+export async function ask(socket: Socket): Promise<number | string> {
+  return codeOf(await exchangeOn(socket, Buffer.from(`GET /orders HTTP/1.1\r\nHost: ${new URL(origin).host}\r\n\r\n`)));
+}
+
 /** What an answer says: its status, or the code of a refusal. */
-export function codeOf({ status, code }: RawAnswer): number | string {
+function codeOf({ status, code }: RawAnswer): number | string {
   return code ?? status;
 }
 
@@ -111,17 +130,19 @@ function configuration(
   service: TokenService,
   tool: EchoTool,
   program: EchoTool,
-  { useFor = '5m', domains = [], callers = [`spiffe://${domainName}/planner`] }: SpireStageOptions,
+  { useFor = '5m', domains = {}, callers = [`spiffe://${domainName}/planner`], tools = {} }: SpireStageOptions,
 ): string {
-  const names = [domain.trustDomain, ...domains];
+  const trusted = { [domain.trustDomain]: 'workload_api', ...domains };
   const sections = {
     identity: { workload_api: domain.workloadApi },
     trust: {
       issuers: [{ issuer: service.issuer, audience: 'invoice-bot' }],
-      domains: Object.fromEntries(names.map((name) => [name, 'workload_api'])),
+      domains: trusted,
     },
-    token_services: { corp: { issuer: service.issuer, client_auth: 'spiffe_jwt', actor: 'jwt-svid' } },
+    // A busy machine is slow, and this is not about that.
+    token_services: { corp: { issuer: service.issuer, client_auth: 'spiffe_jwt', actor: 'jwt-svid', timeout: '10s' } },
     tools: {
+      ...tools,
       crm: {
         match: { host: 'crm.test' },
         dial: `127.0.0.1:${tool.port}`,
@@ -131,7 +152,7 @@ function configuration(
     rules: [{ name: 'all', effect: 'allow', when: 'true' }],
     inbound: {
       origin,
-      accept: names.map((name) => ({ trust_domain: name, proof: 'mtls' })),
+      accept: Object.keys(trusted).map((name) => ({ trust_domain: name, proof: 'mtls' })),
       callers,
       forward_to: `http://127.0.0.1:${program.port}`,
     },

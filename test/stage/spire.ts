@@ -147,11 +147,15 @@ export class SpireDomain {
     await this.#ask('bundle', 'delete', '-id', id, '-mode', 'dissociate');
   }
 
-  /** A new key signs JWT-SVIDs from now on. */
-  async rotateJwtKey(): Promise<void> {
-    const told = await this.#ask('localauthority', 'jwt', 'prepare', '-output', 'json');
-    const { prepared_authority: prepared } = JSON.parse(told) as { prepared_authority: { authority_id: string } };
-    await this.#ask('localauthority', 'jwt', 'activate', '-authorityID', prepared.authority_id);
+  /** Makes the next authority of X.509- or JWT-SVIDs; it stands in the bundle from now on, and signs nothing yet. Its id. */
+  async prepareAuthority(kind: 'x509' | 'jwt'): Promise<string> {
+    const told = await this.#ask('localauthority', kind, 'prepare', '-output', 'json');
+    return (JSON.parse(told) as { prepared_authority: { authority_id: string } }).prepared_authority.authority_id;
+  }
+
+  /** From now on it signs; the one before stays in the bundle. */
+  async activateAuthority(kind: 'x509' | 'jwt', id: string): Promise<void> {
+    await this.#ask('localauthority', kind, 'activate', '-authorityID', id);
   }
 
   /** The X.509-SVID that the agent gives SPIRE's own client, a workload like any other; asks until there is one, 10 s at most. */

@@ -78,10 +78,14 @@ export function startWayInLoad(options: WayInLoadOptions): WayInLoad {
 function checkServer(socket: TLSSocket, serverId: string, bundle: string): string {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) throw new Error('the way in shows no certificate');
-  const roots = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  const isSigned = roots.some((root) => certificate.verify(new X509Certificate(root).publicKey));
-  if (!isSigned) throw new Error('the certificate of the way in is not of the trust domain');
+  if (!isSignedBy(certificate, bundle)) throw new Error('the certificate of the way in is not of the trust domain');
   if (certificate.subjectAltName !== `URI:${serverId}`) throw new Error(`the way in is ${certificate.subjectAltName}`);
   if (certificate.validToDate.getTime() < Date.now()) throw new Error('the certificate of the way in has expired');
   return certificate.serialNumber;
+}
+
+/** Whether an authority of a bundle (PEM) signed this certificate. */
+export function isSignedBy(certificate: X509Certificate, bundle: string): boolean {
+  const roots = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return roots.some((root) => certificate.verify(new X509Certificate(root).publicKey));
 }

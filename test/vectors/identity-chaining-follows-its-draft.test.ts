@@ -63,6 +63,7 @@ async function run(given: Vectors, answer = given.exchangeResponse, secondsLater
     world,
     call,
     x509Svids: { certificate: () => undefined },
+    clusterTokens: { readToken: () => Promise.reject(new Error('no cluster')) },
     onDeadGrant: () => undefined,
     jwtSvids: {
       fetchJwtSvid: async () => ({
