@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test, type TestContext } from 'vitest';
 import type { DemoTool } from '../../proxy/embedded/demo-tool.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openTickets, startAgent, ticketsTool } from '../stage/keycloak-agent.ts';
-import { type KeycloakStage, openKeycloak, type Session } from '../stage/keycloak.ts';
+import { type KeycloakStage, openingMs, openKeycloak, type Session } from '../stage/keycloak.ts';
 import { callThrough, exchangeOn, exchangeRaw, type RawAnswer, requestBytes } from '../stage/raw-call.ts';
 import { openTask, removeFolder, type SidecarProcess, type StagedTask } from '../stage/sidecar-process.ts';
 import { type ClientCertificate, connectTls } from '../stage/tls-caller.ts';
@@ -67,7 +67,7 @@ beforeAll(async () => {
       },
     },
   });
-});
+}, openingMs);
 afterAll(async () => {
   for (const sidecar of [planner, worker]) {
     await sidecar?.stop();

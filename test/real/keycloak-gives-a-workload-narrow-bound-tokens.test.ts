@@ -4,7 +4,7 @@ import type { DemoTool } from '../../proxy/embedded/demo-tool.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { type EchoTool, openEchoTool } from '../stage/echo-tool.ts';
 import { type KeycloakAgent, openTickets, startAgent, ticketsTool } from '../stage/keycloak-agent.ts';
-import { type KeycloakStage, openKeycloak } from '../stage/keycloak.ts';
+import { type KeycloakStage, openingMs, openKeycloak } from '../stage/keycloak.ts';
 import { callThrough, exchangeRaw, type RawAnswer, requestBytes } from '../stage/raw-call.ts';
 import {
   callOperator,
@@ -51,7 +51,7 @@ beforeAll(async () => {
       },
     },
   });
-});
+}, openingMs);
 afterAll(async () => {
   for (const sidecar of sidecars) {
     await sidecar.stop();

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test, type TestContext } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { type EchoTool, openEchoTool } from '../stage/echo-tool.ts';
 import { startAgent, ticketsTool } from '../stage/keycloak-agent.ts';
-import { type KeycloakStage, openKeycloak, type Session } from '../stage/keycloak.ts';
+import { type KeycloakStage, openingMs, openKeycloak, type Session } from '../stage/keycloak.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import {
   callOperator,
@@ -48,7 +48,7 @@ beforeAll(async () => {
   };
   for (const [name, realm] of Object.entries({ agent: 'loose', greedy: 'loose', late: 'brief' }))
     sidecars[name] = await startAgent(opened, { realm, name, tools, services });
-});
+}, openingMs);
 afterAll(async () => {
   for (const sidecar of Object.values(sidecars)) {
     await sidecar.stop();

@@ -40,6 +40,9 @@ export interface KeycloakStage {
   close(): Promise<void>;
 }
 
+/** Time for all of it where nothing is kept yet: download, build, the first database, and a start. */
+export const openingMs = 900_000;
+
 /** JWT-SVIDs of at most 300 s are taken, and only while they are not older. */
 const svidSeconds = 240;
 
