@@ -15,7 +15,7 @@ const words: Readonly<Record<string, string>> = {
   client_id: 'the client id',
   client_key_file: 'a file that holds the private key',
   client_certificate_file: 'a file that holds the client certificate',
-  token_file: 'the file of the projected service account token',
+  token_file: 'the file of the projected service account token, here or as `identity.kubernetes`',
   client_secret_file: 'a file that holds the client secret',
 };
 
@@ -43,7 +43,7 @@ function checkNeeds(written: Written, name: string): readonly Finding[] {
   const method = authOf(written, name);
   return (needs[method] ?? [])
     .map((key) => ({ key, path: ['token_services', name, key] }))
-    .filter(({ path }) => !written.has(path))
+    .filter(({ key, path }) => !written.has(path) && !(key === 'token_file' && written.has(['identity', 'kubernetes'])))
     .map(({ key, path }) => ({ path, message: `is missing: ${method} needs ${words[key]}` }));
 }
 

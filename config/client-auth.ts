@@ -67,6 +67,7 @@ export const clientAuthSettings = {
     description:
       'File with the projected service account token of `kubernetes_jwt`; its only audience must be the issuer, or what `assertion.audience` says.',
     examples: ['/var/run/secrets/tokens/corp'],
+    'x-default': 'that of `identity.kubernetes`',
   }),
   assertion: assertion.prefault({}).meta({
     description: 'How assertions of `private_key_jwt` and `kubernetes_jwt` are written.',

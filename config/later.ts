@@ -13,7 +13,6 @@ const laterValues: ReadonlySet<string> = new Set([
   'replay.ledger=valkey',
   'replay.on_replay=end-task',
   'tools.*.match.protocol=mcp',
-  'token_services.*.verify=response-only',
 ]);
 
 /** Tables whose own keys are names that a person chooses. */

@@ -12,6 +12,8 @@ export interface ServiceProfile {
     readonly scopes: 'asked' | 'subject';
     /** A token that outlives the subject token: used until the subject's end, the same and told of, or refused. */
     readonly life: 'any' | 'cut' | 'refuse';
+    /** `req_wl` of its transaction tokens: us, by SPIFFE ID or client id, or a name that it chose. */
+    readonly workload: 'self' | 'any';
   };
   /** Longest life of its tokens, milliseconds. */
   readonly max_lifetime: number;
@@ -32,7 +34,7 @@ export interface Dialect {
 
 const standard: ServiceProfile = {
   bound_subject: 'accept',
-  expect: { sub: 'same', act: 'by-actor', typ: ['at+jwt', 'JWT'], scopes: 'asked', life: 'any' },
+  expect: { sub: 'same', act: 'by-actor', typ: ['at+jwt', 'JWT'], scopes: 'asked', life: 'any', workload: 'self' },
   max_lifetime: 3_600_000,
   dialect: { grant: 'token_exchange', parameters: {}, target: 'sent', scope_names: 'whole' },
 };

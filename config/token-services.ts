@@ -76,6 +76,15 @@ const expectation = z
         examples: ['refuse'],
         'x-default': '`any`; profile keycloak `cut`',
       }),
+    workload: z
+      .enum(['self', 'any'])
+      .optional()
+      .meta({
+        description:
+          'Requesting workload (`req_wl`) of an issued transaction token: `self` (our SPIFFE ID or client id) or `any`.',
+        examples: ['any'],
+        'x-default': '`self`',
+      }),
   })
   .readonly();
 
@@ -113,10 +122,11 @@ const written = z.strictObject({
       'x-default': '`accept`; profile keycloak `refuse`',
     }),
   verify: z
-    .enum(['jwt', 'introspect'])
+    .enum(['jwt', 'introspect', 'response-only'])
     .prefault('jwt')
     .meta({
-      description: 'How an issued token is checked: as a signed JWT, or by asking the service (RFC 7662).',
+      description:
+        'How an issued token is checked: as a signed JWT, by asking the service (RFC 7662), or by the members of its answer alone, which holds its tools to risk read.',
       examples: ['jwt'],
     }),
   expect: expectation
@@ -141,7 +151,7 @@ const written = z.strictObject({
 /** Fills in what the profile and the actor decide, so that rooms read one settled value. */
 const tokenService = written.transform((service) => {
   const profile: ServiceProfile = serviceProfiles[service.profile];
-  const { sub, act, typ, scopes, life } = service.expect;
+  const { sub, act, typ, scopes, life, workload } = service.expect;
   const actor = service.actor === 'none' ? 'any' : 'self';
   return Object.freeze({
     ...service,
@@ -152,6 +162,7 @@ const tokenService = written.transform((service) => {
       typ: typ ?? profile.expect.typ,
       scopes: scopes ?? profile.expect.scopes,
       life: life ?? profile.expect.life,
+      workload: workload ?? profile.expect.workload,
     }),
     max_lifetime: service.max_lifetime ?? profile.max_lifetime,
     dialect: profile.dialect,

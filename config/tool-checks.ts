@@ -14,6 +14,7 @@ export function checkTools(written: Written): readonly Finding[] {
       ...(written.has(['tools', name, 'token']) ? checkToken(written, name) : []),
       ...checkHost(written, name),
       ...checkDanger(written, name),
+      ...checkUnverified(written, name),
     ]);
 }
 
@@ -50,7 +51,7 @@ function checkHost(written: Written, name: string): readonly Finding[] {
   ];
 }
 
-/** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
+/** Grave risks need a proof (DESIGN 7). */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
@@ -66,11 +67,20 @@ function checkDanger(written: Written, name: string): readonly Finding[] {
   if (written.text(at('token', 'nonce')) === 'required' && written.text(at('token', 'proof')) !== 'dpop') {
     findings.push({ path: at('token', 'nonce'), message: 'has a meaning only with `proof: dpop`' });
   }
-  if (written.text(at('on_behalf_of')) === 'agent' && written.text(at('token', 'grant')) === 'token_exchange') {
-    findings.push({
-      path: at('token', 'grant'),
-      message: 'the agent itself has no token to exchange; with `on_behalf_of: agent` the grant is client_credentials',
-    });
-  }
   return findings;
+}
+
+/** What a token says is the only sign of a service that issues more than was asked; where nobody reads it, little may be lost. */
+function checkUnverified(written: Written, name: string): readonly Finding[] {
+  const at = (...keys: string[]) => ['tools', name, ...keys];
+  const service = written.text(at('token', 'from')) ?? '';
+  const risk = written.text(at('risk')) ?? 'read';
+  if (written.text(['token_services', service, 'verify']) !== 'response-only') return [];
+  if (risk === 'read' || written.isOn(at('unsafe_unverified'))) return [];
+  return [
+    {
+      path: at('risk'),
+      message: `is at most read with tokens that nobody checks (\`verify: response-only\` of ${service}); \`unsafe_unverified: true\` allows more`,
+    },
+  ];
 }

@@ -1,18 +1,16 @@
 import { z } from 'zod';
 import { dialAddress } from './addresses.ts';
 import { brokeredSecret, credentialHeader } from './brokered-secrets.ts';
-import { caller } from './callers.ts';
 import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
+import { grantFields } from './grants.ts';
 import { match } from './matches.ts';
 import { risk } from './risks.ts';
-import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
+import { scope } from './scopes.ts';
+import { asList, asMap, identifier, line, lineOrNothing, type Named } from './text.ts';
+import { tls } from './tool-tls.ts';
+import { txnToken } from './txn-tokens.ts';
 import { resourceUri } from './urls.ts';
-
-const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
-  error:
-    'must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3); list several as [a, b]',
-});
 
 /** What is asked for and how it is bound; also the larger part of the cache key (W4). */
 const token = z
@@ -69,43 +67,12 @@ const token = z
         description: 'Set if the tool demands DPoP nonces.',
         examples: ['required'],
       }),
-    grant: z
-      .enum(['token_exchange', 'client_credentials'])
-      .optional()
-      .meta({
-        description:
-          'How the token is asked for: `token_exchange` with the token of the subject, `client_credentials` as the agent itself.',
-        examples: ['client_credentials'],
-        'x-default': '`client_credentials` in the standing task, else `token_exchange`',
-      }),
+    ...grantFields,
   })
   .readonly();
 
 /** Metadata and link-local addresses have no word here: they are never dialled. */
 const addressKind = z.enum(['public', 'private', 'loopback']);
-
-/** Verification itself cannot be turned off. */
-const tls = z
-  .strictObject({
-    ca: path.optional().meta({
-      description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
-      examples: ['/etc/ca.pem'],
-    }),
-    spiffe_id: caller.optional().meta({
-      description:
-        'SPIFFE ID that the tool must prove with its X.509-SVID, in place of a certificate for its host name; a final `/**` takes all below it by whole segments. Its trust domain is one of `trust.domains`.',
-      examples: ['spiffe://example.org/crm'],
-      'x-default': 'none: the certificate must be for the host name',
-    }),
-    client: z
-      .enum(['none', 'svid'])
-      .prefault('none')
-      .meta({
-        description: 'Whether the sidecar shows its X.509-SVID when the tool asks for a client certificate.',
-        examples: ['svid'],
-      }),
-  })
-  .readonly();
 
 /** One tool: which calls are its calls, the token for them, and what makes it dangerous. */
 export const tool = z
@@ -120,6 +87,18 @@ export const tool = z
     secret: brokeredSecret.optional().meta({
       description:
         'In place of `token`, for tools that know static keys only: a secret that the sidecar holds and the agent never sees. Nothing binds it to a task or a call.',
+    }),
+    trust_domain: z
+      .literal('inside')
+      .optional()
+      .meta({
+        description:
+          '`inside`: the tool is in the trust domain of transaction tokens, and gets them. Every other tool is outside, and never does.',
+        examples: ['inside'],
+      }),
+    txn_token: txnToken.optional().meta({
+      description:
+        'A transaction token that goes along as `Txn-Token`, unless the task came with one, which is then carried unchanged.',
     }),
     risk: risk.prefault('read').meta({
       description: 'The worst that a call can do; deploy, payment and export need a proof, or `unsafe_bearer`.',
@@ -194,6 +173,14 @@ export const tool = z
         description:
           '`off` passes the answers of the tool on as they are: a tool that gives back what it got shows the agent its token.',
         examples: ['off'],
+      }),
+    unsafe_unverified: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description:
+          'Allows tokens of a service with `verify: response-only` at a tool of a graver risk than read: nobody looks at what they say.',
+        examples: [true],
       }),
     unsafe_raw_paths: z
       .boolean()

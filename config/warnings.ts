@@ -84,7 +84,14 @@ function findUnused(settings: Settings): readonly string[] {
   const introspecting = (settings.inbound?.accept ?? []).map((entry) =>
     'issuer' in entry ? entry.introspect : undefined,
   );
-  const used = new Set([...[...settings.tools.values()].flatMap((tool) => tool.token?.from), ...introspecting]);
+  const used = new Set([
+    ...[...settings.tools.values()].flatMap((tool) => [
+      ...(tool.token?.from ?? []),
+      tool.token?.granted_by,
+      tool.txn_token?.from,
+    ]),
+    ...introspecting,
+  ]);
   const warnings: string[] = [];
   for (const service of settings.token_services.values()) {
     if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);

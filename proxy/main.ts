@@ -47,6 +47,13 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
       load: async () => (await import('./cli/events.ts')).events,
     },
   ],
+  [
+    'health',
+    {
+      summary: 'say whether a running sidecar is ready, for health checks of containers',
+      load: async () => (await import('./cli/health.ts')).health,
+    },
+  ],
 ]);
 
 watchLifeline();

@@ -10,11 +10,10 @@ import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
-import { Purse } from './exchange/credential.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { openPurse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
-import { SecretShelf } from './exchange/issuers/brokered-secret.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -80,10 +79,11 @@ export async function openWayOut(
     call: endpoints.call,
     jwtSvids: workload,
     x509Svids,
+    clusterTokens: workload,
     trail: record.trail,
     onDeadGrant: (txn) => {
-      // The end of the task and the answer of the service may cross.
-      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service');
+      // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
     },
   });
   const tasks = openTasks(config, world, record, desk);
@@ -174,11 +174,11 @@ function makeRooms(parts: Parts): Rooms {
   const nonces = new ToolNonces();
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
-  const services = openServiceChoice(settings, upstreams, pseudonym, world, log);
+  const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
     world,
-    services,
+    services: choice,
     reader: {
       catalogue,
       classOfName: headerClassifier(credentialHeaders),
@@ -191,7 +191,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, new SecretShelf(world), services, parts.x509Svids),
+    purse: openPurse({ desk: parts.desk, services: settings.token_services, choice, svids: parts.x509Svids, world }),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,

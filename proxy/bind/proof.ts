@@ -114,6 +114,7 @@ export function bind(credential: Credential, send: Send, world: World): Bound {
   const { held, routed } = credential;
   if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined, undefined);
   const injected = [...held.token.headers()];
+  if (held.txnToken !== undefined) injected.push('Txn-Token', held.txnToken.reveal());
   if (chain?.value !== undefined) injected.push('Waybill-Delegation', chain.value);
   if (held.order?.certificate !== undefined) {
     // Nothing is added: the proof is the connection, and `forward` looks at it.

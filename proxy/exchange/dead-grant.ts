@@ -1,4 +1,5 @@
 import { Refusal } from '../refusal.ts';
+import type { TokenOrder } from './token-order.ts';
 
 /** The code of RFC 6749 5.2 that says nothing but this: the grant is not good, and will not be again. */
 const plainCode = 'invalid_grant';
@@ -29,4 +30,11 @@ export class DeadGrant extends Refusal {
   confirm(isActive: boolean | undefined): void {
     this.#isConfirmed = isActive === undefined ? this.#errorCode === plainCode : !isActive;
   }
+}
+
+/** What a service says of a statement, or of our own assertion, says nothing of the user's grant: that task goes on. */
+export function isOfStatement(error: unknown, { grantedBy, assertion }: TokenOrder): boolean {
+  return (
+    error instanceof Refusal && error.code === 'grant_dead' && (grantedBy !== undefined || assertion === 'workload')
+  );
 }

@@ -8,6 +8,7 @@ import {
 import { isObject } from '../trust/strict-json.ts';
 import type { Deadline } from './deadline.ts';
 import type { ServiceSettings } from './service-settings.ts';
+import type { TokenOrder } from './token-order.ts';
 
 /** Where a token service is asked. Every URL is https or loopback, and on the issuer's origin or named in the configuration (W5). */
 export interface ServiceEndpoints {
@@ -78,4 +79,12 @@ function withAliases(metadata: Metadata): Metadata {
   if (!isObject(aliases)) return metadata;
   const own = aliased.filter((member) => aliases[member] !== undefined);
   return { ...metadata, ...Object.fromEntries(own.map((member) => [member, aliases[member]])) };
+}
+
+/** RFC 8705 5: a token that shall be bound to our certificate is asked for where certificates are looked at. */
+export function endpointsFor({ certificate }: TokenOrder, endpoints: ServiceEndpoints): ServiceEndpoints {
+  if (certificate === undefined) return endpoints;
+  // Its alias is where nothing of ours may go. The other endpoint would not bind the token, or not know us.
+  if (endpoints.certifiedToken === undefined) throw new MetadataUnavailable();
+  return { ...endpoints, token: endpoints.certifiedToken };
 }

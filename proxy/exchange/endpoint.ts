@@ -12,7 +12,8 @@ export interface EndpointReply {
 /**
  * Port: one HTTP exchange with an endpoint of a token service. The adapter dials through the egress guard, verifies TLS, follows no
  * redirect, and throws `EndpointFault` when the whole exchange takes longer than `timeoutMs` (`timeout`; whole milliseconds), the body is larger than
- * `maxBytes` (`oversize`), or there is no answer for another reason (`unreachable`; any other error counts as that).
+ * `maxBytes` (`oversize`), an answer began and broke off (`cut`), or there is none for another reason (`unreachable`; any other error
+ * counts as that).
  */
 export type EndpointCall = (
   url: URL,
@@ -29,7 +30,8 @@ export type EndpointCall = (
 
 /** Why an endpoint gave no answer. Never holds a URL, a header or a body. */
 export class EndpointFault extends Error {
-  readonly reason: 'timeout' | 'oversize' | 'unreachable';
+  /** `unavailable` is a gateway's answer in place of the service's: 502, 503 or 504 without Retry-After. */
+  readonly reason: 'timeout' | 'oversize' | 'cut' | 'unreachable' | 'unavailable';
 
   constructor(reason: EndpointFault['reason']) {
     super(`endpoint ${reason}`);

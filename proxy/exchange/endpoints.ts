@@ -1,6 +1,7 @@
 import { request } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { EndpointConnections, type FindWay, type PrivateAuthorities } from './endpoint-connections.ts';
+import { retryDocuments } from './retry.ts';
 import type { World } from '../world.ts';
 
 /** Calls to token services and issuers, dialled through the egress guard (W5). */
@@ -14,7 +15,11 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
   const connections = new EndpointConnections(guard, world, authorities);
   const call: EndpointCall = async (url, init) => {
     // One limit over everything: connecting, waiting, and a body that trickles.
-    const signal = AbortSignal.timeout(init.timeoutMs);
+    const abort = new AbortController();
+    const { signal } = abort;
+    // What has arrived by then is read first: where our own loop was busy, the service is not late.
+    const timer = setTimeout(() => setImmediate(() => abort.abort()), init.timeoutMs);
+    let began = false;
     try {
       const reply = await request(url, {
         method: init.method,
@@ -23,14 +28,17 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
         dispatcher: connections.agentFor(init.certificate),
         signal,
       });
+      began = true;
       const body = await readLimited(reply.body, init.maxBytes);
       return { status: reply.statusCode, headers: flattened(reply.headers), body };
     } catch (error) {
       if (error instanceof EndpointFault) throw error;
-      throw new EndpointFault(signal.aborted ? 'timeout' : 'unreachable');
+      throw new EndpointFault(signal.aborted ? 'timeout' : began ? 'cut' : 'unreachable');
+    } finally {
+      clearTimeout(timer);
     }
   };
-  return { call, close: () => connections.close() };
+  return { call: retryDocuments(call, world), close: () => connections.close() };
 }
 
 async function readLimited(body: AsyncIterable<Buffer> & { destroy(): unknown }, maxBytes: number): Promise<string> {

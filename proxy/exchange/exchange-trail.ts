@@ -39,6 +39,7 @@ export type RejectCause =
   | 'audience'
   | 'subject'
   | 'actor'
+  | 'client'
   | 'confirmation'
   | 'typ'
   | 'time';

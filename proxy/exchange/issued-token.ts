@@ -7,7 +7,7 @@ export interface IssuedTokenFacts {
   /** Audience of the token where it says one, else what was asked for. */
   readonly audience: readonly string[];
   readonly scopes: readonly string[];
-  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly tokenType: 'Bearer' | 'DPoP' | 'N_A';
   /** When we stop using it. */
   readonly expiresAtMs: number;
   /** When it ends for the service, if the service says so: until then it has to be revoked, even if we no longer use it. */
@@ -26,7 +26,7 @@ export class IssuedToken {
   readonly service: string;
   readonly audience: readonly string[];
   readonly scopes: readonly string[];
-  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly tokenType: IssuedTokenFacts['tokenType'];
   readonly expiresAtMs: number;
   readonly validUntilMs: number | undefined;
   readonly issuedAtMs: number;
@@ -35,7 +35,8 @@ export class IssuedToken {
     // One digest gives both names of the token, and the header value is joined once: calls only read.
     const digest = createHash('sha256').update(facts.text).digest();
     this.#text = facts.text;
-    this.#headers = ['Authorization', `${facts.tokenType} ${facts.text}`];
+    // A statement of one service for another is no credential: it has no way to a tool (RFC 8693 2.2.1, `N_A`).
+    this.#headers = facts.tokenType === 'N_A' ? [] : ['Authorization', `${facts.tokenType} ${facts.text}`];
     this.id = digest.toString('hex', 0, 8);
     this.ath = digest.toString('base64url');
     this.service = facts.service;

@@ -10,14 +10,18 @@ export function openServices(
   options: Omit<TokenDeskOptions, 'onDeadGrant'>,
   custody: TokenCustody,
 ): ReadonlyMap<string, TokenService> {
-  const { world, jwtSvids, x509Svids, trail } = options;
+  const { world, jwtSvids, x509Svids, clusterTokens, trail } = options;
   const call = guardCall(options.call);
   const keys = new JwksCache(world, call);
   const metadata = new IssuerMetadata(world, call);
-  const shared = { world, jwtSvids, x509Svids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
-  return new Map(
-    [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
-  );
+  const takeBack = custody.takeBack.bind(custody);
+  const shared = { world, jwtSvids, x509Svids, clusterTokens, trail, call, keys, metadata, takeBack };
+  const services = new Map<string, TokenService>();
+  const find = (name: string): TokenService | undefined => services.get(name);
+  for (const [name, settings] of options.services) {
+    services.set(name, new TokenService({ ...shared, name, settings, find }));
+  }
+  return services;
 }
 
 /** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */

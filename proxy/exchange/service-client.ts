@@ -13,8 +13,9 @@ import { parseStrictJson } from '../trust/strict-json.ts';
 import type { World } from '../world.ts';
 import type { Deadline } from './deadline.ts';
 import type { ServiceEndpoints } from './discovery.ts';
-import { type EndpointCall, EndpointExchange, type EndpointReply, isJson } from './endpoint.ts';
+import { type EndpointCall, EndpointExchange, EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import { Rejection } from './rejection.ts';
+import { isGatewayFailure } from './retry.ts';
 import { readErrorCode, readFailure, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 
@@ -94,6 +95,7 @@ export class ServiceClient {
     const form = { ...exchange.options(), additionalParameters: { token_type_hint: 'access_token' } };
     await introspectionRequest(this.#as(endpoints), this.#client, this.#auth(deadline), token.reveal(), form);
     const reply = exchange.reply();
+    if (isGatewayFailure(reply)) throw new EndpointFault('unavailable');
     if (reply.status !== 200) throw refuse('token_service_unavailable', this.#options.name);
     return readJson(reply);
   }

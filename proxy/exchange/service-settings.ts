@@ -48,6 +48,8 @@ export interface ServiceSettings {
     readonly scopes: 'asked' | 'subject';
     /** A token that outlives the subject token: its use is cut at the subject's end, or it is refused. */
     readonly life: 'any' | 'cut' | 'refuse';
+    /** `req_wl` of a transaction token. */
+    readonly workload: 'self' | 'any';
   };
   /** How the service is spoken to, where the standards leave room. */
   readonly dialect: Dialect;

@@ -1,6 +1,7 @@
 import { Refusal } from '../refusal.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
+import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
@@ -22,6 +23,7 @@ export interface TokenDeskOptions {
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
+  readonly clusterTokens: ClusterTokenSource;
   readonly trail: ExchangeTrail;
   /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
   readonly onDeadGrant: (txn: string) => void;
@@ -150,7 +152,8 @@ export class TokenDesk {
     const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
-    return flight?.promise ?? this.#fly(order, 'first');
+    const landing = flight?.promise ?? this.#fly(order, 'first');
+    return this.#services.get(order.service)?.hurry(landing) ?? landing;
   }
 
   /** In the background: the caller has a good token and does not wait. */

@@ -6,6 +6,7 @@ import { IssuedToken } from './issued-token.ts';
 import { Rejection } from './rejection.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubjectTime, scopesOf } from './subject-rules.ts';
+import { maxStatementMs, tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
 
 /** Where a service says nothing of a token's life, the token is used this long. */
@@ -14,15 +15,24 @@ const unstatedLifeMs = 60_000;
 /** What the token for an order must say, by the settings of its service. */
 export function wantedToken(order: TokenOrder, settings: ServiceSettings, names: readonly Actor[]): WantedToken {
   const { subject, resource } = order;
+  const form = tokenKinds[order.kind];
+  const asked = resource === undefined ? order.audience : [...order.audience, resource];
   return {
+    form,
     issuer: settings.issuer,
-    audience: resource === undefined ? order.audience : [...order.audience, resource],
+    // A statement is for one reader; the resource that an ID-JAG names besides is what that reader may issue a token for.
+    audience: form.statement === undefined ? asked : asked.slice(0, 1),
     scopes: wantedScopes(order, settings),
+    details: order.details,
+    clientId: order.clientId,
+    workload:
+      order.kind === 'txn_token' && settings.expect.workload === 'self' ? names.map(({ sub }) => sub) : undefined,
     sub: settings.expect.sub === 'same' ? subject?.sub : undefined,
     act: wantedActor(order, settings.expect.act, names),
     jkt: order.proofKey?.jkt,
     x5t: order.certificate?.thumbprint,
-    maxLifetimeMs: settings.max_lifetime,
+    maxLifetimeMs:
+      form.statement === undefined ? settings.max_lifetime : Math.min(settings.max_lifetime, maxStatementMs),
     endsWithSubject: settings.expect.life === 'refuse',
   };
 }
@@ -42,7 +52,8 @@ function lastName(scope: string): string {
 
 /** What `act` must be: nothing in a token of our own, else as the service's profile says. */
 function wantedActor(order: TokenOrder, expect: WantedActor['expect'], names: readonly Actor[]): WantedActor {
-  if (expect === 'any') return { expect };
+  // A transaction token names the workload that asked in a claim of its own.
+  if (expect === 'any' || order.kind === 'txn_token') return { expect: 'any' };
   // A token of our own has us as its subject: there is nobody that we act for.
   if (expect === 'none' || order.subject === undefined) return { expect: 'none' };
   return { expect, names, inbound: order.subject.act };

@@ -56,6 +56,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #events: RelayEvents;
   readonly #screen: AnswerScreen;
   readonly #isBodiless: boolean;
+  readonly #isInbound: boolean;
   #body: AnswerBody | undefined;
   /** Set when the tool has sent everything: from then on an abort of its connection is not heard. */
   #received = false;
@@ -74,7 +75,13 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#events = events;
     this.#screen = screen;
     this.#isBodiless = call.method === 'HEAD';
+    this.#isInbound = call.way === 'in';
     call.response.once('close', this.#onAgentClosed);
+  }
+
+  /** Whether it is the request of a caller of ours, who has had nothing of the answer yet. */
+  get isAwaited(): boolean {
+    return this.#isInbound && this.#status === 0;
   }
 
   /** Ends both sides: the agent left, or the task ended. */

@@ -13,6 +13,7 @@ export type HeaderClass =
   | 'cookie'
   | 'via'
   | 'origin'
+  | 'traceparent'
   | 'tracestate'
   | 'selection';
 
@@ -26,6 +27,7 @@ const named: Record<string, HeaderClass> = {
   cookie: 'cookie',
   via: 'via',
   origin: 'origin',
+  traceparent: 'traceparent',
   tracestate: 'tracestate',
   'accept-encoding': 'selection',
   range: 'selection',
@@ -194,5 +196,5 @@ export function mayBeNominated(option: string, classOfName: (name: string) => He
   // It says what the body has to be, and is compared.
   if (folded === 'content-digest') return false;
   const decided = classOfName(folded);
-  return decided === 'forward' || decided === 'hop' || decided === 'tracestate' || decided === 'selection';
+  return ['forward', 'hop', 'traceparent', 'tracestate', 'selection'].includes(decided);
 }

@@ -10,6 +10,7 @@ export {
   type EndpointFault,
   type EndpointProfile,
 } from './bundle-endpoint.ts';
+export { connectWorkloadApi, type ConnectOptions } from './connect.ts';
 export type { JwtAuthority } from './bundles.ts';
 export { parseJwtBundle } from './bundles.ts';
 export { InvalidEndpointSocket } from './endpoint-socket.ts';
@@ -18,6 +19,8 @@ export { FileBundle, type BundleFileEvents, type BundleFileFault } from './file-
 export { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
 export type { JwtSvid } from './jwt-svid.ts';
 export { checkJwtSvid, type InvalidJwtSvidReason, type JwtBundleOf, type JwtSvidVerdict } from './jwt-svid-check.ts';
+export { connectMtls, createMtlsAgent, createMtlsServer, NoSvid, peerIdOf, type MtlsSource } from './mtls.ts';
+export { readProjectedToken, type ProjectedToken } from './projected-token.ts';
 export { RevocationList } from './revocation-list.ts';
 export { InvalidSpiffeId, SpiffeId, type SpiffeIdFault } from './spiffe-id.ts';
 export { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent, type WorkloadApiOptions } from './workload-api.ts';
@@ -30,4 +33,5 @@ export {
   type X509Path,
 } from './x509-path.ts';
 export type { X509Context, X509Svid } from './x509-svid.ts';
+export { openSvidFiles, type SvidFiles, type SvidFilesEvent, type SvidFilesOptions } from './svid-files.ts';
 export { chainOfPeer, checkPeerChain, PeerNotAuthorized, type Authorize } from './svid-tls.ts';

@@ -70,6 +70,11 @@ export class SvidFiles {
     return this.#files.look();
   }
 
+  /** The clock that SVIDs are judged by, milliseconds since the epoch. */
+  now(): number {
+    return this.#options.now();
+  }
+
   /** The X.509 identity with its key; undefined while there is none. */
   x509(): X509Context | undefined {
     return this.#svids.current();

@@ -96,6 +96,11 @@ export class WorkloadApi {
     this.#streams = this.#openStreams();
   }
 
+  /** The clock that SVIDs are judged by, milliseconds since the epoch. */
+  now(): number {
+    return this.#now();
+  }
+
   /** The X.509 identities of this workload with their keys; undefined while there is none. */
   x509(): X509Context | undefined {
     return this.#svids.current();

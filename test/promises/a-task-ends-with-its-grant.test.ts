@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import type { Lie } from '../fakes/token-service-lies.ts';
@@ -9,6 +10,7 @@ import { type EchoTool, openEchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { callOperator, openTask, type StagedTask } from '../stage/sidecar-process.ts';
+import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 const secret = 'the-secret-of-this-test';
@@ -128,4 +130,40 @@ test('a service that did not issue the subject token ends nothing', async () => 
   const answer = await use('foreign');
   expect([answer.status, answer.code, await state()]).toEqual([403, 'grant_dead', 'open']);
   expect((await use('crm')).status).toBe(200);
+});
+
+test('a caller who waits for the agent is told by it; one who has a part of the answer already is cut off', async () => {
+  let inside: WayInStage | undefined;
+  const ask = (handle: string) =>
+    callThrough(inside?.sidecar.addresses.outbound ?? '', 'http://crm.test/x', { handle });
+  inside = await openWayIn({
+    tools: { crm: { port: tool.port } },
+    service: { secret },
+    inbound: { present: 'handle' },
+    answer: ({ path, headers }, response) => {
+      if (path === '/stream') response.write('the beginning');
+      void (async () => {
+        const { code } = await ask(String(headers.authorization).slice('Bearer '.length));
+        if (path === '/stream') await sleep(300);
+        response.end(code);
+      })();
+    },
+  });
+  try {
+    const { service } = inside;
+    const caller = await inside.caller();
+    service.revoked.push(caller.token);
+    service.lie = 'invalid_request';
+    const told = await caller.send({ path: '/answer' });
+    expect([told.status, told.body]).toEqual([200, 'grant_dead']);
+    await expect(caller.send({ path: '/stream' })).rejects.toThrow('the connection was closed');
+    const { eventsFile } = inside.sidecar;
+    const ends = () => readRecord(eventsFile).filter(({ event }) => event === 'task.ended');
+    await eventually('both ended', () => ends().length === 2);
+    expect(ends().map(({ cause }) => cause)).toEqual(['grant_dead', 'grant_dead']);
+    const outcomes = readRecord(eventsFile).filter(({ event }) => event === 'call.ended');
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(['ok', 'cut']);
+  } finally {
+    await inside.close();
+  }
 });

@@ -9,6 +9,7 @@ import { findKeycloakBuild, layOut } from './keycloak-build.ts';
 import { startKeycloakProcess, type KeycloakProcess } from './keycloak-process.ts';
 import { realmOf, secrets, type RealmOptions } from './keycloak-realm.ts';
 import { removeFolder } from './sidecar-process.ts';
+import { certificateOf, type ClientCertificate } from './tls-caller.ts';
 
 /** What a test says of a realm; where the keys of SVIDs are, the stage knows. */
 export type StagedRealm = Omit<RealmOptions, 'bundleEndpoint' | 'trustDomain'>;
@@ -29,6 +30,10 @@ export interface KeycloakStage {
   signIn(realm: string, scopes?: readonly string[]): Promise<Session>;
   /** What the realm itself says of a token (RFC 7662), asked by the tool. */
   introspect(realm: string, token: string): Promise<Record<string, unknown>>;
+  /** An exchange by the client of this workload, without a sidecar: what a thief of its identity would do. */
+  exchange(realm: string, name: string, subjectToken: string, form: Readonly<Record<string, string>>): Promise<string>;
+  /** An X.509-SVID of the trust domain. */
+  svidOf(name: string): Promise<ClientCertificate>;
   /** A Workload API of its own for `spiffe://<trust domain>/<name>`; returns its address. */
   workload(name: string): Promise<string>;
   output(): string;
@@ -88,6 +93,29 @@ function stageOf(keycloak: KeycloakProcess, authority: Authority, home: string, 
       const tool = { client_id: 'tickets-api', client_secret: secrets.tickets };
       return members(await post(realm, 'token/introspect', { token, ...tool }));
     },
+    async exchange(realm, name, subjectToken, form) {
+      const iat = Math.floor(Date.now() / 1000);
+      const sub = spiffeId(name);
+      const aud = [`${keycloak.url}/realms/${realm}`];
+      const answer = await members(
+        await post(realm, 'token', {
+          grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+          subject_token: subjectToken,
+          subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe',
+          client_assertion: authority.issueJwt({
+            sub,
+            aud,
+            iss: `spiffe://${authority.trustDomain}`,
+            iat,
+            exp: iat + 60,
+          }),
+          ...form,
+        }),
+      );
+      return String(answer['access_token']);
+    },
+    svidOf: async (name) => certificateOf(await authority.issueX509(spiffeId(name), 3600)),
     async workload(name) {
       const server = await openWorkloadApiServer({
         socketPath: join(home, `${name}.sock`),

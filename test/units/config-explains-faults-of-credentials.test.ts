@@ -1,10 +1,80 @@
 import { expect, test } from 'vitest';
 import { loadSettings } from '../../config/load.ts';
-import { good, testRows } from './config-explanation.ts';
+import { listUnsafe } from '../../config/unsafe.ts';
+import { good, testRows, tool } from './config-explanation.ts';
 
 /** One tool named t with a static key, in one line. */
 const keyed = (secret: string, more = '', host = 'h.example.org') =>
   `${good}tools: { t: { match: { host: ${host} }${more}, secret: ${secret} } }`;
+
+const withIdp = good.replace(
+  'token_services: {',
+  'token_services: { idp: { issuer: "https://idp", client_auth: spiffe_jwt },',
+);
+const granted = (token: string, more = '') =>
+  `${withIdp}tools: { t: { match: { host: h.example.org }, token: { from: s, audience: [t], ${token} }${more} } }`;
+
+testRows([
+  ['no grantor', granted('grant: ‸identity_chaining'), /needs `granted_by`/],
+  ['grantor unknown', granted('grant: identity_chaining, granted_by: ‸idb'), /did you mean `idp`/],
+  ['grantor is the issuer', granted('grant: identity_chaining, granted_by: ‸s'), /the service in `from` itself/],
+  ['grantor without use', granted('granted_by: ‸idp'), /only with `grant: id_jag`/],
+  ['client without name', granted('grant: ‸id_jag, granted_by: idp'), /needs `token_services\.s\.client_id`/],
+  ['assertion without use', granted('assertion: ‸workload'), /only with `grant: jwt_bearer`/],
+  [
+    'type without exchange',
+    granted('grant: client_credentials, requested_token_type: ‸jwt'),
+    /only with `grant: token_exchange`/,
+  ],
+  [
+    'statement about nobody',
+    granted('grant: ‸identity_chaining, granted_by: idp', ', on_behalf_of: agent'),
+    /no token to exchange/,
+  ],
+  [
+    'detail without type',
+    tool('', 'from: s, audience: [t], authorization_details: [‸{ actions: [a] }]'),
+    /type: is missing/,
+  ],
+]);
+
+const blind = (more: string) =>
+  `${good.replace('spiffe_jwt', 'spiffe_jwt, verify: response-only')}tools: { t: { match: { host: h }, token: { from: s, audience: t, proof: dpop }${more} } }`;
+
+testRows([
+  [
+    'unverified at a risk',
+    blind(', risk: ‸write'),
+    /at most read with tokens that nobody checks .*`unsafe_unverified: true`/,
+  ],
+]);
+
+test('tokens that nobody checks are for reading only, or that is called unsafe', () => {
+  expect(loadSettings(blind(''), 'w.yaml').settings.tools.get('t')?.risk).toBe('read');
+  const { settings } = loadSettings(blind(', risk: payment, unsafe_unverified: true'), 'w.yaml');
+  expect(listUnsafe(settings)).toEqual(['tools.t.unsafe_unverified']);
+});
+
+const txn = 'txn_token: { from: s, audience: d.example, scope: a }';
+
+testRows([
+  ['outside', tool(`, ${txn.replace(': {', ': ‸{')}`), /needs `trust_domain: inside`/],
+  ['service unknown', tool(`, trust_domain: inside, ${txn.replace('from: s', 'from: ‸ss')}`), /did you mean `s`/],
+  [
+    'beside nothing',
+    keyed('{ file: /f, in: header }', `, trust_domain: inside, ${txn.replace(': {', ': ‸{')}`),
+    /goes beside a `token`/,
+  ],
+  ['inside without task', `${good}tools: { t: { match: { host: h }, trust_domain: ‸inside } }`, /belong to no task/],
+]);
+
+test('a workload may hand in its own token where there is no user', () => {
+  const { settings } = loadSettings(
+    granted('grant: jwt_bearer, assertion: workload', ', on_behalf_of: agent'),
+    'w.yaml',
+  );
+  expect(settings.tools.get('t')?.token).toMatchObject({ grant: 'jwt_bearer', assertion: 'workload' });
+});
 
 testRows([
   ['token and secret', keyed('‸{ file: /f, in: header }', ', token: { from: s, audience: t }'), /in place of `token`/],

@@ -18,11 +18,6 @@ testRows([
     `${good}tools: { t: { match: { host: h, protocol: ‸mcp } } }`,
     /`mcp` is not available in this version/,
   ],
-  [
-    'later verify',
-    good.replace('spiffe_jwt }', 'spiffe_jwt, verify: ‸response-only }'),
-    /not available in this version/,
-  ],
   ['key twice', `${good}dns: {}\n‸dns: {}`, /^dns: is already set in line 5/],
   ['key that is no text', `${good}purposes: { ‸1: {} }`, /^purposes: every key must be text/],
   ['forbidden key', `${good}tools: { ‸__proto__: { match: { host: h } } }`, /this key is not allowed/],

@@ -34,6 +34,15 @@ test('a tool with a bound token has the level of a key, and needs no more for gr
   expect(load('client_auth: spiffe_x509', tool).tools.get('t')?.token?.proof).toBe('mtls');
 });
 
+test('the token of the pod may be that of the identity', () => {
+  const text = `version: 1
+agent: { name: a }
+identity: { kubernetes: { token_file: /t } }
+token_services: { s: { issuer: "https://s.example.org", client_auth: kubernetes_jwt } }
+`;
+  expect(loadSettings(text, 'w.yaml').settings.token_services.get('s')?.token_file).toBeUndefined();
+});
+
 test('services that share an origin share its authority', () => {
   const text = `version: 1
 agent: { name: a }

@@ -79,6 +79,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
       use_for: 300_000,
       proof: 'dpop',
       nonce: 'required',
+      requested_token_type: 'access_token',
     },
     risk: 'payment',
     sensitivity: 'internal',
@@ -89,6 +90,7 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
+    unsafe_unverified: false,
   });
   expect(settings.tools.get('catalogue')?.token?.from).toEqual(['own', 'corp']);
   expect(settings.tasks).toMatchObject({ linger: 2000, deadline: 900_000, standing: { tools: ['catalogue'] } });
@@ -144,6 +146,7 @@ describe('what the profile and the actor decide', () => {
       typ: ['at+jwt', 'JWT'],
       scopes: 'asked',
       life: 'any',
+      workload: 'self',
     });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });

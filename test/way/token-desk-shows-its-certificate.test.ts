@@ -6,6 +6,7 @@ import { jwtVerify } from 'jose';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { agentId, openDesk, refusalOf } from '../fakes/token-desk.ts';
+import { openScriptedTool } from '../stage/scripted-tool.ts';
 import { certificateFrom } from '../stage/tls-caller.ts';
 import { openTlsDesks, type TlsDesks, withAliases } from '../stage/tls-desks.ts';
 
@@ -176,7 +177,8 @@ test('W5: a certificate is shown at no endpoint without TLS, and not where the i
   const wanted = await under.order();
   expect((await refusalOf(() => under.desk.take(wanted))).code).toBe('token_service_unavailable');
   const { call } = desks.endpointsFor({ issuer: service.issuer });
-  const plain = call(new URL('http://127.0.0.1:9/token'), {
+  const listener = await openScriptedTool((_request, response) => response.end('{}'));
+  const plain = call(new URL(`http://127.0.0.1:${listener.port}/token`), {
     method: 'POST',
     headers: {},
     timeoutMs: 2000,
@@ -184,7 +186,8 @@ test('W5: a certificate is shown at no endpoint without TLS, and not where the i
     certificate: svids.current,
   });
   await expect(plain).rejects.toThrow('unreachable');
-  expect(service.posts).toEqual([]);
+  expect([service.posts, listener.requests]).toEqual([[], []]);
+  await listener.close();
   // Who shows no certificate is not concerned.
   const other = await desks.desk(service, { client_auth: 'spiffe_jwt' });
   await other.desk.take(await other.order());

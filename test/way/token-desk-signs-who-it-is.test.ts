@@ -149,6 +149,23 @@ test('the token of the pod is the assertion, as the kubelet left it last', async
   await exchanged(projected(file, { assertion: { audience: 'token_endpoint', typ: 'none' } }));
 });
 
+test('a service without a file of its own gets the token of the identity, for its own audience', async () => {
+  const audiences: string[] = [];
+  const readToken = async (audience: string) => {
+    audiences.push(audience);
+    const text = await clusterToken(audience);
+    return { token: () => text, expiresAtMs: Date.now() + 60_000 };
+  };
+  const settings = { client_auth: 'kubernetes_jwt', actor: 'none', expect: { act: 'none' } } as const;
+  const { desk, order } = await openDesk(service, settings, { clusterTokens: { readToken } });
+  await desk.take(await order());
+  expect(audiences).toEqual([service.issuer]);
+  expect(decodeJwt(service.requests[0]!.form.get('client_assertion')!).aud).toBe(service.issuer);
+  const nobody = await openDesk(service, settings);
+  const wanted = await nobody.order();
+  expect((await refusalOf(() => nobody.desk.take(wanted))).code).toBe('identity_unavailable');
+});
+
 const useless: readonly (readonly [string, () => Promise<string>])[] = [
   ['for the API of the cluster', () => clusterToken('https://kubernetes.default.svc')],
   ['for the API of the cluster too', () => clusterToken([service.issuer, 'https://kubernetes.default.svc'])],

@@ -3,7 +3,7 @@ import type { EndpointCall } from '../endpoint.ts';
 import type { AuthenticateClient } from '../service-client.ts';
 import type { ServiceSettings } from '../service-settings.ts';
 import { clientSecretAuth } from './client-secret.ts';
-import { kubernetesJwtAuth, projectedToken } from './kubernetes-jwt.ts';
+import { type ClusterTokenSource, kubernetesJwtAuth, projectedTokens } from './kubernetes-jwt.ts';
 import { privateKeyJwtAuth } from './private-key-jwt.ts';
 import { type JwtSvidSource, spiffeJwtAuth } from './spiffe-jwt.ts';
 import { currentSvid, spiffeX509Auth, type X509SvidSource } from './spiffe-x509.ts';
@@ -14,6 +14,8 @@ export interface OwnClientOptions {
   readonly settings: ServiceSettings;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
+  /** Of `identity.kubernetes`, for services that name no file of their own. */
+  readonly clusterTokens: ClusterTokenSource;
   readonly world: World;
 }
 
@@ -48,7 +50,7 @@ export function presenting(call: EndpointCall, present: PresentCertificate | und
 }
 
 /** The ways that prove it within the request. */
-function withoutCertificate({ settings, jwtSvids, world }: OwnClientOptions): AuthenticateClient {
+function withoutCertificate({ settings, jwtSvids, clusterTokens, world }: OwnClientOptions): AuthenticateClient {
   const { client_auth: method, client_id: clientId, issuer, assertion } = settings;
   switch (method) {
     case 'spiffe_jwt':
@@ -64,7 +66,7 @@ function withoutCertificate({ settings, jwtSvids, world }: OwnClientOptions): Au
       });
     case 'kubernetes_jwt':
       return kubernetesJwtAuth({
-        source: projectedToken(required(settings.token_file), world),
+        source: settings.token_file === undefined ? clusterTokens : projectedTokens(settings.token_file, world),
         issuer,
         audience: assertion?.audience ?? 'issuer',
         clientId,

@@ -1,5 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { Refusal } from '../../refusal.ts';
+import { readBounded } from '../../spiffe/bounded-file.ts';
+
+/** A chain of certificates has a few KiB. */
+const maxSecretBytes = 64 * 1024;
 
 /**
  * The text of a file that proves who we are, read at each use: what is rotated on disk needs no reload, and nothing is kept here.
@@ -9,7 +12,7 @@ import { Refusal } from '../../refusal.ts';
 export async function readSecretFile(file: string, what: string): Promise<string> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = (await readBounded(file, maxSecretBytes)).toString('utf8');
   } catch {
     throw new Refusal('identity_unavailable', `The ${what} of a token service cannot be read.`);
   }

@@ -1,0 +1,44 @@
+import { join } from 'node:path';
+import type { Plugin } from 'esbuild';
+
+const here = (file: string): { path: string } => ({ path: join(import.meta.dirname, file) });
+
+/** No part of proxy/embedded gets in: the demo is replaced, and anything else that asks for one fails the build. */
+export const withoutEmbedded: Plugin = {
+  name: 'without-embedded',
+  setup(build) {
+    build.onResolve({ filter: /^\.\/cli\/demo\.ts$/ }, () => here('demo-elsewhere.ts'));
+    build.onResolve({ filter: /\/embedded\// }, ({ path, importer }) => ({
+      errors: [{ text: `${importer} wants ${path}, which the image does not have` }],
+    }));
+  },
+};
+
+/** Parts of packages that nothing here uses, and that their entry loads all the same. */
+export const lean: Plugin = {
+  name: 'lean',
+  setup(build) {
+    build.onResolve({ filter: /^undici$/ }, () => here('lean-undici.js'));
+    // Error messages in fifty languages; ours are our own.
+    build.onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+      importer.includes('/zod/') ? { path: 'locales', namespace: 'empty' } : undefined,
+    );
+    build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: '' }));
+  },
+};
+
+/**
+ * Parts of Node.js are required, not imported. For `import`, Node.js reads every export once, and the one of `node:http` named WebSocket
+ * loads all of fetch: a fifth of the start-up time, and some megabytes, for nothing that is used here.
+ */
+export const required: Plugin = {
+  name: 'required',
+  setup(build) {
+    build.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'import-statement' ? { path, namespace: 'node' } : { path, external: true },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'node' }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+};
