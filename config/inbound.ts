@@ -3,6 +3,7 @@ import { caller } from './callers.ts';
 import { isSpiffe, type IdentitySettings } from './identity.ts';
 import { identifier, line } from './text.ts';
 import { trustDomain } from './trust.ts';
+import { inboundTxnToken } from './txn-tokens.ts';
 import { issuerUrl, originUrl, programUrl, resourceUri } from './urls.ts';
 
 /** Callers with an access token of one issuer. */
@@ -176,6 +177,10 @@ const written = z.strictObject({
         'The `Host` that the program sees: that of `origin`, as its callers sent it, or its own, that of `forward_to`, with the other one as `X-Forwarded-Host`. Programs that take requests to localhost only, such as servers made with the MCP SDKs, need `program`.',
       examples: ['program'],
     }),
+  txn_token: inboundTxnToken.optional().meta({
+    description:
+      'Whose transaction tokens (`Txn-Token`) are taken. One is carried on to tools with `trust_domain: inside` and goes nowhere else. Without this table they are removed.',
+  }),
   forward_to: programUrl.meta({
     description:
       'Where the program listens: an http URL on loopback, without path. Whoever can reach it from elsewhere goes round the way in.',

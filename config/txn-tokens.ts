@@ -57,6 +57,21 @@ export const inboundTxnToken = z
         description: 'Refuses requests without a transaction token.',
         examples: [true],
       }),
+    sub: z
+      .enum(['same', 'any'])
+      .prefault('same')
+      .meta({
+        description:
+          'Subject of the token: `same` as in the access token beside it, or `any`. Callers without one are not compared.',
+        examples: ['any'],
+      }),
+    once: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description: 'Takes each transaction once only at this workload.',
+        examples: [true],
+      }),
     max_lifetime: duration({ min: '1s', max: '1h' })
       .prefault('5m')
       .meta({

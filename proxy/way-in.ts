@@ -25,6 +25,7 @@ import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
 import { InboundTokens, type AcceptedTokens } from './verify/inbound-token.ts';
+import { InboundTxnTokens } from './verify/inbound-txn-token.ts';
 import { Together } from './verify/together.ts';
 import type { Verified } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
@@ -93,7 +94,7 @@ function makeRooms(
   return {
     world,
     reader: {
-      classOfName: headerClassifier(new Set(['dpop', 'waybill-delegation'])),
+      classOfName: headerClassifier(ownHeaders(inbound)),
       pseudonym,
       rulesPath: rules.readsPath(),
       origin: readOrigin(inbound.origin),
@@ -107,12 +108,14 @@ function makeRooms(
       startedAtMs: world.now(),
       hasNonces: nonces !== undefined,
       tokensOnce: inbound.token.once,
+      txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
     },
     desk: new EntryDesk(rules, program, record.trail),
     door: makeDoor(config, wayOut),
     presenter: {
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
+      passesTxnToken: inbound.program === 'tool',
       handles: tasks.handles,
       inert,
       world,
@@ -133,6 +136,7 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
     world: wayOut.world,
     hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
     tokens: openTokens(config, inbound, wayOut),
+    txnTokens: openTxnTokens(inbound, wayOut),
     together: new Together<Verified>(),
     authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),
     origin: inbound.origin,
@@ -200,6 +204,17 @@ function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
     introspection: new Map(entries.flatMap(({ issuer, introspect: by }) => (by === undefined ? [] : [[issuer, by]]))),
     trustDomains: trustDomainsOf(inbound),
   };
+}
+
+function openTxnTokens({ txn_token: accepted }: InboundSettings, { world, endpoints }: WayOut) {
+  if (accepted === undefined) return undefined;
+  const { call } = endpoints;
+  return new InboundTxnTokens(accepted, new JwksCache(world, call), new IssuerMetadata(world, call), world);
+}
+
+/** Headers that tell who calls, beside `Authorization`. Those that are not read are removed like all others of their kind (W12). */
+function ownHeaders({ txn_token: accepted }: InboundSettings): ReadonlySet<string> {
+  return new Set(['dpop', 'waybill-delegation', ...(accepted === undefined ? [] : ['txn-token'])]);
 }
 
 function trustDomainsOf(inbound: InboundSettings): ReadonlySet<string> {
