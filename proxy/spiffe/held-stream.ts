@@ -72,7 +72,7 @@ export class HeldStream<Message> {
       this.#ends.take(message);
     } catch (error) {
       if (!(error instanceof MalformedAnswer)) throw error;
-      this.#ends.failed({ reason: 'malformed', detail: error.message }, undefined);
+      this.#ends.failed({ reason: error.reason, detail: error.message }, undefined);
     }
   }
 

@@ -45,7 +45,8 @@ export class HeldSvids {
     if (next === undefined) {
       this.drop('redacted');
       // Never another one in its place: the operator gave this workload several identities, and meant one of them.
-      throw new MalformedAnswer(`the answer holds no X509-SVID${this.#hint === undefined ? '' : ' with our hint'}`);
+      if (this.#hint === undefined) throw new MalformedAnswer('the answer holds no X509-SVID');
+      throw new MalformedAnswer('the answer holds no X509-SVID with our hint', 'denied');
     }
     if (next.default.expiresAtMs <= this.#now()) throw new MalformedAnswer('the X509-SVID has expired');
     // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.

@@ -39,4 +39,11 @@ export class IdentityUnavailable extends Error {
 /** An answer breaks the standard: it is reported and ignored as a whole. The message is ours and names no value of the answer. */
 export class MalformedAnswer extends Error {
   override readonly name = 'MalformedAnswer';
+  /** What it means for us; `denied` where the answer is sound and grants nothing that we may use. */
+  readonly reason: 'malformed' | 'denied';
+
+  constructor(message: string, reason: 'malformed' | 'denied' = 'malformed') {
+    super(message);
+    this.reason = reason;
+  }
 }

@@ -64,7 +64,7 @@ test('without an SVID of the hint there is no identity, whatever others are ther
   await send([one, 'other']);
   expect(client.identity()).toBeUndefined();
   expect(events.find(({ kind }) => kind === 'svid.lost')).toMatchObject({ spiffeId: two, cause: 'redacted' });
-  expect(events.at(-1)).toMatchObject({ kind: 'error', detail: 'the answer holds no X509-SVID with our hint' });
+  expect(events.at(-1)).toMatchObject({ reason: 'denied', detail: 'the answer holds no X509-SVID with our hint' });
 });
 
 test('a JWT-SVID is chosen by the same hint, and no other is used in its place', async () => {

@@ -1,6 +1,5 @@
-import { spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { request, type Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -22,6 +21,7 @@ import {
 import { parseX509Context } from '../../proxy/spiffe/x509-svid.ts';
 import { mintAuthority, mintLeaf, type Minted } from '../fakes/certificate-mint.ts';
 import { mintList } from '../fakes/revocation-mint.ts';
+import { runSpiffePage } from '../stage/spiffe-page.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'waybill-client-'));
 const root = await mintAuthority(undefined);
@@ -214,23 +214,8 @@ test('connecting waits for the first SVID, and says why there is none', async ()
 
 test('the lines of README.md do what they say', async () => {
   const { address } = await openApi(await openAuthority('example.org'), 'reader');
-  const readme = await readFile(join(import.meta.dirname, '../../proxy/spiffe/README.md'), 'utf8');
-  const lines = /```js\n([\s\S]*?)```/.exec(readme)?.[1] ?? '';
-  const entry = join(import.meta.dirname, '../../proxy/spiffe/client.ts');
-  const place = join(folder, 'project');
-  await mkdir(place);
-  await symlink(join(import.meta.dirname, '../../node_modules'), join(place, 'node_modules'));
-  await writeFile(join(place, 'example.mjs'), lines.replace("'waybill/spiffe'", JSON.stringify(entry)));
-  const child = spawn(process.execPath, [join(place, 'example.mjs')], {
-    env: { ...process.env, SPIFFE_ENDPOINT_SOCKET: address },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let said = '';
-  child.stdout.on('data', (text: Buffer) => (said += text.toString()));
-  const code = await new Promise((resolve) => {
-    child.on('exit', resolve);
-  });
-  expect(said.replace(/\d{4}-[^\n]*Z/, 'TIME').split('\n')).toEqual([
+  const { said, code } = await runSpiffePage(address);
+  expect(said.split('\n')).toEqual([
     'I am spiffe://example.org/reader',
     'a JWT-SVID of spiffe://example.org/reader, until TIME',
     'hello spiffe://example.org/reader',
