@@ -79,6 +79,11 @@ async function askLyingServices(): Promise<void> {
     rich.stage.service.lie = lie;
     await rich.call('http://crm.test/', { 'Proxy-Authorization': basic(handle) });
     rich.stage.service.lie = undefined;
+    // A service that only ever lies is soon asked no more; between its lies this one is well.
+    for (const name of ['once', 'twice']) {
+      const well = await rich.open(`well-${lie}-${name}`);
+      await rich.call('http://crm.test/', { 'Proxy-Authorization': basic(well.handle) });
+    }
   }
   const { handle } = await rich.open('erin');
   for (const lie of ['inactive', 'invalid_grant', 'echo_subject']) {
