@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { line, path } from './text.ts';
 
 const workloadApi = z.string().refine(isWorkloadApi, {
   error:
@@ -24,6 +25,38 @@ export const identityTable = z
           description: 'Address of the SPIFFE Workload API that issues the identity of the agent.',
           examples: ['unix:///run/spire/agent.sock'],
         }),
+        hint: line.optional().meta({
+          description:
+            'Hint of the SVID to use where the Workload API grants several; by default the first. While there is none with this hint there is no identity.',
+          examples: ['main'],
+        }),
+      })
+      .readonly(),
+    z
+      .strictObject({
+        svid_dir: path.meta({
+          description:
+            'Folder with an SVID that somebody else keeps fresh: `svid.pem`, `svid_key.pem` and `svid_bundle.pem` of spiffe-helper, with `*.token` and `jwt_bundle.json`; or `tls.crt`, `tls.key` and `ca.crt` of cert-manager’s csi-driver-spiffe. Read anew when it changes.',
+          examples: ['/var/run/secrets/spiffe.io'],
+        }),
+      })
+      .readonly(),
+    z
+      .strictObject({
+        kubernetes: z
+          .strictObject({
+            token_file: path.meta({
+              description:
+                'File with the projected token of the service account; its audience is the one service that it is for. Read at each use.',
+              examples: ['/var/run/secrets/tokens/waybill'],
+            }),
+          })
+          .readonly()
+          .meta({
+            description:
+              'The service account of a Kubernetes pod, in place of a SPIFFE ID: for client authentication only. The chain and mTLS are then off.',
+            examples: [{ token_file: '/var/run/secrets/tokens/waybill' }],
+          }),
       })
       .readonly(),
   ])
@@ -35,5 +68,10 @@ export const identityTable = z
     examples: [{ workload_api: 'unix:///run/spire/agent.sock' }],
   });
 
-/** `none`, or the address of the Workload API as it is written. */
+/** `none`, or one of the sources as it is written. */
 export type IdentitySettings = z.output<typeof identityTable>;
+
+/** Whether there is a SPIFFE identity: without, there are no SVIDs, no links of a chain and no mTLS. */
+export function isSpiffe(identity: IdentitySettings): boolean {
+  return identity !== 'none' && !('kubernetes' in identity);
+}

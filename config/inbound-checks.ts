@@ -64,7 +64,11 @@ function checkProof(written: Written, entry: SettingPath): readonly Finding[] {
       },
     ];
   }
-  if (written.text(path) !== 'mtls') return [];
+  if (written.text(path) !== 'mtls') {
+    if (!written.has([...entry, 'presenters'])) return [];
+    const message = 'has a meaning only with `proof: mtls`: who presents a token is known by its certificate';
+    return [{ path: [...entry, 'presenters'], message }];
+  }
   if (isWithoutIdentity(written)) return fault(`mtls ${noIdentity}`);
   if (tlsOf(written) === 'off') return fault('mtls needs `tls: svid` and an https `origin`');
   // For an entry by trust domain, the domain itself is looked up.

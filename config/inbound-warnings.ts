@@ -48,7 +48,9 @@ function findStuckSubjects(inbound: InboundSettings, settings: Settings): readon
   if (!isAgent || !inbound.accept.some(({ proof }) => proof === 'dpop')) return [];
   const tools = [...settings.tools.values()].filter((tool) => tool.on_behalf_of === 'user');
   return [...settings.token_services.values()].flatMap(({ name, bound_subject: bound, actor }) => {
-    const served = tools.filter((tool) => tool.token?.from === name).map((tool) => tool.name);
+    const isServed = ({ token }: (typeof tools)[number]): boolean =>
+      token !== undefined && (token.granted_by === undefined ? token.from.includes(name) : token.granted_by === name);
+    const served = tools.filter(isServed).map((tool) => tool.name);
     if (served.length === 0 || (bound === 'accept' && actor !== 'none')) return [];
     const why =
       bound === 'refuse'

@@ -1,59 +1,9 @@
 import { z } from 'zod';
+import { acceptedDomain, acceptedIssuer } from './accepted-callers.ts';
 import { caller } from './callers.ts';
-import type { IdentitySettings } from './identity.ts';
-import { identifier } from './text.ts';
-import { trustDomain } from './trust.ts';
+import { isSpiffe, type IdentitySettings } from './identity.ts';
+import { inboundTxnToken } from './txn-tokens.ts';
 import { issuerUrl, originUrl, programUrl, resourceUri } from './urls.ts';
-
-/** Callers with an access token of one issuer. */
-const acceptedIssuer = z
-  .strictObject({
-    issuer: issuerUrl.meta({
-      description:
-        'Issuer whose access tokens are taken; one of `trust.issuers`, which says their `typ` and where its keys are. Its `audience` there is not asked for here: the audience of a token must be `inbound.resource`.',
-      examples: ['https://sso.example.org/realms/corp'],
-    }),
-    proof: z
-      .enum(['dpop', 'mtls'])
-      .optional()
-      .meta({
-        description:
-          'Proof that the caller holds the key of the token: a DPoP proof with every request (RFC 9449), or the client certificate of the connection (RFC 8705). It may be left out only with `unsafe_bearer: true`.',
-        examples: ['dpop'],
-        'x-default': 'none: needed, or `unsafe_bearer: true`',
-      }),
-    unsafe_bearer: z
-      .boolean()
-      .prefault(false)
-      .meta({
-        description:
-          'In place of `proof`: takes tokens that are bound to no key, without a proof; who steals one can use it here until it ends.',
-        examples: [true],
-      }),
-    // The one that introspects sees the token, so it must be the one that issued it; inbound-checks.ts compares the issuers.
-    introspect: identifier.optional().meta({
-      description:
-        'Name of the token service of this issuer (a key of `token_services`) that is asked whether a token is still active (RFC 7662); an answer is kept for at most 30 s.',
-      examples: ['corp'],
-      'x-default': 'none: a token is good until it expires',
-    }),
-  })
-  .readonly();
-
-/** Callers without a token: workloads that are known by their SVID and are themselves the subject. */
-const acceptedDomain = z
-  .strictObject({
-    trust_domain: trustDomain.meta({
-      description:
-        'SPIFFE trust domain whose workloads may call without an access token, each as itself; one of `trust.domains`. A JWT-SVID that comes along must name the same SPIFFE ID.',
-      examples: ['example.org'],
-    }),
-    proof: z.literal('mtls').meta({
-      description: 'Such a caller is known by the X.509-SVID of its connection.',
-      examples: ['mtls'],
-    }),
-  })
-  .readonly();
 
 const chain = z
   .strictObject({
@@ -166,6 +116,10 @@ const written = z.strictObject({
         'The `Host` that the program sees: that of `origin`, as its callers sent it, or its own, that of `forward_to`, with the other one as `X-Forwarded-Host`. Programs that take requests to localhost only, such as servers made with the MCP SDKs, need `program`.',
       examples: ['program'],
     }),
+  txn_token: inboundTxnToken.optional().meta({
+    description:
+      'Whose transaction tokens (`Txn-Token`) are taken. One is carried on to tools with `trust_domain: inside` and goes nowhere else. Without this table they are removed.',
+  }),
   forward_to: programUrl.meta({
     description:
       'Where the program listens: an http URL on loopback, without path. Whoever can reach it from elsewhere goes round the way in.',
@@ -224,7 +178,7 @@ export const inboundTable = written
 
 /** Fills in what other settings decide, so that rooms read one settled value. */
 export function settleInbound(inbound: z.output<typeof written>, identity: IdentitySettings) {
-  const byDefault = identity === 'none' || inbound.origin.startsWith('http:') ? 'off' : 'svid';
+  const byDefault = !isSpiffe(identity) || inbound.origin.startsWith('http:') ? 'off' : 'svid';
   const channels = inbound.accept.filter((entry) => entry.proof === 'mtls').length;
   const every = channels === inbound.accept.length ? 'require' : 'accept';
   return Object.freeze({

@@ -2,12 +2,9 @@ import type { SettingPath } from './config-errors.ts';
 
 /** Settings of the design that this version does not have yet; `*` stands for any name. They get an answer of their own. */
 const laterKeys: ReadonlySet<string> = new Set([
-  'identity.svid_dir',
-  'identity.kubernetes',
   'identity.embedded',
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',
-  'tools.*.tls.spiffe_id',
   'tasks.trace_rung',
   'tasks.unsafe_assume_sole_task',
 ]);
@@ -16,7 +13,6 @@ const laterValues: ReadonlySet<string> = new Set([
   'replay.ledger=valkey',
   'replay.on_replay=end-task',
   'tools.*.match.protocol=mcp',
-  'token_services.*.verify=response-only',
 ]);
 
 /** Tables whose own keys are names that a person chooses. */

@@ -1,16 +1,28 @@
+import { checkClientAuth } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
+import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
+import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
+import { checkToolTls } from './tool-tls-checks.ts';
+import { checkBundleEndpoints } from './trust-checks.ts';
+import { checkTxnTokens } from './txn-token-checks.ts';
 import { Written } from './written.ts';
 
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
+  checkClientAuth,
   checkTrust,
+  checkBundleEndpoints,
   checkTools,
+  checkToolTls,
+  checkGrants,
+  checkSecrets,
+  checkTxnTokens,
   checkDelegations,
   checkRules,
   checkPurposes,

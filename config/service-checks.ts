@@ -2,14 +2,15 @@ import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
 /** What is said where a workload identity is missing. */
-export const noIdentity = 'needs a workload identity, but `identity` is `none`; set `identity.workload_api`';
+export const noIdentity =
+  'needs a workload identity (SPIFFE), which `identity` does not give; set `identity.workload_api` or `identity.svid_dir`';
 
-/** Whether the configuration names no source of a workload identity. */
+/** Whether the configuration names no source of SVIDs. */
 export function isWithoutIdentity(written: Written): boolean {
-  return !written.has(['identity']) || written.text(['identity']) === 'none';
+  return !written.has(['identity']) || written.text(['identity']) === 'none' || written.has(['identity', 'kubernetes']);
 }
 
-/** Token services: what their way of authentication needs. */
+/** Token services: what needs a workload identity. */
 export function checkServices(written: Written): readonly Finding[] {
   return written.names(['token_services']).flatMap((name) => checkService(written, name));
 }
@@ -18,23 +19,11 @@ export function checkServices(written: Written): readonly Finding[] {
 function checkService(written: Written, name: string): readonly Finding[] {
   const at = (key: string) => ['token_services', name, key];
   const findings: Finding[] = [];
-  const clientAuth = written.text(at('client_auth'));
-  if (clientAuth === 'spiffe_jwt' && isWithoutIdentity(written)) {
+  if (written.text(at('client_auth')) === 'spiffe_jwt' && isWithoutIdentity(written)) {
     findings.push({ path: at('client_auth'), message: `spiffe_jwt ${noIdentity}, or use client_secret_basic` });
   }
   if (written.text(at('actor')) === 'jwt-svid' && isWithoutIdentity(written)) {
     findings.push({ path: at('actor'), message: `jwt-svid ${noIdentity}, or set \`actor: none\`` });
-  }
-  if (clientAuth === 'client_secret_basic' || clientAuth === 'client_secret_post') {
-    if (!written.has(at('client_id'))) {
-      findings.push({ path: at('client_id'), message: `is missing: ${clientAuth} needs the client id` });
-    }
-    if (!written.has(at('client_secret_file'))) {
-      findings.push({
-        path: at('client_secret_file'),
-        message: `is missing: ${clientAuth} needs a file that holds the client secret`,
-      });
-    }
   }
   return findings;
 }
@@ -44,8 +33,12 @@ export function checkTrust(written: Written): readonly Finding[] {
   const findings: Finding[] = [];
   for (const domain of written.names(['trust', 'domains'])) {
     const path = ['trust', 'domains', domain];
-    if (written.text(path) === 'workload_api' && isWithoutIdentity(written)) {
-      findings.push({ path, message: `workload_api ${noIdentity}` });
+    const source = written.text(path);
+    if (source === 'svid_dir' && written.has(['identity', 'workload_api'])) {
+      findings.push({ path, message: 'svid_dir is not where the identity comes from; write `workload_api`' });
+    }
+    if ((source === 'workload_api' || source === 'svid_dir') && isWithoutIdentity(written)) {
+      findings.push({ path, message: `${source} ${noIdentity}` });
     }
   }
   const seen = new Set<string>();

@@ -35,7 +35,7 @@ export function checkStanding(written: Written): readonly Finding[] {
     });
   }
   for (const [path, name] of written.texts(tools)) {
-    if (!written.has(['tools', name, 'token'])) continue;
+    if (!written.has(['tools', name, 'token']) && !written.has(['tools', name, 'secret'])) continue;
     const onBehalfOf = written.text(['tools', name, 'on_behalf_of']) ?? 'user';
     if (onBehalfOf === 'user' || onBehalfOf === 'workload') {
       findings.push({

@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import { clientAuthSettings } from './client-auth.ts';
 import { duration } from './durations.ts';
-import { asMap, identifier, line, path } from './text.ts';
+import { profileNames, type ServiceProfile, serviceProfiles } from './service-profiles.ts';
+import { asMap, identifier, line } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
 /** Each is https (loopback apart), and dialled through the egress guard like a tool (W5). */
@@ -30,10 +32,11 @@ const expectation = z
   .strictObject({
     sub: z
       .enum(['same', 'any'])
-      .prefault('same')
+      .optional()
       .meta({
         description: 'Subject of an issued token: `same` as in the subject token, or `any`.',
         examples: ['same'],
+        'x-default': '`same`; profiles entra-obo and chaining `any`',
       }),
     act: z
       .enum(['self', 'none', 'any'])
@@ -41,7 +44,7 @@ const expectation = z
       .meta({
         description: 'Actor of an issued token: `self` (this workload), `none` (no `act` claim) or `any`.',
         examples: ['self'],
-        'x-default': '`self` with an actor, else `any`',
+        'x-default': '`self` with an actor, else `any`; profile entra-obo `none`, chaining `any`',
       }),
     typ: z
       .array(line)
@@ -50,9 +53,37 @@ const expectation = z
       .readonly()
       .optional()
       .meta({
-        description: 'Values of the JWT header `typ` that an issued token may have.',
+        description:
+          'Values of the JWT header `typ` that an issued token may have; `none` stands for a token without that header.',
         examples: [['at+jwt']],
-        'x-default': '`[at+jwt, JWT]`',
+        'x-default': '`[at+jwt, JWT]`; profile entra-obo `[JWT]`',
+      }),
+    scopes: z
+      .enum(['asked', 'subject'])
+      .optional()
+      .meta({
+        description:
+          'Scopes that an issued token may have: those `asked` for, or of these only the ones that the `subject` token has.',
+        examples: ['subject'],
+        'x-default': '`asked`; profile keycloak `subject`',
+      }),
+    life: z
+      .enum(['any', 'cut', 'refuse'])
+      .optional()
+      .meta({
+        description:
+          'A token that outlives the subject token by more than 30 s: `any` uses it until the subject token ends, `cut` does the same and tells of it (`token.cut`), `refuse` refuses it.',
+        examples: ['refuse'],
+        'x-default': '`any`; profile keycloak `cut`',
+      }),
+    workload: z
+      .enum(['self', 'any'])
+      .optional()
+      .meta({
+        description:
+          'Requesting workload (`req_wl`) of an issued transaction token: `self` (our SPIFFE ID or client id) or `any`.',
+        examples: ['any'],
+        'x-default': '`self`',
       }),
   })
   .readonly();
@@ -64,26 +95,14 @@ const written = z.strictObject({
     examples: ['https://sso.example.org/realms/corp'],
   }),
   profile: z
-    .enum(['rfc8693', 'keycloak'])
+    .enum(profileNames)
     .prefault('rfc8693')
     .meta({
-      description: 'How the service differs from the standard; it sets the defaults of `bound_subject` and `expect`.',
+      description:
+        'How the service differs from the standard; it sets the defaults of `bound_subject`, `expect` and `max_lifetime`, and how it is asked.',
       examples: ['keycloak'],
     }),
-  client_auth: z.enum(['spiffe_jwt', 'client_secret_basic', 'client_secret_post']).meta({
-    description: 'How the sidecar authenticates: with its JWT-SVID, or with a client secret.',
-    examples: ['spiffe_jwt'],
-  }),
-  client_id: line.optional().meta({
-    description: 'Client id at the service; needed with a client secret.',
-    examples: ['invoice-bot'],
-    'x-default': 'the SPIFFE ID',
-  }),
-  // A path and never the value: configurations end up in repositories, tickets and process listings.
-  client_secret_file: path.optional().meta({
-    description: 'File that holds the client secret; secrets never stand in this configuration.',
-    examples: ['/run/secrets/corp-client'],
-  }),
+  ...clientAuthSettings,
   endpoints: endpoints.prefault({}).meta({
     description: 'Endpoints, where discovery is absent or where they are outside the origin of the issuer.',
   }),
@@ -103,10 +122,11 @@ const written = z.strictObject({
       'x-default': '`accept`; profile keycloak `refuse`',
     }),
   verify: z
-    .enum(['jwt', 'introspect'])
+    .enum(['jwt', 'introspect', 'response-only'])
     .prefault('jwt')
     .meta({
-      description: 'How an issued token is checked: as a signed JWT, or by asking the service (RFC 7662).',
+      description:
+        'How an issued token is checked: as a signed JWT, by asking the service (RFC 7662), or by the members of its answer alone, which holds its tools to risk read.',
       examples: ['jwt'],
     }),
   expect: expectation
@@ -114,10 +134,11 @@ const written = z.strictObject({
     .meta({ description: 'What an issued token must look like, else it is refused and revoked.' }),
   // A service that issues longer lives than agreed would undo what short lives are for.
   max_lifetime: duration({ min: '1s', max: '24h' })
-    .prefault('1h')
+    .optional()
     .meta({
       description: 'A token that lives longer is refused.',
       examples: ['1h'],
+      'x-default': '`1h`; profile entra-obo `90m`',
     }),
   timeout: duration({ min: '50ms', max: '30s' })
     .prefault('2s')
@@ -129,15 +150,22 @@ const written = z.strictObject({
 
 /** Fills in what the profile and the actor decide, so that rooms read one settled value. */
 const tokenService = written.transform((service) => {
-  const keycloak = service.profile === 'keycloak';
+  const profile: ServiceProfile = serviceProfiles[service.profile];
+  const { sub, act, typ, scopes, life, workload } = service.expect;
+  const actor = service.actor === 'none' ? 'any' : 'self';
   return Object.freeze({
     ...service,
-    bound_subject: service.bound_subject ?? (keycloak ? 'refuse' : 'accept'),
+    bound_subject: service.bound_subject ?? profile.bound_subject,
     expect: Object.freeze({
-      sub: service.expect.sub,
-      act: service.expect.act ?? (service.actor === 'none' ? 'any' : 'self'),
-      typ: service.expect.typ ?? ['at+jwt', 'JWT'],
+      sub: sub ?? profile.expect.sub,
+      act: act ?? (profile.expect.act === 'by-actor' ? actor : profile.expect.act),
+      typ: typ ?? profile.expect.typ,
+      scopes: scopes ?? profile.expect.scopes,
+      life: life ?? profile.expect.life,
+      workload: workload ?? profile.expect.workload,
     }),
+    max_lifetime: service.max_lifetime ?? profile.max_lifetime,
+    dialect: profile.dialect,
   });
 });
 

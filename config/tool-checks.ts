@@ -9,8 +9,13 @@ const graveRisks: ReadonlySet<string> = new Set(['deploy', 'payment', 'export'])
 export function checkTools(written: Written): readonly Finding[] {
   return written
     .names(['tools'])
-    .filter((name) => written.has(['tools', name, 'token']))
-    .flatMap((name) => [...checkToken(written, name), ...checkDanger(written, name)]);
+    .filter((name) => written.has(['tools', name, 'token']) || written.has(['tools', name, 'secret']))
+    .flatMap((name) => [
+      ...(written.has(['tools', name, 'token']) ? checkToken(written, name) : []),
+      ...checkHost(written, name),
+      ...checkDanger(written, name),
+      ...checkUnverified(written, name),
+    ]);
 }
 
 /** A token has one issuer that is known, and one place where it is good (W2, W5). */
@@ -18,12 +23,15 @@ function checkToken(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
   const services = written.names(['token_services']);
-  const from = written.text(at('token', 'from'));
-  if (from !== undefined && !services.includes(from)) {
-    findings.push({
-      path: at('token', 'from'),
-      message: `no token service of this name is in \`token_services\`${suggest(from, services)}`,
-    });
+  const named = written.texts(at('token', 'from'));
+  for (const [index, [path, from]] of named.entries()) {
+    if (!services.includes(from)) {
+      findings.push({
+        path,
+        message: `no token service of this name is in \`token_services\`${suggest(from, services)}`,
+      });
+    }
+    if (named.findIndex(([, other]) => other === from) < index) findings.push({ path, message: 'is listed already' });
   }
   if (!written.has(at('token', 'audience')) && !written.has(at('token', 'resource'))) {
     findings.push({
@@ -31,35 +39,48 @@ function checkToken(written: Written, name: string): readonly Finding[] {
       message: 'needs `audience` or `resource`: a token without would be good at other tools too',
     });
   }
-  if (written.text(at('match', 'host'))?.includes('*') === true) {
-    findings.push({
-      path: at('match', 'host'),
-      message: 'must be one exact host, since this tool has a `token`: a credential goes to one place only',
-    });
-  }
   return findings;
 }
 
-/** Grave risks need a proof (DESIGN 7), and a grant needs the subject that it speaks of. */
+function checkHost(written: Written, name: string): readonly Finding[] {
+  const path = ['tools', name, 'match', 'host'];
+  if (written.text(path)?.includes('*') !== true) return [];
+  const kind = written.has(['tools', name, 'token']) ? 'token' : 'secret';
+  return [
+    { path, message: `must be one exact host, since this tool has a \`${kind}\`: a credential goes to one place only` },
+  ];
+}
+
+/** Grave risks need a proof (DESIGN 7). */
 function checkDanger(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
   const findings: Finding[] = [];
-  const proofless = !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
+  const proofless =
+    written.has(at('secret')) || !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
   const risk = written.text(at('risk'));
   if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
     findings.push({
       path: at('risk'),
-      message: `a tool of risk ${risk} needs \`token.proof: dpop\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,
+      message: `a tool of risk ${risk} needs \`token.proof: dpop\` or \`mtls\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,
     });
   }
-  if (written.text(at('token', 'nonce')) === 'required' && proofless) {
+  if (written.text(at('token', 'nonce')) === 'required' && written.text(at('token', 'proof')) !== 'dpop') {
     findings.push({ path: at('token', 'nonce'), message: 'has a meaning only with `proof: dpop`' });
   }
-  if (written.text(at('on_behalf_of')) === 'agent' && written.text(at('token', 'grant')) === 'token_exchange') {
-    findings.push({
-      path: at('token', 'grant'),
-      message: 'the agent itself has no token to exchange; with `on_behalf_of: agent` the grant is client_credentials',
-    });
-  }
   return findings;
+}
+
+/** What a token says is the only sign of a service that issues more than was asked; where nobody reads it, little may be lost. */
+function checkUnverified(written: Written, name: string): readonly Finding[] {
+  const at = (...keys: string[]) => ['tools', name, ...keys];
+  const service = written.text(at('token', 'from')) ?? '';
+  const risk = written.text(at('risk')) ?? 'read';
+  if (written.text(['token_services', service, 'verify']) !== 'response-only') return [];
+  if (risk === 'read' || written.isOn(at('unsafe_unverified'))) return [];
+  return [
+    {
+      path: at('risk'),
+      message: `is at most read with tokens that nobody checks (\`verify: response-only\` of ${service}); \`unsafe_unverified: true\` allows more`,
+    },
+  ];
 }

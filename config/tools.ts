@@ -1,24 +1,28 @@
 import { z } from 'zod';
 import { dialAddress } from './addresses.ts';
+import { brokeredSecret, credentialHeader } from './brokered-secrets.ts';
 import { delegate } from './delegations.ts';
 import { duration } from './durations.ts';
+import { grantFields } from './grants.ts';
 import { match } from './matches.ts';
 import { risk } from './risks.ts';
-import { asList, asMap, identifier, line, lineOrNothing, path, type Named } from './text.ts';
+import { scope } from './scopes.ts';
+import { asList, asMap, identifier, line, lineOrNothing, type Named } from './text.ts';
+import { tls } from './tool-tls.ts';
+import { txnToken } from './txn-tokens.ts';
 import { resourceUri } from './urls.ts';
-
-const scope = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/, {
-  error:
-    'must be one scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, 3.3); list several as [a, b]',
-});
 
 /** What is asked for and how it is bound; also the larger part of the cache key (W4). */
 const token = z
   .strictObject({
-    from: identifier.meta({
-      description: 'Name of the token service (a key of `token_services`) that issues the token.',
-      examples: ['corp'],
-    }),
+    from: z
+      .union([identifier, z.array(identifier).min(1).max(8)])
+      .transform(asList)
+      .meta({
+        description:
+          'Name of the token service (a key of `token_services`) that issues the token. Of a list it is the first whose issuer the tool names in its protected resource metadata (RFC 9728); with one name the tool is not asked.',
+        examples: ['corp', ['corp', 'partner']],
+      }),
     audience: z
       .union([line, z.array(line).min(1).max(16)])
       .optional()
@@ -49,11 +53,11 @@ const token = z
         examples: ['5m'],
       }),
     proof: z
-      .enum(['none', 'dpop'])
+      .enum(['none', 'dpop', 'mtls'])
       .prefault('none')
       .meta({
         description:
-          'Proof sent with every request: `dpop` binds the token to a key of the sidecar (RFC 9449), `none` is plain bearer.',
+          'What the token is bound to: `dpop` to a key of the sidecar, with a proof in every request (RFC 9449), `mtls` to its X.509-SVID, which the tool has to ask for (RFC 8705; needs `tls.client: svid`), `none` to nothing: plain bearer.',
         examples: ['dpop'],
       }),
     nonce: z
@@ -63,45 +67,12 @@ const token = z
         description: 'Set if the tool demands DPoP nonces.',
         examples: ['required'],
       }),
-    grant: z
-      .enum(['token_exchange', 'client_credentials'])
-      .optional()
-      .meta({
-        description:
-          'How the token is asked for: `token_exchange` with the token of the subject, `client_credentials` as the agent itself.',
-        examples: ['client_credentials'],
-        'x-default': '`client_credentials` in the standing task, else `token_exchange`',
-      }),
+    ...grantFields,
   })
   .readonly();
 
 /** Metadata and link-local addresses have no word here: they are never dialled. */
 const addressKind = z.enum(['public', 'private', 'loopback']);
-
-/** Headers that frame or route a message, or that we write ourselves. */
-const reserved =
-  /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie|proxy-.*|waybill-.*)$/;
-
-const handleHeader = z
-  .string()
-  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/, {
-    error: 'must be the name of a header, such as x-crm-key',
-    abort: true,
-  })
-  .refine((name) => !reserved.test(name.toLowerCase()), {
-    error: 'this header has a meaning of its own; take another one',
-  })
-  .transform((name) => name.toLowerCase());
-
-/** Verification itself cannot be turned off. */
-const tls = z
-  .strictObject({
-    ca: path.optional().meta({
-      description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
-      examples: ['/etc/ca.pem'],
-    }),
-  })
-  .readonly();
 
 /** One tool: which calls are its calls, the token for them, and what makes it dangerous. */
 export const tool = z
@@ -112,6 +83,22 @@ export const tool = z
     }),
     token: token.optional().meta({
       description: 'The token that calls get; without it a call carries no credential and needs no task.',
+    }),
+    secret: brokeredSecret.optional().meta({
+      description:
+        'In place of `token`, for tools that know static keys only: a secret that the sidecar holds and the agent never sees. Nothing binds it to a task or a call.',
+    }),
+    trust_domain: z
+      .literal('inside')
+      .optional()
+      .meta({
+        description:
+          '`inside`: the tool is in the trust domain of transaction tokens, and gets them. Every other tool is outside, and never does.',
+        examples: ['inside'],
+      }),
+    txn_token: txnToken.optional().meta({
+      description:
+        'A transaction token that goes along as `Txn-Token`, unless the task came with one, which is then carried unchanged.',
     }),
     risk: risk.prefault('read').meta({
       description: 'The worst that a call can do; deploy, payment and export need a proof, or `unsafe_bearer`.',
@@ -142,7 +129,7 @@ export const tool = z
         'IP address and port to connect to instead of asking DNS; name, TLS and token stay those of the tool.',
       examples: ['127.0.0.1:8443'],
     }),
-    tls: tls.prefault({}).meta({ description: 'How the certificate of the tool is checked.' }),
+    tls: tls.prefault({}).meta({ description: 'How the tool is recognised, and what it is shown of us.' }),
     chain: z
       .enum(['full', 'none'])
       .optional()
@@ -159,7 +146,7 @@ export const tool = z
       examples: [{ resources: ['https://worker.example.org', 'https://crm.example.org'], risk: 'read', hops: 1 }],
     }),
     // The sidecar must know every header that can hold a handle: one that it does not strip would reach the tool.
-    handle_header: handleHeader.optional().meta({
+    handle_header: credentialHeader.optional().meta({
       description: 'A further header in which an agent may send its handle to this tool; it is removed.',
       examples: ['x-crm-key'],
     }),
@@ -177,6 +164,22 @@ export const tool = z
       .meta({
         description:
           'Allows a token without proof at a tool of risk deploy, payment or export: who steals it can use it there.',
+        examples: [true],
+      }),
+    unsafe_response_screen: z
+      .literal('off')
+      .optional()
+      .meta({
+        description:
+          '`off` passes the answers of the tool on as they are: a tool that gives back what it got shows the agent its token.',
+        examples: ['off'],
+      }),
+    unsafe_unverified: z
+      .boolean()
+      .prefault(false)
+      .meta({
+        description:
+          'Allows tokens of a service with `verify: response-only` at a tool of a graver risk than read: nobody looks at what they say.',
         examples: [true],
       }),
     unsafe_raw_paths: z

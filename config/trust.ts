@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { domainSource, type DomainSource } from './trust-sources.ts';
 import { asList, line } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
@@ -31,7 +32,7 @@ const trustedIssuer = z
       .prefault(['at+jwt'])
       .meta({
         description:
-          'Values of the JWT header `typ` that are accepted; other kinds of token are refused (RFC 8725, 3.11).',
+          'Values of the JWT header `typ` that are accepted; other kinds of token are refused (RFC 8725, 3.11). `none` accepts tokens without that header.',
         examples: [['at+jwt', 'JWT']],
       }),
     jwks_uri: endpointUrl.optional().meta({
@@ -45,13 +46,18 @@ const trustedIssuer = z
 export const trustTable = z
   .strictObject({
     domains: z
-      .record(trustDomain, z.literal('workload_api'))
+      .record(trustDomain, domainSource)
       .prefault({})
-      .transform((domains): ReadonlyMap<string, 'workload_api'> => new Map(Object.entries(domains)))
+      .transform((domains): ReadonlyMap<string, DomainSource> => new Map(Object.entries(domains)))
       .meta({
         description:
-          'SPIFFE trust domains, each with where its keys come from (`workload_api`). Client certificates and links of a chain are checked with them.',
-        examples: [{ 'example.org': 'workload_api' }],
+          'SPIFFE trust domains, each with where its keys come from: `workload_api` or `svid_dir` (with the identity, from `identity`), a bundle endpoint, or a file. Client certificates and links of a chain are checked with them.',
+        examples: [
+          {
+            'example.org': 'workload_api',
+            'partner.org': { bundle_endpoint: { url: 'https://spiffe.partner.org/bundle', profile: 'https_web' } },
+          },
+        ],
       }),
     issuers: z.array(trustedIssuer).max(64).readonly().prefault([]).meta({
       description: 'Issuers whose subject tokens may open tasks, and whose access tokens `inbound.accept` may take.',

@@ -21,7 +21,7 @@ function listSwitches(path: string, table: object): readonly string[] {
   return Object.entries(table)
     .filter(
       ([key, value]) =>
-        (key.startsWith('unsafe_') && value === true) ||
+        (key.startsWith('unsafe_') && (value === true || value === 'off')) ||
         (key === 'plaintext' && value === 'unsafe') ||
         (key === 'present' && value === 'unsafe_original'),
     )

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { isLoopbackAddress } from './addresses.ts';
 
 /** Says what is wrong with a URL that tokens, keys or secrets travel to; undefined when it is good. */
-function findUrlFault(text: string, allowQuery: boolean): string | undefined {
+export function findUrlFault(text: string, allowQuery: boolean): string | undefined {
   if (!URL.canParse(text)) return 'must be a whole URL, such as https://sso.example.org/realms/corp';
   const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must be an https URL';

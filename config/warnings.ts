@@ -1,4 +1,5 @@
 import { isLoopbackAddress, type IpPort } from './addresses.ts';
+import { meantFor } from './client-auth.ts';
 import { findInboundWarnings } from './inbound-warnings.ts';
 import { overlap } from './overlaps.ts';
 import { isGraver } from './risks.ts';
@@ -38,14 +39,14 @@ function findDeadEnds(settings: Settings): readonly string[] {
     warnings.push('rules: no rule allows anything, so every call will be denied.');
   }
   const closed = standing === 'off' && settings.inbound === undefined && openersOf(settings).length === 0;
-  if (closed && tools.some((tool) => tool.token !== undefined)) {
+  if (closed && tools.some((tool) => (tool.token ?? tool.secret) !== undefined)) {
     warnings.push(
       'trust.issuers: no issuer with an `audience` is listed, so no task can be opened with a subject token.',
     );
   }
   for (const tool of tools) {
     const admitted = standing !== 'off' && standing.tools.includes(tool.name);
-    if (tool.token !== undefined && tool.on_behalf_of === 'agent' && !admitted) {
+    if ((tool.token ?? tool.secret) !== undefined && tool.on_behalf_of === 'agent' && !admitted) {
       warnings.push(`tools.${tool.name}: is \`on_behalf_of: agent\`, but \`tasks.standing\` does not list it.`);
     }
   }
@@ -83,13 +84,21 @@ function findUnused(settings: Settings): readonly string[] {
   const introspecting = (settings.inbound?.accept ?? []).map((entry) =>
     'issuer' in entry ? entry.introspect : undefined,
   );
-  const used = new Set([...[...settings.tools.values()].map((tool) => tool.token?.from), ...introspecting]);
+  const used = new Set([
+    ...[...settings.tools.values()].flatMap((tool) => [
+      ...(tool.token?.from ?? []),
+      tool.token?.granted_by,
+      tool.txn_token?.from,
+    ]),
+    ...introspecting,
+  ]);
   const warnings: string[] = [];
   for (const service of settings.token_services.values()) {
     if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);
-    if (service.client_auth === 'spiffe_jwt' && service.client_secret_file !== undefined) {
+    for (const [key, methods] of Object.entries(meantFor)) {
+      if (!(key in service) || methods.includes(service.client_auth)) continue;
       warnings.push(
-        `token_services.${service.name}: \`client_secret_file\` is not used with \`client_auth: spiffe_jwt\`.`,
+        `token_services.${service.name}: \`${key}\` is not used with \`client_auth: ${service.client_auth}\`.`,
       );
     }
   }

@@ -3,6 +3,7 @@ import type { ToolNonces } from './bind/nonces.ts';
 import type { TaskLinks } from './bind/task-links.ts';
 import { RuleRefusal, type Desk, type ExitPermit } from './decide/permit.ts';
 import type { Credential, Purse } from './exchange/credential.ts';
+import type { ServiceChoice } from './exchange/service-choice.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
 import { probeNonce } from './forward/probe.ts';
 import type { Lease, Upstreams } from './forward/upstream.ts';
@@ -24,6 +25,7 @@ export interface EgressRooms {
   readonly ladder: Ladder;
   readonly desk: Desk;
   readonly guard: EgressGuard;
+  readonly services: ServiceChoice;
   readonly purse: Purse;
   readonly links: TaskLinks;
   readonly upstreams: Upstreams;
@@ -56,10 +58,12 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     const body = declaresBody(call) ? await readBody(call, false) : noBody;
     const found = route(permit, body, rooms.guard);
     const routed = found instanceof Promise ? await found : found;
+    const settled = rooms.services.settle(routed);
+    if (settled instanceof Promise) await settled;
     const taken = rooms.purse.exchange(routed);
     let credential = taken instanceof Promise ? await taken : taken;
     const { origin } = call.target;
-    const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way));
+    const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way, credential.certificate));
     if (needsProbe(credential, lease)) await probe(credential, lease, rooms);
     for (let attempt = 1; ; attempt += 1) {
       const nonce = lease.nonce ?? rooms.nonces.newest(origin.text);

@@ -77,6 +77,12 @@ const shared = {
     'The TLS certificate of the tool is not valid',
     'Do not try other ways. Ask the owner of this sidecar to check the tool.',
   ),
+  answer_unreadable: kind(
+    502,
+    'forward',
+    'The answer of the tool is in a coding that cannot be screened',
+    'Ask for the answer in another form. The tool has done what it was asked.',
+  ),
   internal_fault: kind(500, 'forward', 'The sidecar failed', 'The call was not let through. Report the event id.'),
   token_service_unavailable: later('exchange', 'The token service does not answer'),
   identity_unavailable: later('exchange', 'The workload has no identity at the moment'),

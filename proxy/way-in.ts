@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto';
 import type { InboundSettings } from '../config/inbound.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import { tool } from '../config/tools.ts';
@@ -7,10 +6,11 @@ import { EntryDesk } from './decide/entry-permit.ts';
 import { runIngress, type IngressRooms } from './ingress.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
-import { openInboundListener, type ServerIdentity } from './intercept/inbound-listener.ts';
+import { openInboundListener } from './intercept/inbound-listener.ts';
 import type { Listener } from './intercept/listener.ts';
 import { originOf, type Origin } from './intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
+import { serverIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openInertTokens, type InertTokens } from './present/inert-token.ts';
 import { Claims } from './replay/claim.ts';
@@ -24,7 +24,8 @@ import { Lingering } from './tasks/lingering.ts';
 import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
-import { InboundTokens, type Binding } from './verify/inbound-token.ts';
+import { InboundTokens, type AcceptedTokens } from './verify/inbound-token.ts';
+import { InboundTxnTokens } from './verify/inbound-txn-token.ts';
 import { Together } from './verify/together.ts';
 import type { Verified } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
@@ -52,7 +53,7 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
           port: listen.inbound.port,
           plain: inbound.tls === 'svid' ? 'never' : inbound.unsafe_plaintext ? 'always' : 'loopback',
           clientCertificates: inbound.client_certificates,
-          identity: () => serverIdentity(wayOut),
+          identity: () => serverIdentity(wayOut.workload),
         },
         {
           onRequest: (arrival) => void runIngress(arrival, rooms),
@@ -93,7 +94,7 @@ function makeRooms(
   return {
     world,
     reader: {
-      classOfName: headerClassifier(new Set(['dpop', 'waybill-delegation'])),
+      classOfName: headerClassifier(ownHeaders(inbound)),
       pseudonym,
       rulesPath: rules.readsPath(),
       origin: readOrigin(inbound.origin),
@@ -107,12 +108,14 @@ function makeRooms(
       startedAtMs: world.now(),
       hasNonces: nonces !== undefined,
       tokensOnce: inbound.token.once,
+      txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
     },
     desk: new EntryDesk(rules, program, record.trail),
     door: makeDoor(config, wayOut),
     presenter: {
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
+      passesTxnToken: inbound.program === 'tool',
       handles: tasks.handles,
       inert,
       world,
@@ -131,7 +134,9 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
   const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
   return {
     world: wayOut.world,
+    hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
     tokens: openTokens(config, inbound, wayOut),
+    txnTokens: openTxnTokens(inbound, wayOut),
     together: new Together<Verified>(),
     authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),
     origin: inbound.origin,
@@ -177,16 +182,8 @@ function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayO
     metadata: new IssuerMetadata(world, call),
     world,
   });
-  const bindings = new Map<string, Binding>();
-  for (const entry of inbound.accept) {
-    if ('issuer' in entry) bindings.set(entry.issuer, entry.proof ?? 'bearer');
-  }
-  const introspection = new Map<string, string>();
-  for (const entry of inbound.accept) {
-    if ('issuer' in entry && entry.introspect !== undefined) introspection.set(entry.issuer, entry.introspect);
-  }
   return new InboundTokens(
-    { resource: inbound.resource, issuers: bindings, introspection, trustDomains: trustDomainsOf(inbound) },
+    acceptedTokens(inbound),
     {
       accessTokens: issuers,
       checkJwtSvid: (text, audience, nowMs) =>
@@ -195,6 +192,29 @@ function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayO
     },
     world,
   );
+}
+
+function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
+  const entries = inbound.accept.flatMap((entry) => ('issuer' in entry ? [entry] : []));
+  const { resource } = inbound;
+  return {
+    resource,
+    issuers: new Map(entries.map(({ issuer, proof }) => [issuer, proof ?? 'bearer'])),
+    presenters: new Map(entries.map(({ issuer, presenters }) => [issuer, presenters])),
+    introspection: new Map(entries.flatMap(({ issuer, introspect: by }) => (by === undefined ? [] : [[issuer, by]]))),
+    trustDomains: trustDomainsOf(inbound),
+  };
+}
+
+function openTxnTokens({ txn_token: accepted }: InboundSettings, { world, endpoints }: WayOut) {
+  if (accepted === undefined) return undefined;
+  const { call } = endpoints;
+  return new InboundTxnTokens(accepted, new JwksCache(world, call), new IssuerMetadata(world, call), world);
+}
+
+/** Headers that tell who calls, beside `Authorization`. Those that are not read are removed like all others of their kind (W12). */
+function ownHeaders({ txn_token: accepted }: InboundSettings): ReadonlySet<string> {
+  return new Set(['dpop', 'waybill-delegation', ...(accepted === undefined ? [] : ['txn-token'])]);
 }
 
 function trustDomainsOf(inbound: InboundSettings): ReadonlySet<string> {
@@ -220,14 +240,4 @@ function programTool(name: 'agent' | 'tool'): Tool {
 function programPlace({ host, port }: InboundSettings['forward_to']): IngressRooms['program'] {
   const address = host === 'localhost' ? '127.0.0.1' : host;
   return { origin: originOf('http', host, port), way: { address, port, kind: classifyAddress(address) } };
-}
-
-function serverIdentity({ workload }: WayOut): ServerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  return {
-    serial: svid.serial,
-    certificates: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
-    key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
-  };
 }

@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { IpPort } from '../config/addresses.ts';
+import { isSpiffe } from '../config/identity.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { ToolNonces } from './bind/nonces.ts';
@@ -7,9 +8,11 @@ import { TaskLinks } from './bind/task-links.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
-import { LinkSigner, type SignerIdentity } from './delegation/link-signer.ts';
+import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
-import { Purse } from './exchange/credential.ts';
+import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { openPurse } from './exchange/credential.ts';
+import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
@@ -20,14 +23,16 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
+import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
+import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
-import { openWorkload, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
@@ -64,23 +69,47 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world);
-  const identity = await openIdentity(config, world, record, log);
+  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
+  const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
+  const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
     services: settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
+    x509Svids,
+    clusterTokens: workload,
     trail: record.trail,
+    onDeadGrant: (txn) => {
+      // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.
+      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
+    },
   });
   const tasks = openTasks(config, world, record, desk);
-  const parts = { config, world, record, log, rules, catalogue, guard, desk, tasks, endpoints, workload, own };
+  const parts = {
+    config,
+    world,
+    record,
+    log,
+    rules,
+    catalogue,
+    guard,
+    desk,
+    tasks,
+    endpoints,
+    workload,
+    x509Svids,
+    own,
+  };
   const rooms = makeRooms(parts);
   identity.onChange((spiffeId) => {
+    // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
+    desk.dropIdentity();
     // Rules were decided per tool with the identity of then; a new one decides anew.
-    rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
+    if (spiffeId !== '') rooms.desk = new Desk(compileRulesOrErrors(config, spiffeId), catalogue.tools, record.trail);
   });
+  identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
@@ -99,6 +128,7 @@ interface Parts {
   readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  readonly x509Svids: X509SvidSource;
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -142,14 +172,16 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
-  const handleHeaders = catalogue.tools.flatMap(({ settings: tool }) => tool.handle_header ?? []);
-  const issuers = new Map([...settings.token_services].map(([name, service]) => [name, service.issuer]));
+  const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
+  const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
+  const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);
   const readsPath = rules.readsPath();
   return {
     world,
+    services: choice,
     reader: {
       catalogue,
-      classOfName: headerClassifier(new Set(handleHeaders)),
+      classOfName: headerClassifier(credentialHeaders),
       pseudonym,
       rulesPath: (tools) => readsPath || tools.some((tool) => tool.paths.length > 0),
     },
@@ -159,11 +191,11 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: new Purse(parts.desk, issuers),
-    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), settings.identity !== 'none', world),
+    purse: openPurse({ desk: parts.desk, services: settings.token_services, choice, svids: parts.x509Svids, world }),
+    links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
-    upstreams: new Upstreams(world),
+    upstreams,
     road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
     onFault: (id, error) => {
       record.trail.fault();
@@ -171,13 +203,6 @@ function makeRooms(parts: Parts): Rooms {
     },
     nextCallId: callIds(record.log.boot),
   };
-}
-
-function signingIdentity(workload: Workload): SignerIdentity | undefined {
-  const svid = workload.x509();
-  if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
@@ -201,30 +226,6 @@ function openTasks(config: LoadedSettings, world: World, record: OpenRecord, des
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   });
-}
-
-async function openIdentity(config: LoadedSettings, world: World, record: OpenRecord, log: ProcessLog) {
-  let changed: ((spiffeId: string) => void) | undefined;
-  let last = '';
-  const workload = await openWorkload(config.settings.identity, world, {
-    rotated: (spiffeId, expiresAtMs) => {
-      record.trail.svidRotated(spiffeId, expiresAtMs);
-      if (spiffeId !== last) changed?.(spiffeId);
-      last = spiffeId;
-    },
-    lost: (cause) => {
-      record.trail.svidLost(cause);
-      log.warn({ cause }, 'the identity is gone');
-    },
-    troubled: (method, reason) => log.warn({ method, reason }, 'the Workload API fails'),
-  });
-  return {
-    workload,
-    onChange(hear: (spiffeId: string) => void) {
-      changed = hear;
-      if (last !== '') hear(last);
-    },
-  };
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

@@ -15,9 +15,10 @@ class BoundCall {
   readonly attempt: number;
   /** Headers to inject, flat: `Authorization`, and `DPoP` where the tool takes proofs. */
   readonly #injected: readonly string[];
-  /** SPIFFE IDs of the hops that the call names, oldest first, ours with them. */
+  /** SPIFFE IDs of the hops of the call, oldest first, ours with them: as it names them, or for a static key as the record alone does. */
   readonly chain: readonly string[];
-  readonly proof: { readonly kind: 'dpop'; readonly id: string } | undefined;
+  /** `id` is the `jti` of a DPoP proof, or the thumbprint of the certificate that the token is bound to. */
+  readonly proof: { readonly kind: 'dpop' | 'mtls'; readonly id: string } | undefined;
 
   constructor(
     credential: Credential,
@@ -63,9 +64,25 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
+  /** The credential that the agent must not find in the answer (W3). */
+  get screened(): { reveal(): string } | undefined {
+    return this.call.tool.settings.unsafe_response_screen === 'off' ? undefined : this.credential.held?.token;
+  }
+
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */
   revealInjected(): readonly string[] {
     return this.#injected;
+  }
+
+  /**
+   * What stands on the request line: the decided target byte for byte (W13), and behind it a static key of a tool that takes it in the
+   * query. Only the request to the tool may hold it.
+   */
+  revealPath(): string {
+    const { path } = this.call.target;
+    const { held } = this.credential;
+    const query = held?.order === undefined ? held?.token.query() : undefined;
+    return query === undefined ? path : `${path}${path.includes('?') ? '&' : '?'}${query}`;
   }
 
   static isMade(value: object): boolean {
@@ -96,18 +113,24 @@ export function bind(credential: Credential, send: Send, world: World): Bound {
   const { attempt, chain, nonce } = send;
   const { held, routed } = credential;
   if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined, undefined);
-  const { token, order } = held;
-  const injected = ['Authorization', token.authorization()];
-  if (chain !== undefined) injected.push('Waybill-Delegation', chain.value);
-  if (order.proofKey === undefined) return new BoundCall(credential, attempt, injected, undefined, chain);
+  const injected = [...held.token.headers()];
+  if (held.txnToken !== undefined) injected.push('Txn-Token', held.txnToken.reveal());
+  if (chain?.value !== undefined) injected.push('Waybill-Delegation', chain.value);
+  if (held.order?.certificate !== undefined) {
+    // Nothing is added: the proof is the connection, and `forward` looks at it.
+    const shown = { kind: 'mtls', id: held.order.certificate.thumbprint } as const;
+    return new BoundCall(credential, attempt, injected, shown, chain);
+  }
+  if (held.order === undefined || held.order.proofKey === undefined)
+    return new BoundCall(credential, attempt, injected, undefined, chain);
   const { call } = routed.permit.attributed;
   const jti = world.random(16).toString('base64url');
-  const proof = makeDpopProof(order.proofKey, {
+  const proof = makeDpopProof(held.order.proofKey, {
     htm: call.method,
     htu: call.target.origin.text + call.rawPath,
     iatSeconds: Math.floor(world.now() / 1000),
     jti,
-    ath: token.ath,
+    ath: held.token.ath,
     nonce,
     // DPoP covers no header: without this claim, the chain of one call could be moved to another (DESIGN 6).
     wbd: chain?.digest,

@@ -13,8 +13,12 @@ import { Refusal } from '../refusal.ts';
 import type { Task } from '../tasks/task.ts';
 import type { World } from '../world.ts';
 
-/** A signed chain with the hops that it names. */
-export interface CallChain extends SignedChain {
+/** The chain of a call: signed and sent, or in our own record only. */
+export interface CallChain {
+  /** The header's value and its digest; undefined where nothing is sent. */
+  readonly value: string | undefined;
+  readonly digest: string | undefined;
+  /** SPIFFE IDs of the hops, oldest first. */
   readonly path: readonly string[];
 }
 
@@ -43,6 +47,7 @@ export class TaskLinks {
    */
   linkFor({ routed, held }: Credential): CallChain | undefined {
     const { call, errand } = routed.permit.attributed;
+    if (call.tool.binding === 'static') return errand && this.#recorded(errand.task);
     if (held === undefined || errand === undefined || !this.#isSent(call.tool, errand.task)) return undefined;
     const task = delegated(errand.task);
     if (task === undefined) return undefined;
@@ -58,6 +63,14 @@ export class TaskLinks {
         throw new Refusal('tool_not_in_task', `The delegation of this task does not reach ${call.tool.name}.`);
       throw error;
     }
+  }
+
+  /** A tool that knows static keys only is shown no chain; the record has it. */
+  #recorded({ chain }: Task): CallChain | undefined {
+    const own = this.#identity()?.spiffeId;
+    if (chain === undefined && own === undefined) return undefined;
+    const path = [...(chain?.path ?? []), ...(own === undefined ? [] : [own])];
+    return { value: undefined, digest: undefined, path };
   }
 
   #withPath(signed: SignedChain, task: Task, { spiffeId }: SignerIdentity): CallChain {

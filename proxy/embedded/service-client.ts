@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { JWK } from 'jose';
 import { Secret } from '../trust/secret.ts';
 import { matchesSpiffeId } from './jwt-svid-check.ts';
 import type { ServiceResource } from './grant-target.ts';
@@ -20,6 +21,8 @@ export type ServiceClient = {
       /** If set, the only workload that the client may present as actor. */
       readonly spiffeId?: string;
     }
+  /** Public keys that the assertions of the client are signed with (RFC 7523). */
+  | { readonly auth: 'private_key_jwt'; readonly jwks: readonly JWK[]; readonly spiffeId?: string }
   /** `spiffeId` may end in `/*`: any workload below that path is the client. */
   | { readonly auth: 'spiffe_jwt'; readonly spiffeId: string }
 );
@@ -38,8 +41,8 @@ export class ClientTable {
     const signIn = { clientId: signInClientId, scopes: [], grants: [], auth: 'client_secret_post' } as const;
     for (const client of [...clients, { ...signIn, clientSecret: randomBytes(32).toString('base64url') }]) {
       if (this.#clients.has(client.clientId)) throw new Error(`client ${client.clientId} is there twice`);
-      // A spiffe_jwt client has no secret of its own: this one is known to the front door and the provider only.
-      const text = client.auth === 'spiffe_jwt' ? randomBytes(32).toString('base64url') : client.clientSecret;
+      // Clients with a key or an SVID have no secret: this one is known to the front door and the provider only.
+      const text = 'clientSecret' in client ? client.clientSecret : randomBytes(32).toString('base64url');
       this.#secrets.set(client.clientId, new Secret(text));
       this.#clients.set(client.clientId, client);
     }
@@ -77,10 +80,14 @@ export class ClientTable {
 
   /** The clients as oidc-provider registers them. Grants are checked by the grants themselves: the provider has another error code. */
   registrations(): object[] {
-    return [...this.#clients.values()].map(({ clientId, auth }) => ({
-      client_id: clientId,
-      client_secret: this.#secrets.get(clientId)?.reveal(),
-      token_endpoint_auth_method: auth === 'spiffe_jwt' ? 'client_secret_basic' : auth,
+    return [...this.#clients.values()].map((client) => ({
+      client_id: client.clientId,
+      ...(client.auth === 'private_key_jwt'
+        ? { token_endpoint_auth_method: client.auth, jwks: { keys: client.jwks } }
+        : {
+            token_endpoint_auth_method: client.auth === 'spiffe_jwt' ? 'client_secret_basic' : client.auth,
+            client_secret: this.#secrets.get(client.clientId)?.reveal(),
+          }),
       grant_types: ['client_credentials', tokenExchange],
       response_types: [],
       redirect_uris: [],

@@ -3,6 +3,7 @@ import { Secret } from '../trust/secret.ts';
 import { InvalidToken, readStrictJws } from '../trust/strict-jws.ts';
 import type { World } from '../world.ts';
 import { fetchSvid, type JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { Deadline } from './deadline.ts';
 import type { ServiceEndpoints } from './discovery.ts';
 import { clientCredentialsGrant } from './issuers/client-credentials.ts';
@@ -25,6 +26,7 @@ export interface ActorOptions {
   readonly settings: ServiceSettings;
   readonly client: ServiceClient;
   readonly jwtSvids: JwtSvidSource;
+  readonly x509Svids: X509SvidSource;
   readonly world: World;
 }
 
@@ -45,8 +47,11 @@ function svidActor({ settings, jwtSvids }: ActorOptions): FindActor {
 }
 
 /** Nothing is sent; a service may still name the authenticated client as actor, so its names are ours. */
-function noActor({ settings, jwtSvids }: ActorOptions): FindActor {
-  const clientNames = settings.client_id === undefined ? [] : [{ sub: settings.client_id }];
+function noActor({ settings, jwtSvids, x509Svids }: ActorOptions): FindActor {
+  const clientNames = settings.client_id === undefined ? [] : [{ sub: settings.client_id, iss: settings.issuer }];
+  if (settings.client_auth === 'spiffe_x509') {
+    return async () => ({ token: undefined, names: [{ sub: currentSvid(x509Svids).spiffeId }] });
+  }
   if (settings.client_auth !== 'spiffe_jwt') return async () => ({ token: undefined, names: clientNames });
   return async (_endpoints, deadline) => {
     const svid = await fetchSvid(jwtSvids, settings.issuer, deadline);
@@ -64,9 +69,9 @@ function clientActor({ settings, client, world }: ActorOptions): FindActor {
     if (kept !== undefined && world.now() < kept.untilMs) return kept.actor;
     // Without audience and scope: the service knows best what its own exchange wants of an actor token.
     const form = new URLSearchParams();
-    const { token, json } = await client.requestToken(clientCredentialsGrant, form, endpoints, undefined, deadline);
+    const { token, json } = await client.requestToken(clientCredentialsGrant, form, endpoints, {}, deadline);
     if (token === undefined || String(json['token_type']).toLowerCase() !== 'bearer') throw new Rejection('token_type');
-    const name = readName(token.reveal()) ?? { sub: settings.client_id ?? '' };
+    const name = readName(token.reveal()) ?? { sub: settings.client_id ?? '', iss: settings.issuer };
     const actor = { token: { token, tokenType: accessTokenType }, names: [name] };
     // A fifth of its life is left to the exchange that it is used in.
     const lifeSeconds = typeof json['expires_in'] === 'number' ? json['expires_in'] : 0;

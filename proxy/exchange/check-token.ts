@@ -1,30 +1,42 @@
-import { isSameAct, readActors } from '../trust/act-claim.ts';
+import { type Actor, isOneOf, isSameAct, readActors } from '../trust/act-claim.ts';
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import { isObject } from '../trust/strict-json.ts';
 import { InvalidToken, isSeconds, readAudience } from '../trust/strict-jws.ts';
-import { checkDetails, checkScopes } from './check-answer.ts';
+import { type AuthorizationDetails, checkDetails } from './authorization-details.ts';
+import { checkScopes } from './check-answer.ts';
 import type { RejectCause } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
+import type { TokenForm } from './token-kinds.ts';
 
 /** What a token must say to be the one that was asked for (W5). */
 export interface WantedToken {
+  readonly form: TokenForm;
   readonly issuer: string;
   /** Audiences and resource that were asked for: the token names at least one of them, and nothing else. */
   readonly audience: readonly string[];
   readonly scopes: readonly string[] | undefined;
+  readonly details: AuthorizationDetails | undefined;
+  /** As whom the reader of a statement knows us; undefined where it is not said. */
+  readonly clientId: string | undefined;
+  /** Our names as the workload that asked; undefined where that is not said or not compared. */
+  readonly workload: readonly string[] | undefined;
   /** Undefined where the subject is not compared (`expect.sub: any`, or a token of our own). */
   readonly sub: string | undefined;
   readonly act: WantedActor;
-  /** Thumbprint of our key; undefined for a bearer token, which must not be bound to anybody's. */
+  /** Thumbprint of our key; undefined where no key is bound. A bearer token must not be bound to anything. */
   readonly jkt: string | undefined;
+  /** Thumbprint of our certificate (RFC 8705 3.1); undefined where none is bound. */
+  readonly x5t: string | undefined;
   readonly maxLifetimeMs: number;
+  /** Whether it must not outlive the subject token. */
+  readonly endsWithSubject: boolean;
 }
 
 /** `self`: we are the current actor, under one of these names, and the chain before us is unchanged. */
 export type WantedActor =
   | { readonly expect: 'any' }
   | { readonly expect: 'none' }
-  | { readonly expect: 'self'; readonly names: readonly string[]; readonly inbound: unknown };
+  | { readonly expect: 'self'; readonly names: readonly Actor[]; readonly inbound: unknown };
 
 /** Claims of a token: of its signed payload, or of the introspection answer, where more members are optional. */
 export interface TokenClaims {
@@ -42,21 +54,23 @@ export interface CheckedToken {
 /** Compares what a token says with what it must say. Throws `Rejection` for the first thing that differs. */
 export function checkToken(token: TokenClaims, wanted: WantedToken, nowMs: number): CheckedToken {
   const { claims } = token;
-  checkIssuer(token, wanted.issuer);
+  checkIssuer(token, wanted);
   const audience = checkAudience(claims['aud'], wanted.audience);
   if (wanted.sub !== undefined && claims['sub'] !== wanted.sub) throw new Rejection('subject');
   checkActor(claims['act'], wanted.act);
-  checkConfirmation(claims['cnf'], wanted.jkt);
+  checkConfirmation(claims['cnf'], wanted);
   // `scp` is what two well-known services call it.
   const scopes = checkScopes(claims['scope'], wanted.scopes) ?? checkScopes(claims['scp'], wanted.scopes);
   if (claims['scope'] !== undefined) checkScopes(claims['scp'], wanted.scopes);
-  checkDetails(claims['authorization_details']);
+  checkDetails(claims['authorization_details'], wanted.details);
+  checkStatement(claims, wanted);
   return { audience, scopes, expiresAtMs: checkTimes(token, wanted.maxLifetimeMs, nowMs) };
 }
 
-function checkIssuer({ from, claims }: TokenClaims, issuer: string): void {
+function checkIssuer({ from, claims }: TokenClaims, { form, issuer }: WantedToken): void {
   // An introspection answer comes from the issuer itself and may leave its name out (RFC 7662 2.2).
-  if (from === 'introspection' && claims['iss'] === undefined) return;
+  const mayBeAbsent = from === 'introspection' || form.statement?.anonymous === true;
+  if (mayBeAbsent && claims['iss'] === undefined) return;
   if (claims['iss'] !== issuer) throw new Rejection('issuer');
 }
 
@@ -77,14 +91,33 @@ function checkActor(act: unknown, wanted: WantedActor): void {
     return;
   }
   const [current] = actors;
-  if (current === undefined || !wanted.names.includes(current.sub)) throw new Rejection('actor');
+  if (current === undefined || !isOneOf(current, wanted.names)) throw new Rejection('actor');
   // History that was cut or rewritten hides a hop (actor profile: preserved, never reordered, truncated or dropped).
   if (!isSameAct(isObject(act) ? act['act'] : undefined, wanted.inbound)) throw new Rejection('actor');
 }
 
-/** Bound to our key, or to nobody's: a token bound to another key is of use to somebody else only (RFC 9449 6). */
-function checkConfirmation(cnf: unknown, jkt: string | undefined): void {
-  if (jkt === undefined ? cnf !== undefined : !isObject(cnf) || cnf['jkt'] !== jkt) throw new Rejection('confirmation');
+/** What a statement has to say beyond an access token: its reader trusts it for nothing else, and takes it from the client that it names. */
+function checkStatement(claims: TokenClaims['claims'], { form, clientId, workload }: WantedToken): void {
+  const { statement } = form;
+  if (statement === undefined) return;
+  for (const name of statement.claims) {
+    if (typeof claims[name] !== 'string' || claims[name] === '') throw new Rejection('malformed');
+  }
+  if (!isSeconds(claims['iat'])) throw new Rejection('time');
+  if (clientId !== undefined && claims['client_id'] !== clientId) throw new Rejection('client');
+  // The workload that asked for a transaction token: another one's would be ours in name only.
+  const asked = claims['req_wl'];
+  if (workload !== undefined && !workload.some((name) => name === asked)) throw new Rejection('actor');
+}
+
+/** Bound to our key or certificate, or to nothing: a token bound to another is of use to somebody else only (RFC 9449 6, RFC 8705 3). */
+function checkConfirmation(cnf: unknown, { jkt, x5t }: Pick<WantedToken, 'jkt' | 'x5t'>): void {
+  const said = isObject(cnf) ? cnf : {};
+  if (jkt === undefined && x5t === undefined && cnf !== undefined) throw new Rejection('confirmation');
+  if (jkt !== undefined && said['jkt'] !== jkt) throw new Rejection('confirmation');
+  if (x5t === undefined) return;
+  // With a key beside the certificate, the tool would ask for a proof too, and by a key that is not known here.
+  if (said['x5t#S256'] !== x5t || Object.keys(said).length > 1) throw new Rejection('confirmation');
 }
 
 /** End of the token, ms. Counted from `iat` as well as from now: back-dating hides a long life from one of the two. */

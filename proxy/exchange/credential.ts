@@ -3,20 +3,31 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
 import type { Errand } from '../tasks/task.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
+import type { World } from '../world.ts';
+import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { IssuedToken } from './issued-token.ts';
+import { type BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
+import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
+import { type TxnToken, TxnTokens } from './txn-tokens.ts';
 
-/** The credential of one call: a token issued for exactly this task, tool and origin, or none where the tool takes none. */
+/** The credential of one call: a token issued for exactly this task, tool and origin, a static key of the tool, or none where it takes none. */
 class CallCredential {
   readonly #made = true;
   readonly routed: Routed;
-  /** Undefined for tools without `token`. */
+  /** Undefined for tools without `token` and `secret`. */
   readonly held: HeldCredential | undefined;
 
   constructor(routed: Routed, held: HeldCredential | undefined) {
     this.routed = routed;
     this.held = held;
+  }
+
+  /** Our certificate that the token is bound to: the only one it may be used with (RFC 8705 3). */
+  get certificate(): ClientCertificate | undefined {
+    return this.held?.order?.certificate;
   }
 
   static isMade(value: object): boolean {
@@ -26,24 +37,61 @@ class CallCredential {
 
 export type Credential = CallCredential;
 
-export interface HeldCredential {
-  readonly order: TokenOrder;
-  readonly token: IssuedToken;
-  readonly from: 'cache' | 'exchange';
+/** What goes to the tool. Only a token was ordered, and only one can be bound to a key. */
+export type HeldCredential =
+  | (Beside & { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' })
+  | (Beside & { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' });
+
+interface Beside {
+  /** The transaction token that goes along, inside the trust domain. */
+  readonly txnToken: TxnToken | undefined;
 }
 
-/** Issuer of each token service, by its name in the configuration. */
-export type ServiceIssuers = ReadonlyMap<string, string>;
+/** Name of a token service in the configuration, and its issuer. */
+export interface ServedBy {
+  readonly service: string;
+  readonly issuer: string;
+}
 
-/** Where calls get their tokens: the desk, and the orders that were made for (task, tool, origin) before. */
-export class Purse {
+/** Port: the token service of a tool at an origin, which was settled before. */
+export interface ChosenService {
+  servedBy(tool: Tool, toolOrigin: string): ServedBy;
+}
+
+/** What orders need to know of each token service, by its name in the configuration. */
+export type KnownServices = ReadonlyMap<string, Pick<ServiceSettings, 'issuer' | 'dialect'>>;
+
+/** Where a purse finds what calls carry. */
+export interface PurseOptions {
+  readonly desk: TokenDesk;
+  readonly services: KnownServices;
+  readonly choice: ChosenService;
+  readonly svids: X509SvidSource;
+  readonly world: World;
+}
+
+/** Opens the purse over a desk. */
+export function openPurse(options: PurseOptions): Purse {
+  return new Purse(options);
+}
+
+/** Where calls get their credentials: the desk with the orders that were made for (task, tool, origin) before, or the shelf of static keys. */
+class Purse {
   readonly #desk: TokenDesk;
-  readonly #issuers: ServiceIssuers;
+  readonly #shelf: SecretShelf;
+  readonly #txnTokens: TxnTokens;
+  readonly #services: KnownServices;
+  readonly #choice: ChosenService;
+  readonly #svids: X509SvidSource;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor(desk: TokenDesk, issuers: ServiceIssuers) {
+  constructor({ desk, services, choice, svids, world }: PurseOptions) {
     this.#desk = desk;
-    this.#issuers = issuers;
+    this.#shelf = new SecretShelf(world);
+    this.#txnTokens = new TxnTokens(desk, services, world);
+    this.#services = services;
+    this.#choice = choice;
+    this.#svids = svids;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -53,20 +101,36 @@ export class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
+    const txnToken = this.#txnTokens.take(errand, call.target.origin, call.tool);
+    // One after the other: what a refused call had asked for besides would be nobody's.
+    if (txnToken instanceof Promise) return txnToken.then((token) => this.#take(errand, routed, token));
+    return this.#take(errand, routed, txnToken);
+  }
+
+  #take(errand: Errand, routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
+    if (routed.permit.attributed.call.tool.settings.secret !== undefined) return this.#brokered(routed, txnToken);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
-    if (!(taken instanceof Promise)) return new CallCredential(routed, { order, token: taken, from: 'cache' });
-    return taken.then((token) => new CallCredential(routed, { order, token, from: 'exchange' }));
+    if (!(taken instanceof Promise))
+      return new CallCredential(routed, { order, token: taken, from: 'cache', txnToken });
+    return taken.then((token) => new CallCredential(routed, { order, token, from: 'exchange', txnToken }));
   }
 
   /** Exchanges anew after the tool called the token expired. Undefined where that was done moments ago: then the answer stands. */
   async renew(credential: Credential): Promise<Credential | undefined> {
     const { held, routed } = credential;
-    if (held === undefined) return undefined;
+    if (held?.order === undefined) return undefined;
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
       : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+  }
+
+  #brokered(routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
+    const made = (token: BrokeredSecret): Credential =>
+      new CallCredential(routed, { order: undefined, token, from: 'file', txnToken });
+    const taken = this.#shelf.take(routed.permit.attributed.call);
+    return taken instanceof Promise ? taken.then(made) : made(taken);
   }
 
   /** A token goes only to the origin it was exchanged for (W2): another scheme or port of the same tool is another order. */
@@ -78,32 +142,51 @@ export class Purse {
       this.#orders.set(errand, orders);
     }
     const { origin } = target;
+    const certificate = tool.settings.token?.proof === 'mtls' ? currentSvid(this.#svids) : undefined;
     let order = orders.get(origin);
-    if (order === undefined) {
-      order = this.#makeOrder(errand, tool, origin.text);
+    // After a rotation of the SVID the token of the one before is of no use on new connections; the desk takes it back by itself.
+    if (order === undefined || order.certificate !== certificate) {
+      order = this.#makeOrder(errand, tool, origin.text, certificate);
       orders.set(origin, order);
     }
     return order;
   }
 
-  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string): TokenOrder {
+  #makeOrder(errand: Errand, tool: Tool, toolOrigin: string, certificate: ClientCertificate | undefined): TokenOrder {
     const { token } = tool.settings;
     if (token === undefined) throw new Error('an order for a tool without token');
     const { task } = errand;
-    const grant = token.grant ?? (task.grant === undefined ? 'client_credentials' : 'token_exchange');
+    const { granted_by: grantor } = token;
+    const served = this.#choice.servedBy(tool, toolOrigin);
+    const service = this.#serviceNamed(served.service);
+    const own = task.grant === undefined ? 'client_credentials' : service.dialect.grant;
+    const grant = token.grant ?? own;
+    const alone = grant === 'client_credentials' || token.assertion === 'workload';
     return makeTokenOrder({
       txn: task.txn,
       tool: tool.name,
       toolOrigin,
-      service: token.from,
-      issuer: this.#issuers.get(token.from) ?? '',
+      ...served,
       grant,
-      subject: grant === 'token_exchange' ? task.grant : undefined,
+      kind: token.requested_token_type,
+      grantedBy: grantor === undefined ? undefined : { service: grantor, issuer: this.#serviceNamed(grantor).issuer },
+      assertion: token.assertion,
+      details: token.authorization_details,
+      subject: alone ? undefined : task.grant,
       audience: token.audience,
       resource: token.resource,
       scopes: token.scopes,
       proofKey: token.proof === 'dpop' ? task.proofKey() : undefined,
+      certificate,
       useForMs: token.use_for,
     });
   }
+
+  #serviceNamed(name: string): Pick<ServiceSettings, 'issuer' | 'dialect'> {
+    const service = this.#services.get(name);
+    if (service === undefined) throw new Error('a tool whose token service is not configured');
+    return service;
+  }
 }
+
+export type { Purse };

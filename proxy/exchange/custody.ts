@@ -1,6 +1,7 @@
 import { Recent } from '../tasks/recent.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
+import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { credentialOf, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { type RevocableToken, RevocationQueue, type RevokingService } from './revocation.ts';
@@ -24,18 +25,22 @@ export interface HeldToken {
 const maxEntries = 10_000;
 /** For calls that were let in just before the end of their task; the tasks themselves have longer tombstones. */
 const maxEndedTasks = 10_000;
+/** How long a token of a rotated certificate stays good for calls that took it before, milliseconds. */
+const rotationGraceMs = 10_000;
 
 /** Every issued token from its arrival until it is back at its issuer or has ended: in use, replaced, or on its way back. */
 export class TokenCustody {
   readonly #world: World;
   readonly #trail: ExchangeTrail;
+  readonly #svids: X509SvidSource;
   readonly #cache = new TokenCache(maxEntries);
   readonly #revocations: RevocationQueue;
   readonly #endedTasks = new Recent<string, true>(maxEndedTasks);
 
-  constructor(world: World, trail: ExchangeTrail) {
+  constructor(world: World, trail: ExchangeTrail, svids: X509SvidSource) {
     this.#world = world;
     this.#trail = trail;
+    this.#svids = svids;
     this.#revocations = new RevocationQueue(world, trail);
   }
 
@@ -55,12 +60,29 @@ export class TokenCustody {
     const { ended, evicted } = this.#cache.put(entry, this.#world.now());
     for (const old of ended) this.giveBack(old, 'superseded');
     for (const old of evicted) this.giveBack(old, 'evicted');
+    // Asked for before a rotation and arrived after it: good for those who wait, and for nobody after them.
+    if (order.certificate !== undefined && order.certificate !== this.#svids.certificate()) this.retireBound();
   }
 
   /** Takes the token of an order out of use and back, because its tool refuses it. */
   discard(key: string): void {
     const entry = this.#cache.remove(key);
     if (entry !== undefined) this.giveBack(entry, 'refused_by_tool');
+  }
+
+  /**
+   * Takes the tokens out of use that are bound to another certificate than the current. After a rotation they go back a moment later:
+   * who took one just before is still on the way with it, over a connection of that certificate, and must not fail because we rotated.
+   * Where the identity was taken away they go back at once.
+   */
+  retireBound(): void {
+    const current = this.#svids.certificate();
+    const isOther = ({ order: { certificate } }: CacheEntry): boolean =>
+      certificate !== undefined && certificate !== current;
+    const graceMs = current === undefined ? 0 : rotationGraceMs;
+    this.#cache.retire(isOther, this.#world.now() + graceMs);
+    // A sidecar that ends takes everything back by itself, and does not stay for this.
+    setTimeout(() => this.#sweep(), graceMs).unref();
   }
 
   /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */
@@ -81,6 +103,14 @@ export class TokenCustody {
     return this.#giveBackAll(entries, cause);
   }
 
+  /** The same for everything that some services issued. */
+  dropServices(isMeant: (service: string) => boolean, cause: RevocationCause): Dropped {
+    const entries = [...this.#cache.tasks()].flatMap((txn) =>
+      this.#cache.takeWhere(txn, ({ order }) => isMeant(order.service)),
+    );
+    return this.#giveBackAll(entries, cause);
+  }
+
   /** The tokens that a call could get now. */
   held(): readonly HeldToken[] {
     const now = this.#world.now();
@@ -90,7 +120,10 @@ export class TokenCustody {
   }
 
   /** Sends a token back to its issuer. False where that cannot be done: it is then left to its life. */
-  giveBack({ order, token, service }: Omit<CacheEntry, 'refreshAtMs'>, cause: RevocationCause): boolean {
+  giveBack(
+    { order, token, service }: Pick<CacheEntry, 'order' | 'token' | 'service'>,
+    cause: RevocationCause,
+  ): boolean {
     if (!isAlive(token, this.#world.now())) return false;
     return this.#revoke({ order, token, service }, credentialOf(token), token.validUntilMs, cause);
   }
@@ -105,6 +138,10 @@ export class TokenCustody {
   /** Waits for revocations, at most `withinMs`. */
   drain(withinMs: number): Promise<void> {
     return this.#revocations.drain(withinMs);
+  }
+
+  #sweep(): void {
+    for (const old of this.#cache.sweep(this.#world.now())) this.giveBack(old, 'superseded');
   }
 
   /** Counts what was still good, and what of it is on its way back. */

@@ -1,4 +1,5 @@
 import { allowInsecureRequests, customFetch, type CustomFetchOptions } from 'oauth4webapi';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { Deadline } from './deadline.ts';
 
 /** Answer of an endpoint. Header names are lower case; the body is the whole text. */
@@ -11,7 +12,8 @@ export interface EndpointReply {
 /**
  * Port: one HTTP exchange with an endpoint of a token service. The adapter dials through the egress guard, verifies TLS, follows no
  * redirect, and throws `EndpointFault` when the whole exchange takes longer than `timeoutMs` (`timeout`; whole milliseconds), the body is larger than
- * `maxBytes` (`oversize`), or there is no answer for another reason (`unreachable`; any other error counts as that).
+ * `maxBytes` (`oversize`), an answer began and broke off (`cut`), or there is none for another reason (`unreachable`; any other error
+ * counts as that).
  */
 export type EndpointCall = (
   url: URL,
@@ -21,12 +23,15 @@ export type EndpointCall = (
     body?: string;
     timeoutMs: number;
     maxBytes: number;
+    /** Presented on the connection, which has to be TLS then. */
+    certificate?: ClientCertificate | undefined;
   },
 ) => Promise<EndpointReply>;
 
 /** Why an endpoint gave no answer. Never holds a URL, a header or a body. */
 export class EndpointFault extends Error {
-  readonly reason: 'timeout' | 'oversize' | 'unreachable';
+  /** `unavailable` is a gateway's answer in place of the service's: 502, 503 or 504 without Retry-After. */
+  readonly reason: 'timeout' | 'oversize' | 'cut' | 'unreachable' | 'unavailable';
 
   constructor(reason: EndpointFault['reason']) {
     super(`endpoint ${reason}`);
@@ -41,12 +46,15 @@ const maxAnswerBytes = 64 * 1024;
 export class EndpointExchange {
   readonly #call: EndpointCall;
   readonly #deadline: Deadline;
+  readonly #certificate: ClientCertificate | undefined;
   #reply: EndpointReply | undefined;
   #sentValues: readonly string[] = [];
 
-  constructor(call: EndpointCall, deadline: Deadline) {
+  /** @param certificate to present in place of the one that the service knows us by. */
+  constructor(call: EndpointCall, deadline: Deadline, certificate?: ClientCertificate) {
     this.#call = call;
     this.#deadline = deadline;
+    this.#certificate = certificate;
   }
 
   /** Options of a request of oauth4webapi. Plain http was allowed or refused before: `checkEndpoint` knows what is loopback. */
@@ -77,6 +85,7 @@ export class EndpointExchange {
       body: init.body.toString(),
       timeoutMs: this.#deadline.leftMs(),
       maxBytes: maxAnswerBytes,
+      certificate: this.#certificate,
     });
     // Only to let the library come back: answers are read from `reply()`, since a `Response` cannot hold every status and body.
     return new Response(null, { status: 200 });

@@ -39,13 +39,15 @@ export type RejectCause =
   | 'audience'
   | 'subject'
   | 'actor'
+  | 'client'
   | 'confirmation'
   | 'typ'
   | 'time';
 
 /**
  * Why a token is taken back. `completed` to `revoked` are the ends of a task (WIRE 1); `unverified` is a token that could not be
- * checked, `task_ended` one whose task ended while it was being issued.
+ * checked, `task_ended` one whose task ended while it was being issued, `identity_lost` one that was obtained by an identity which this
+ * workload no longer has.
  */
 export type RevocationCause =
   | 'completed'
@@ -56,6 +58,7 @@ export type RevocationCause =
   | 'token_rejected'
   | 'unverified'
   | 'task_ended'
+  | 'identity_lost'
   | 'superseded'
   | 'refused_by_tool'
   | 'evicted';
@@ -81,6 +84,8 @@ export interface ExchangeTrail {
   issued(info: TokenEvent & { readonly cause: IssueCause; readonly credential: CredentialFacts }): void;
   /** `credential` is absent where the answer held no token. */
   rejected(info: TokenEvent & { readonly cause: RejectCause; readonly credential?: CredentialFacts | undefined }): void;
+  /** A token outlives its subject token, and is used until that ends. `lifetime` is the one cause yet. */
+  cut(info: TokenEvent & { readonly cause: 'lifetime'; readonly credential: CredentialFacts }): void;
   revoked(info: TokenEvent & { readonly cause: RevocationCause; readonly credential: CredentialFacts }): void;
   exchanged(service: string, outcome: ExchangeOutcome, seconds: number): void;
   revocation(cause: RevocationCause, outcome: RevocationOutcome): void;

@@ -7,7 +7,7 @@ export interface IssuedTokenFacts {
   /** Audience of the token where it says one, else what was asked for. */
   readonly audience: readonly string[];
   readonly scopes: readonly string[];
-  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly tokenType: 'Bearer' | 'DPoP' | 'N_A';
   /** When we stop using it. */
   readonly expiresAtMs: number;
   /** When it ends for the service, if the service says so: until then it has to be revoked, even if we no longer use it. */
@@ -15,10 +15,10 @@ export interface IssuedTokenFacts {
   readonly issuedAtMs: number;
 }
 
-/** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `authorization` is the one way to the wire. */
+/** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `headers` is the one way to the wire. */
 export class IssuedToken {
   readonly #text: string;
-  readonly #authorization: string;
+  readonly #headers: readonly string[];
   /** First 16 hex digits of the SHA-256 of the text: its name in events. */
   readonly id: string;
   /** `base64url(SHA-256(text))` for DPoP proofs (RFC 9449 4.2). */
@@ -26,7 +26,7 @@ export class IssuedToken {
   readonly service: string;
   readonly audience: readonly string[];
   readonly scopes: readonly string[];
-  readonly tokenType: 'Bearer' | 'DPoP';
+  readonly tokenType: IssuedTokenFacts['tokenType'];
   readonly expiresAtMs: number;
   readonly validUntilMs: number | undefined;
   readonly issuedAtMs: number;
@@ -35,7 +35,8 @@ export class IssuedToken {
     // One digest gives both names of the token, and the header value is joined once: calls only read.
     const digest = createHash('sha256').update(facts.text).digest();
     this.#text = facts.text;
-    this.#authorization = `${facts.tokenType} ${facts.text}`;
+    // A statement of one service for another is no credential: it has no way to a tool (RFC 8693 2.2.1, `N_A`).
+    this.#headers = facts.tokenType === 'N_A' ? [] : ['Authorization', `${facts.tokenType} ${facts.text}`];
     this.id = digest.toString('hex', 0, 8);
     this.ath = digest.toString('base64url');
     this.service = facts.service;
@@ -47,9 +48,9 @@ export class IssuedToken {
     this.issuedAtMs = facts.issuedAtMs;
   }
 
-  /** The value of the `Authorization` header. */
-  authorization(): string {
-    return this.#authorization;
+  /** Headers to inject, flat. */
+  headers(): readonly string[] {
+    return this.#headers;
   }
 
   /** The text itself: for its revocation, and for masking it in answers. */

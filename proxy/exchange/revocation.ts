@@ -1,3 +1,4 @@
+import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
 import type { EndpointReply } from './endpoint.ts';
 import type { CredentialFacts, ExchangeTrail, RevocationCause, RevocationOutcome } from './exchange-trail.ts';
@@ -28,6 +29,14 @@ export interface RevocationOrder {
   readonly validUntilMs: number | undefined;
 }
 
+/** What an attempt came to. No outcome: it is worth another. */
+interface Attempt {
+  readonly outcome?: RevocationOutcome;
+  readonly retryAfterSeconds?: number | undefined;
+  /** The service is not to be asked now, and was not. */
+  readonly unasked?: boolean;
+}
+
 /** A queued order with what has become of it so far. */
 interface Item extends RevocationOrder {
   readonly queuedMs: number;
@@ -42,6 +51,8 @@ const maxParallel = 8;
 const maxAttempts = 8;
 const firstBackoffMs = 1000;
 const maxBackoffMs = 60_000;
+/** Waiting for a service that is not to be asked costs no attempt, for as long as attempts last. */
+const maxUnaskedMs = 120_000;
 
 /**
  * Revocations (RFC 7009), in memory only: a process that is killed leaves its tokens to their short life. Bounded in number, in
@@ -105,20 +116,23 @@ export class RevocationQueue {
 
   async #attempt(item: Item): Promise<void> {
     item.attempts++;
-    const { outcome, retryAfterSeconds } = await this.#ask(item);
+    const { outcome, retryAfterSeconds, unasked } = await this.#ask(item);
     this.#running--;
+    if (unasked === true && this.#world.monotonic() < item.queuedMs + maxUnaskedMs) item.attempts--;
     if (outcome === undefined && item.attempts < maxAttempts) this.#later(item, retryAfterSeconds);
     else this.#end(item, outcome ?? 'failed');
     this.#pump();
   }
 
-  /** What became of it; no outcome means that it is worth another attempt. */
-  async #ask(item: Item): Promise<{ outcome?: RevocationOutcome; retryAfterSeconds?: number | undefined }> {
+  async #ask(item: Item): Promise<Attempt> {
     if (item.validUntilMs !== undefined && item.validUntilMs <= this.#world.now()) return { outcome: 'expired' };
     try {
       const reply = await item.service.revoke(item.token);
       return reply === undefined ? { outcome: 'unsupported' } : readReply(reply);
-    } catch {
+    } catch (error) {
+      if (error instanceof Refusal && error.retryAfter !== undefined) {
+        return { retryAfterSeconds: error.retryAfter, unasked: true };
+      }
       // No answer, no identity, or no metadata: all of them may pass.
       return {};
     }
@@ -126,7 +140,7 @@ export class RevocationQueue {
 
   /** Another attempt after a pause: what the service asked for, else longer each time. */
   #later(item: Item, retryAfterSeconds: number | undefined): void {
-    const backoffMs = Math.min(firstBackoffMs * 2 ** (item.attempts - 1), maxBackoffMs);
+    const backoffMs = Math.min(firstBackoffMs * 2 ** Math.max(item.attempts - 1, 0), maxBackoffMs);
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
@@ -151,11 +165,11 @@ export class RevocationQueue {
 }
 
 /** RFC 7009 2.2: 200 also for a token that is not known. Errors of ours may pass when the client is set right. */
-function readReply(reply: EndpointReply): { outcome?: RevocationOutcome; retryAfterSeconds?: number | undefined } {
+function readReply(reply: EndpointReply): Attempt {
   const { status } = reply;
   if (status === 200 || status === 204) return { outcome: 'revoked' };
   if (status >= 500 || status === 429 || status === 401) {
-    return { retryAfterSeconds: readRetryAfter(reply.headers['retry-after']) };
+    return { retryAfterSeconds: readRetryAfter(reply.headers) };
   }
   return { outcome: readErrorCode(reply) === 'unsupported_token_type' ? 'unsupported' : 'failed' };
 }

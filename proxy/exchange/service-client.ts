@@ -7,13 +7,15 @@ import {
   revocationRequest,
 } from 'oauth4webapi';
 import { makeDpopProof, type ProofKey } from '../proofs/dpop.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import { Secret } from '../trust/secret.ts';
 import { parseStrictJson } from '../trust/strict-json.ts';
 import type { World } from '../world.ts';
 import type { Deadline } from './deadline.ts';
 import type { ServiceEndpoints } from './discovery.ts';
-import { type EndpointCall, EndpointExchange, type EndpointReply, isJson } from './endpoint.ts';
+import { type EndpointCall, EndpointExchange, EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import { Rejection } from './rejection.ts';
+import { isGatewayFailure } from './retry.ts';
 import { readErrorCode, readFailure, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 
@@ -27,6 +29,12 @@ export interface RawAnswer {
   readonly token: Secret | undefined;
   /** The service handed back something that we had sent. */
   readonly echoed: boolean;
+}
+
+/** What a token is to be bound to: proved with a DPoP proof, or with the certificate of the connection (RFC 8705 3). */
+export interface TokenBinding {
+  readonly proofKey?: ProofKey | undefined;
+  readonly certificate?: ClientCertificate | undefined;
 }
 
 /** What a client of one service is made of. */
@@ -65,11 +73,11 @@ export class ServiceClient {
     grant: string,
     form: URLSearchParams,
     endpoints: ServiceEndpoints,
-    proofKey: ProofKey | undefined,
+    { proofKey, certificate }: TokenBinding,
     deadline: Deadline,
   ): Promise<RawAnswer> {
     for (let attempt = 1; ; attempt++) {
-      const exchange = new EndpointExchange(this.#options.call, deadline);
+      const exchange = new EndpointExchange(this.#options.call, deadline, certificate);
       const headers = proofKey === undefined ? {} : { dpop: this.#proof(proofKey, endpoints.token) };
       const options = exchange.options(headers);
       await genericTokenEndpointRequest(this.#as(endpoints), this.#client, this.#auth(deadline), grant, form, options);
@@ -87,6 +95,7 @@ export class ServiceClient {
     const form = { ...exchange.options(), additionalParameters: { token_type_hint: 'access_token' } };
     await introspectionRequest(this.#as(endpoints), this.#client, this.#auth(deadline), token.reveal(), form);
     const reply = exchange.reply();
+    if (isGatewayFailure(reply)) throw new EndpointFault('unavailable');
     if (reply.status !== 200) throw refuse('token_service_unavailable', this.#options.name);
     return readJson(reply);
   }

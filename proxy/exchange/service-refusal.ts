@@ -3,16 +3,17 @@ import type { RefusalCode } from '../refusal-kinds.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';
+import { DeadGrant } from './dead-grant.ts';
 import { EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
+import { isGatewayFailure } from './retry.ts';
 
 /** Longest pause that a service may ask of us with Retry-After. */
 const maxPauseSeconds = 60;
 
 /** RFC 6749 5.2, RFC 8693 2.2.2 and RFC 9449 codes with a meaning of their own; any other 4xx is a refusal of this exchange. */
 const codeOfError: Readonly<Record<string, RefusalCode>> = {
-  invalid_grant: 'grant_dead',
   // Our own credential is not accepted, or the service is not well: neither is the agent's doing, and both may pass.
   invalid_client: 'token_service_unavailable',
   server_error: 'token_service_unavailable',
@@ -29,9 +30,12 @@ const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
 
 /** A refusal that names the service as the configuration does, and no cause from elsewhere. */
 export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: number): Refusal {
+  return new Refusal(code, sentenceOf(code, service), retryAfterSeconds);
+}
+
+function sentenceOf(code: RefusalCode, service: string): string | undefined {
   const sentence = sentences[code];
-  if (sentence === undefined) return new Refusal(code, undefined, retryAfterSeconds);
-  return new Refusal(code, `The token service "${service}" ${sentence}.`, retryAfterSeconds);
+  return sentence === undefined ? undefined : `The token service "${service}" ${sentence}.`;
 }
 
 /** The `error` member of an error answer, if there is one. Its description is never read: it may quote what we sent. */
@@ -46,17 +50,22 @@ export function readErrorCode(reply: EndpointReply): string | undefined {
   }
 }
 
-/** What an answer other than 200 means for the call: a `Refusal`, or a `Rejection` where a service has no business to answer so. */
-export function readFailure(reply: EndpointReply, service: string, grant: string): Refusal | Rejection {
+/**
+ * What an answer other than 200 means for the call: a `Refusal`, a `Rejection` where a service has no business to answer so, or an
+ * `EndpointFault` where it was not the service that answered.
+ */
+export function readFailure(reply: EndpointReply, service: string, grant: string): Refusal | Rejection | EndpointFault {
   const { status } = reply;
   // 2xx without a token, 1xx and 3xx. A redirect would carry the subject token and our assertion to wherever it points.
   if (status < 400) return new Rejection(status >= 300 ? 'redirect' : 'status');
+  if (isGatewayFailure(reply)) return new EndpointFault('unavailable');
   if (status >= 500 || status === 429 || status === 408) {
-    return refuse('token_service_unavailable', service, readRetryAfter(reply.headers['retry-after']));
+    return refuse('token_service_unavailable', service, readRetryAfter(reply.headers));
   }
   const error = readErrorCode(reply);
   // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
-  if (grant.endsWith(':token-exchange') && error === 'invalid_request') return refuse('grant_dead', service);
+  const onToken = grant.endsWith(':token-exchange') && error === 'invalid_request';
+  if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service), error);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
   return refuse(known ?? 'exchange_refused', service);
 }
@@ -69,10 +78,20 @@ export function readFault(fault: unknown, service: string): unknown {
   return isAbsence ? refuse('token_service_unavailable', service) : fault;
 }
 
-/** Seconds of Retry-After, 1 to 60; undefined when absent or not a number of seconds (dates would depend on the service's clock). */
-export function readRetryAfter(value: string | undefined): number | undefined {
-  if (value === undefined || !/^\d{1,9}$/.test(value.trim())) return undefined;
-  return Math.min(Math.max(Number(value), 1), maxPauseSeconds);
+/**
+ * Seconds of Retry-After, 1 to 60 (RFC 9110 10.2.3); undefined where it is absent or cannot be read. A date is taken relative to the
+ * `Date` of the same answer: the clocks of two machines differ, and only the service's own says how long it meant.
+ */
+export function readRetryAfter(headers: EndpointReply['headers']): number | undefined {
+  const value = headers['retry-after']?.trim() ?? '';
+  const seconds = /^\d{1,9}$/.test(value) ? Number(value) : (readDate(value) - readDate(headers['date'])) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 1), maxPauseSeconds);
+}
+
+/** Milliseconds of an IMF-fixdate (RFC 9110 5.6.7); NaN for anything else, such as what `Date` guesses from a lone number. */
+function readDate(value: string | undefined): number {
+  const isDate = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(value ?? '');
+  return isDate ? Date.parse(value ?? '') : Number.NaN;
 }
 
 /** How an exchange that ended in this refusal is counted. */

@@ -1,27 +1,35 @@
 import { Refusal } from '../refusal.ts';
-import type { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import type { JwksCache } from '../trust/jwks.ts';
+import { IssuerMetadata } from '../trust/issuer-metadata.ts';
+import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
 import { type FindActor, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
 import { checkToken } from './check-token.ts';
-import { clientSecretAuth } from './client-auth/client-secret.ts';
-import { type JwtSvidSource, spiffeJwtAuth } from './client-auth/spiffe-jwt.ts';
+import { openOwnClient, presenting } from './client-auth/own-client.ts';
+import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
+import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
+import type { PresentCertificate } from './client-auth/tls-client.ts';
+import { DeadGrant, isOfStatement } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
-import { Discovery, type ServiceEndpoints } from './discovery.ts';
+import { Discovery, endpointsFor, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
-import { credentialOf, type ExchangeOutcome, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
+import { tellCut, tellFailure } from './exchange-report.ts';
+import type { ExchangeOutcome, ExchangeTrail, RevocationCause } from './exchange-trail.ts';
+import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { clientCredentialsGrant, clientCredentialsParameters } from './issuers/client-credentials.ts';
-import { exchangeParameters, tokenExchangeGrant } from './issuers/rfc8693.ts';
+import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
-import { type AuthenticateClient, type RawAnswer, ServiceClient } from './service-client.ts';
+import { withOneRetry } from './retry.ts';
+import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
+import { ServiceGate, type Visit } from './service-gate.ts';
 import type { ServiceSettings } from './service-settings.ts';
-import { checkSubject, checkSubjectTime } from './subject-rules.ts';
+import { checkSubjectTime } from './subject-rules.ts';
+import { tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
-import { introspection, jwtVerification, responseOnly, type Verification } from './verification.ts';
+import { chooseVerification, jwtVerification, type Verification } from './verification.ts';
 import { issueToken, wantedToken } from './wanted-token.ts';
 
 /** Port: takes back a token that was issued and will not be used. Must not wait. */
@@ -34,52 +42,82 @@ export interface TokenServiceOptions {
   readonly world: World;
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
+  readonly x509Svids: X509SvidSource;
+  readonly clusterTokens: ClusterTokenSource;
   readonly keys: JwksCache;
   readonly metadata: IssuerMetadata;
   readonly trail: ExchangeTrail;
   readonly takeBack: TakeBack;
+  /** The other services of the desk, for grants of two legs. */
+  readonly find: (name: string) => TokenService | undefined;
 }
 
 /** One configured token service: exchange, every check of W5, and revocation. Keeps no issued token. */
 export class TokenService {
   readonly name: string;
   readonly issuer: string;
+  /** Whether its tokens are obtained by the SPIFFE identity of this workload, as client or as actor. */
+  readonly needsIdentity: boolean;
   readonly #options: TokenServiceOptions;
   readonly #client: ServiceClient;
   readonly #discovery: Discovery;
   readonly #findActor: FindActor;
+  readonly #keys: JwksCache;
   readonly #verification: Verification;
-  /** End of a pause that the service asked for (429 or 503 with Retry-After). */
-  #pausedUntilMs = 0;
+  readonly #present: PresentCertificate | undefined;
+  readonly #gate: ServiceGate;
 
   constructor(options: TokenServiceOptions) {
-    const { name, settings, world, jwtSvids, call } = options;
+    const { name, settings, world, jwtSvids, x509Svids } = options;
+    this.#gate = new ServiceGate(name, world);
     this.name = name;
     this.issuer = settings.issuer;
+    this.needsIdentity = settings.client_auth.startsWith('spiffe_') || settings.actor === 'jwt-svid';
     this.#options = options;
-    this.#client = new ServiceClient({ name, settings, world, call, authenticate: chooseAuth(options) });
-    this.#discovery = new Discovery(settings, options.metadata);
-    this.#findActor = openActor({ settings, client: this.#client, jwtSvids, world });
-    this.#verification = chooseVerification(options, this.#client);
+    const { authenticate, present } = openOwnClient(options);
+    this.#present = present;
+    const call = this.#gate.watch(presenting(options.call, present));
+    this.#client = new ServiceClient({ name, settings, world, call, authenticate });
+    // A service that lets in nobody without a certificate does so for its documents too.
+    const hasOwn = present !== undefined;
+    this.#discovery = new Discovery(settings, hasOwn ? new IssuerMetadata(world, call) : options.metadata);
+    this.#findActor = openActor({ settings, client: this.#client, jwtSvids, x509Svids, world });
+    this.#keys = hasOwn ? new JwksCache(world, call) : options.keys;
+    this.#verification = chooseVerification(settings, this.#keys, this.#client);
   }
 
-  /** A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way. */
+  /**
+   * A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way, and that of the
+   * service that grants it before, if there is one.
+   */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
-    const { world, trail } = this.#options;
-    this.#checkPause();
+    const { world, trail, settings } = this.#options;
+    // A service that is not to be asked needs no statement from another one.
+    this.#gate.check();
+    const statement = order.grantedBy === undefined ? undefined : await this.#statementFor(order);
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order);
+      const token = await this.#exchange(order, statement, visit, deadline);
       outcome = 'issued';
+      tellCut(token, order, startedMs, this.#options);
       return token;
     } catch (error) {
-      const told = this.#tell(error, order, startedMs);
+      visit.fail(error);
+      const told = tellFailure(error, order, startedMs, this.#options);
       if (told instanceof Refusal) outcome = readOutcome(told);
       throw told;
     } finally {
+      visit.end();
       trail.exchanged(this.name, outcome, (world.monotonic() - startedMs) / 1000);
     }
+  }
+
+  /** Waits for an exchange of this service that is under way, as long as there is hope that it answers. */
+  hurry(landing: Promise<IssuedToken>): Promise<IssuedToken> {
+    return this.#gate.hurry(landing);
   }
 
   /** Whether the service is known to take tokens back. */
@@ -89,44 +127,64 @@ export class TokenService {
 
   /** Whether a token is still active by the service's own word (RFC 7662). Rejects with a `Refusal` where it does not say. */
   async isActive(token: Secret): Promise<boolean> {
-    const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
+    const { world, settings } = this.#options;
+    const deadline = new Deadline(world, settings.timeout);
+    const visit = await this.#gate.enter(deadline);
     try {
       const endpoints = await this.#discovery.find(deadline);
       if (endpoints.introspection === undefined) throw refuse('token_service_unavailable', this.name);
-      const claims = await this.#client.introspect(token, endpoints, deadline);
+      const introspect = () => this.#client.introspect(token, endpoints, deadline);
+      const claims = await (visit.isProbe ? introspect() : withOneRetry(introspect, deadline, world));
       // Only the literal `true`: "true" and 1 are how a broken service says something else.
       return claims['active'] === true;
     } catch (error) {
+      visit.fail(error);
       const failure = readFault(error, this.name);
       if (failure instanceof Rejection) throw refuse('token_service_unavailable', this.name);
       throw failure;
+    } finally {
+      visit.end();
     }
   }
 
-  /** RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer. */
+  /**
+   * RFC 7009, once. Undefined where the service has no revocation endpoint; rejects where it gives no answer, and with a `Refusal`
+   * that says when to come back where it is not to be asked now. What comes of it is not held against the service's tokens.
+   */
   async revoke(token: { reveal(): string }): Promise<EndpointReply | undefined> {
+    this.#gate.check();
     const deadline = new Deadline(this.#options.world, this.#options.settings.timeout);
     const endpoints = await this.#discovery.find(deadline);
     return endpoints.revocation === undefined ? undefined : this.#client.revoke(token, endpoints, deadline);
   }
 
   /** The steps in their order: whatever needs no service first, then what costs most last, and every check before the token is used. */
-  async #exchange(order: TokenOrder): Promise<IssuedToken> {
+  async #exchange(
+    order: TokenOrder,
+    statement: IssuedToken | undefined,
+    visit: Visit,
+    deadline: Deadline,
+  ): Promise<IssuedToken> {
     const { settings, world } = this.#options;
-    const deadline = new Deadline(world, settings.timeout);
     checkSubjectTime(order.subject, world.now(), this.name);
-    const endpoints = await this.#discovery.find(deadline);
-    this.#verification.checkPossible(endpoints);
+    // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
+    await this.#present?.();
+    const endpoints = endpointsFor(order, await this.#discovery.find(deadline));
+    const verification = this.#verificationOf(order);
+    verification.checkPossible(endpoints);
     const askedAtMs = world.now();
     // From here the token's life is counted, and from here on it may exist.
     const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
-    const raw = await this.#request(order, actor, endpoints, deadline);
+    const request = () => this.#request(order, { actor, statement }, endpoints, deadline);
+    // A statement is good for one attempt.
+    const isOnce = visit.isProbe || statement !== undefined;
+    const raw = await (isOnce ? request() : withOneRetry(request, deadline, world));
     try {
-      const answer = await checkAnswer(raw, order, settings.issuer, settings.max_lifetime);
-      const claims = await this.#verification.readClaims(answer, endpoints, deadline);
       const wanted = wantedToken(order, settings, actor.names);
+      const answer = await checkAnswer(raw, order, wanted);
+      const claims = await verification.readClaims(answer, endpoints, deadline);
       const said = claims === undefined ? undefined : checkToken(claims, wanted, world.now());
-      return issueToken(answer, said, order, askedAtMs, world.now());
+      return issueToken(answer, said, wanted, order, askedAtMs, world.now());
     } catch (error) {
       const failure = readFault(error, this.name);
       this.#disown(raw, order, failure);
@@ -135,15 +193,48 @@ export class TokenService {
   }
 
   /** Asks for the token: on behalf of the subject, or for ourselves where there is none. */
-  #request(order: TokenOrder, actor: OwnActor, endpoints: ServiceEndpoints, deadline: Deadline): Promise<RawAnswer> {
-    const { subject, proofKey } = order;
-    if (subject === undefined) {
-      const form = clientCredentialsParameters(order);
-      return this.#client.requestToken(clientCredentialsGrant, form, endpoints, proofKey, deadline);
+  async #request(
+    order: TokenOrder,
+    beside: { readonly actor: OwnActor; readonly statement: IssuedToken | undefined },
+    endpoints: ServiceEndpoints,
+    deadline: Deadline,
+  ): Promise<RawAnswer> {
+    const { subject } = order;
+    const { grant, form } = await grantRequest(order, { ...this.#options, service: this.name, ...beside }, deadline);
+    try {
+      return await this.#client.requestToken(grant, form, endpoints, order, deadline);
+    } catch (error) {
+      if (isOfStatement(error, order)) throw refuse('exchange_refused', this.name);
+      // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
+      if (error instanceof DeadGrant && subject?.iss === this.issuer)
+        error.confirm(await this.#askActive(subject.token, endpoints, deadline));
+      throw error;
     }
-    checkSubject(subject, actor.names, this.#options.settings, this.name);
-    const form = exchangeParameters(order, subject, actor.token);
-    return this.#client.requestToken(tokenExchangeGrant, form, endpoints, proofKey, deadline);
+  }
+
+  /** Undefined where the service does not say, for whatever reason. */
+  async #askActive(token: Secret, endpoints: ServiceEndpoints, deadline: Deadline): Promise<boolean | undefined> {
+    if (endpoints.introspection === undefined) return undefined;
+    try {
+      const { active } = await this.#client.introspect(token, endpoints, deadline);
+      return typeof active === 'boolean' ? active : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The first of two legs. Asked for anew for each exchange, since its reader takes it once; never kept (RFC 7523 3). */
+  async #statementFor(order: TokenOrder): Promise<IssuedToken> {
+    const first = statementOrder(order, this.#options.settings);
+    const grantor = this.#options.find(first.service);
+    if (grantor?.issuer !== first.issuer) throw new Error('a statement of a service of another configuration');
+    return grantor.exchange(first);
+  }
+
+  /** A statement is always a signed JWT of a type of its own, whatever the service's access tokens are. */
+  #verificationOf({ kind }: TokenOrder): Verification {
+    const { statement } = tokenKinds[kind];
+    return statement === undefined ? this.#verification : jwtVerification(this.#keys, statement.typ);
   }
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
@@ -152,44 +243,7 @@ export class TokenService {
     const cause = failure instanceof Rejection ? 'token_rejected' : 'unverified';
     this.#options.takeBack(this, order, raw.token, cause);
   }
-
-  /** What a caller is told. A rejection is recorded, since it means that the service widened or broke (W5). */
-  #tell(error: unknown, order: TokenOrder, startedMs: number): unknown {
-    const { world, trail } = this.#options;
-    const failure = readFault(error, this.name);
-    if (failure instanceof Rejection) {
-      const { txn, tool, audience, scopes = [] } = order;
-      const id = failure.tokenId;
-      const credential = id === undefined ? undefined : credentialOf({ service: this.name, id, audience, scopes });
-      const ms = world.monotonic() - startedMs;
-      trail.rejected({ txn, tool, service: this.name, ms, cause: failure.rejected, credential });
-      return refuse('token_rejected', this.name);
-    }
-    if (failure instanceof Refusal && failure.retryAfter !== undefined) {
-      this.#pausedUntilMs = world.now() + failure.retryAfter * 1000;
-    }
-    return failure;
-  }
-
-  /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */
-  #checkPause(): void {
-    const leftMs = this.#pausedUntilMs - this.#options.world.now();
-    if (leftMs > 0) throw refuse('token_service_unavailable', this.name, Math.ceil(leftMs / 1000));
-  }
 }
 
 /** In a grant for ourselves there is no actor beside the subject. */
 const nobody: OwnActor = { token: undefined, names: [] };
-
-/** The configuration makes sure that a secret has its file; without one here is a fault, before anything listens. */
-function chooseAuth({ settings, jwtSvids }: TokenServiceOptions): AuthenticateClient {
-  const { client_auth: method, client_id: clientId, client_secret_file: file } = settings;
-  if (method === 'spiffe_jwt') return spiffeJwtAuth(jwtSvids, settings.issuer, clientId);
-  if (file === undefined) throw new Error('client_secret_file is missing');
-  return clientSecretAuth(method, file);
-}
-
-function chooseVerification({ settings, keys }: TokenServiceOptions, client: ServiceClient): Verification {
-  if (settings.verify === 'jwt') return jwtVerification(keys, settings.expect.typ);
-  return settings.verify === 'introspect' ? introspection(client) : responseOnly();
-}

@@ -33,3 +33,11 @@ function readClaims(text: string): Readonly<Record<string, unknown>> {
     throw error;
   }
 }
+
+/** Scopes that a subject token says it has; none where it does not say, since unknown is never unlimited. */
+export function scopesOf(subject: OrderSubject): readonly string[] {
+  const claims = readClaims(subject.token.reveal());
+  const said = claims['scope'] ?? claims['scp'];
+  const list: unknown = typeof said === 'string' ? said.split(' ') : said;
+  return Array.isArray(list) ? list.filter((scope) => typeof scope === 'string') : [];
+}

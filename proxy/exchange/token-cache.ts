@@ -9,6 +9,8 @@ export interface CacheEntry {
   readonly service: RevokingService;
   /** From then on a call that finds it starts a new exchange in the background. */
   readonly refreshAtMs: number;
+  /** Of a replaced token: until then a call may still be on its way with it; else until its own end of use. */
+  readonly keptUntilMs?: number;
 }
 
 /** Part of a token's usable life after which it is refreshed. */
@@ -64,7 +66,11 @@ export class TokenCache {
 
   /** Takes everything of a task out, in use or replaced; of one tool only, if named. */
   takeTask(txn: string, tool?: string): CacheEntry[] {
-    const isMeant = ({ order }: CacheEntry): boolean => tool === undefined || order.tool === tool;
+    return this.takeWhere(txn, ({ order }) => tool === undefined || order.tool === tool);
+  }
+
+  /** Takes what is meant of a task out, in use or replaced. */
+  takeWhere(txn: string, isMeant: (entry: CacheEntry) => boolean): CacheEntry[] {
     const current = [...(this.#keysOfTask.get(txn) ?? [])]
       .map((key) => this.find(key))
       .filter(isEntry)
@@ -87,14 +93,30 @@ export class TokenCache {
     return new Set([...this.#keysOfTask.keys(), ...this.#replaced.keys()]);
   }
 
-  /** A call that took the old token a moment ago may still be on its way, so a replaced token is kept until its own end of use. */
+  /** Takes those that `isMeant` says out of use; they are kept until `untilMs`, or their own end of use. */
+  retire(isMeant: (entry: CacheEntry) => boolean, untilMs: number): void {
+    for (const entry of [...this.#current.values()].filter(isMeant)) {
+      this.remove(entry.order.key);
+      const all = this.#replaced.get(entry.order.txn) ?? [];
+      all.push({ ...entry, keptUntilMs: Math.min(entry.token.expiresAtMs, untilMs) });
+      this.#replaced.set(entry.order.txn, all);
+    }
+  }
+
+  /** The replaced entries of all tasks that are past their time. */
+  sweep(nowMs: number): CacheEntry[] {
+    return [...this.#replaced.keys()].flatMap((txn) => this.#sweepReplaced(txn, undefined, nowMs));
+  }
+
+  /** A call that took the old token a moment ago may still be on its way, so a replaced token is kept for a time. */
   #sweepReplaced(txn: string, before: CacheEntry | undefined, nowMs: number): CacheEntry[] {
     const all = this.#replaced.get(txn) ?? [];
     if (before !== undefined) all.push(before);
-    const kept = all.filter((entry) => entry.token.expiresAtMs > nowMs);
+    const isOver = ({ keptUntilMs, token }: CacheEntry): boolean => (keptUntilMs ?? token.expiresAtMs) <= nowMs;
+    const kept = all.filter((entry) => !isOver(entry));
     if (kept.length > 0) this.#replaced.set(txn, kept);
     else this.#replaced.delete(txn);
-    return all.filter((entry) => entry.token.expiresAtMs <= nowMs);
+    return all.filter(isOver);
   }
 }
 

@@ -1,15 +1,18 @@
 import { Refusal } from '../refusal.ts';
-import { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { World } from '../world.ts';
+import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
-import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import { DeadGrant } from './dead-grant.ts';
+import { withinTime } from './deadline.ts';
+import type { EndpointCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
-import { TokenService } from './service.ts';
+import { openServices } from './open-services.ts';
+import type { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
 
@@ -19,15 +22,19 @@ export interface TokenDeskOptions {
   readonly world: World;
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
+  readonly x509Svids: X509SvidSource;
+  readonly clusterTokens: ClusterTokenSource;
   readonly trail: ExchangeTrail;
+  /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
+  readonly onDeadGrant: (txn: string) => void;
 }
 
 /** An exchange that is under way. */
 interface Flight {
   readonly order: TokenOrder;
   readonly promise: Promise<IssuedToken>;
-  /** Its task ended, or its tool was revoked, meanwhile. */
-  unwanted: boolean;
+  /** Its task ended, its tool was revoked, or our identity was lost, meanwhile. */
+  unwanted?: 'task_ended' | 'identity_lost';
 }
 
 const renewOnceInMs = 30_000;
@@ -44,6 +51,7 @@ export class TokenDesk {
   readonly #services: ReadonlyMap<string, TokenService>;
   readonly #custody: TokenCustody;
   readonly #flights = new Map<string, Flight>();
+  readonly #onDeadGrant: TokenDeskOptions['onDeadGrant'];
   readonly #refusals = new RecentRefusals();
   readonly #renewedAtMs = new Map<string, number>();
   #ending = false;
@@ -52,7 +60,8 @@ export class TokenDesk {
     const { world, trail } = options;
     this.#world = world;
     this.#trail = trail;
-    this.#custody = new TokenCustody(world, trail);
+    this.#onDeadGrant = options.onDeadGrant;
+    this.#custody = new TokenCustody(world, trail, options.x509Svids);
     this.#services = openServices(options, this.#custody);
   }
 
@@ -90,14 +99,26 @@ export class TokenDesk {
 
   /** Ends a task: its tokens leave the cache at once and go back to their issuers; exchanges under way will end in a refusal. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
-    for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = true;
+    for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = 'task_ended';
     return this.#custody.dropTask(txn, cause);
   }
 
   /** The same for all tokens of one tool; its tasks stay open. */
   dropTool(tool: string, cause: RevocationCause): Dropped {
-    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = true;
+    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = 'task_ended';
     return this.#custody.dropTool(tool, cause);
+  }
+
+  /** Our identity is gone, or is another: what was obtained by it leaves the cache at once and goes back. Its tasks stay open. */
+  dropIdentity(): void {
+    const isMeant = (service: string): boolean => this.#services.get(service)?.needsIdentity === true;
+    for (const flight of this.#flights.values()) if (isMeant(flight.order.service)) flight.unwanted ??= 'identity_lost';
+    this.#custody.dropServices(isMeant, 'identity_lost');
+  }
+
+  /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
+  retireBound(): void {
+    this.#custody.retireBound();
   }
 
   /** Whether a token of one of our services is still active, for tokens that callers present. Rejects with a `Refusal`. */
@@ -117,7 +138,7 @@ export class TokenDesk {
     // From here on no token may arrive that nobody would take back.
     this.#ending = true;
     const endMs = this.#world.monotonic() + withinMs;
-    for (const flight of this.#flights.values()) flight.unwanted = true;
+    for (const flight of this.#flights.values()) flight.unwanted = 'task_ended';
     this.#custody.dropAll('shutdown');
     const landed = Promise.allSettled([...this.#flights.values()].map((flight) => flight.promise));
     await withinTime(landed, withinMs);
@@ -131,7 +152,8 @@ export class TokenDesk {
     const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
-    return flight?.promise ?? this.#fly(order, 'first');
+    const landing = flight?.promise ?? this.#fly(order, 'first');
+    return this.#services.get(order.service)?.hurry(landing) ?? landing;
   }
 
   /** In the background: the caller has a good token and does not wait. */
@@ -149,7 +171,7 @@ export class TokenDesk {
   #fly(order: TokenOrder, cause: IssueCause): Promise<IssuedToken> {
     if (this.#ending) return Promise.reject(new Refusal('overloaded', 'The sidecar is about to end.'));
     const { promise, resolve, reject } = Promise.withResolvers<IssuedToken>();
-    const flight: Flight = { order, promise, unwanted: false };
+    const flight: Flight = { order, promise };
     this.#flights.set(order.key, flight);
     // Out of the map before anybody is told: who comes then finds the cache, or may try anew.
     const land = <T>(tell: (value: T) => void): ((value: T) => void) => {
@@ -171,12 +193,13 @@ export class TokenDesk {
       token = await service.exchange(order);
     } catch (error) {
       if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.now());
+      if (error instanceof DeadGrant && error.isConfirmed) this.#onDeadGrant(order.txn);
       throw error;
     }
     // A token that arrives after the end of its task would be nobody's: used by no call, and taken back by no end.
-    if (flight.unwanted) {
-      this.#custody.giveBack({ order, token, service }, 'task_ended');
-      throw taskEnded();
+    if (flight.unwanted !== undefined) {
+      this.#custody.giveBack({ order, token, service }, flight.unwanted);
+      throw flight.unwanted === 'task_ended' ? taskEnded() : new Refusal('identity_unavailable');
     }
     this.#custody.keep(order, token, service);
     const { txn, tool } = order;
@@ -204,38 +227,7 @@ export class TokenDesk {
   }
 }
 
-/** All services over one set of keys and metadata. */
-function openServices(options: TokenDeskOptions, custody: TokenCustody): ReadonlyMap<string, TokenService> {
-  const { world, jwtSvids, trail } = options;
-  const call = guardCall(options.call);
-  const keys = new JwksCache(world, call);
-  const metadata = new IssuerMetadata(world, call);
-  const shared = { world, jwtSvids, trail, call, keys, metadata, takeBack: custody.takeBack.bind(custody) };
-  return new Map(
-    [...options.services].map(([name, settings]) => [name, new TokenService({ ...shared, name, settings })]),
-  );
-}
-
-/** Whatever the adapter throws becomes one of our own errors, so that no text from elsewhere travels on. */
-function guardCall(call: EndpointCall): EndpointCall {
-  return async (url, init) => {
-    try {
-      return await call(url, init);
-    } catch (error) {
-      throw error instanceof EndpointFault ? error : new EndpointFault('unreachable');
-    }
-  };
-}
-
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */
 function taskEnded(): Refusal {
   return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
-}
-
-/** Waits for work, but not longer than `ms`. */
-async function withinTime(work: Promise<unknown>, ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([work, promise]);
-  clearTimeout(timer);
 }

@@ -1,5 +1,5 @@
 import { type JwksCache, KeysUnavailable } from '../trust/jwks.ts';
-import { InvalidToken, normalTyp, readStrictJws } from '../trust/strict-jws.ts';
+import { allowedTyps, InvalidToken, readStrictJws } from '../trust/strict-jws.ts';
 import type { CheckedAnswer } from './check-answer.ts';
 import type { TokenClaims } from './check-token.ts';
 import type { Deadline } from './deadline.ts';
@@ -7,6 +7,7 @@ import type { ServiceEndpoints } from './discovery.ts';
 import type { RejectCause } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
 import type { ServiceClient } from './service-client.ts';
+import type { ServiceSettings } from './service-settings.ts';
 
 /** Port: what an issued token says, from a source that can be believed. Undefined where the service offers none (`response-only`). */
 export interface Verification {
@@ -17,7 +18,7 @@ export interface Verification {
 
 /** The signed payload, verified with the issuer's keys (RFC 9068 4). Throws `Rejection` or `KeysUnavailable`. */
 export function jwtVerification(keys: JwksCache, typ: readonly string[]): Verification {
-  const allowed = new Set(typ.map(normalTyp));
+  const allowed = allowedTyps(typ);
   return {
     checkPossible: ({ jwks }) => void required(jwks),
     async readClaims({ token }, { jwks }, deadline) {
@@ -36,7 +37,7 @@ export function jwtVerification(keys: JwksCache, typ: readonly string[]): Verifi
 }
 
 /** The service's own word (RFC 7662 2.2): for opaque tokens, and for JWTs whose revocation shall be noticed. */
-export function introspection(client: ServiceClient): Verification {
+function introspection(client: ServiceClient): Verification {
   return {
     checkPossible: (endpoints) => void required(endpoints.introspection),
     async readClaims({ token, tokenType }, endpoints, deadline) {
@@ -51,7 +52,7 @@ export function introspection(client: ServiceClient): Verification {
 }
 
 /** Nothing but the answer itself: for foreign opaque tokens, whose tools are held to low risk by the configuration. */
-export function responseOnly(): Verification {
+function responseOnly(): Verification {
   return { checkPossible: () => undefined, readClaims: async () => undefined };
 }
 
@@ -59,6 +60,12 @@ export function responseOnly(): Verification {
 function required(endpoint: URL | undefined): URL {
   if (endpoint === undefined) throw new KeysUnavailable();
   return endpoint;
+}
+
+/** How the tokens of a service are checked, as its settings say. */
+export function chooseVerification(settings: ServiceSettings, keys: JwksCache, client: ServiceClient): Verification {
+  if (settings.verify === 'jwt') return jwtVerification(keys, settings.expect.typ);
+  return settings.verify === 'introspect' ? introspection(client) : responseOnly();
 }
 
 /** All that is wrong with header, key and signature is one cause: the token is not provably the issuer's. */

@@ -1,8 +1,10 @@
+import type { Client } from 'undici';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
 import type { HandleBook } from '../tasks/handle.ts';
-import { Relay, type RelayEnd } from './relay.ts';
+import { Relay, type RelayEnd, UnreadableAnswer } from './relay.ts';
+import { nothingToScreen, screenFor } from './screen/screen.ts';
 import type { Lease } from './upstream.ts';
 
 /** What a send came to. A challenge has not reached the agent: the call goes back to `bind` (nonce) or `exchange` (token). */
@@ -24,8 +26,10 @@ export interface Road {
 export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<Forwarded> {
   const sent = admitted.spend();
   const { call, body, task } = sent;
+  const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
-  const relay = new Relay(call, sent, {
+  const screen = sent.screened === undefined ? nothingToScreen : screenFor(sent.screened);
+  const relay = new Relay(call, sent, screen, {
     onNonce: (nonce) => {
       lease.keepNonce(nonce);
       road.onNonce(call.target.origin.text, nonce);
@@ -39,10 +43,10 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   const slot = task?.holdOpen(relay);
   if (call.response.destroyed) relay.stop('aborted');
   else if (task !== undefined && task.state !== 'open') relay.stop('cut');
-  lease.client().dispatch(
+  client.dispatch(
     {
       method: call.method,
-      path: call.target.path,
+      path: sent.revealPath(),
       headers: headersFor(sent, road),
       body: body.content ?? null,
     },
@@ -51,20 +55,34 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   return promise;
 }
 
+/** The last look: a token that is bound to a certificate leaves on a connection that shows this one, or not at all (RFC 8705 3). */
+function clientFor(sent: Admissible, lease: Lease): Client {
+  const client = lease.client();
+  const bound = sent.way === 'out' ? sent.credential.certificate : undefined;
+  if (bound !== undefined && lease.certificate !== bound.thumbprint) {
+    throw new Error('a bound token on a connection of another certificate');
+  }
+  return client;
+}
+
 function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
   switch (end.kind) {
     case 'answered':
-      return { kind: 'ended', end: { status: end.status, outcome: end.outcome, bytesIn, bytesOut: end.bytesOut } };
+      return { kind: 'ended', end: { ...end, bytesIn } };
     case 'challenged':
       return {
         kind: 'challenged',
         by: end.by,
-        end: { status: end.status, outcome: 'upstream_error', bytesIn, bytesOut: 0 },
+        end: { status: end.status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
       };
     default: {
       const refusal = refusalOf(end.error);
       const { status } = refusal.kind;
-      return { kind: 'refused', refusal, end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0 } };
+      return {
+        kind: 'refused',
+        refusal,
+        end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
+      };
     }
   }
 }
@@ -74,6 +92,9 @@ function headersFor(sent: Admissible, { handles, pseudonym }: Road): string[] {
   const { call, body } = sent;
   const { headers } = call;
   const out: string[] = ['Host', sent.host, ...headers.forward];
+  // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
+  if (sent.screened === undefined) out.push(...headers.selection);
+  else out.push('Accept-Encoding', 'identity');
   if (sent.keepsCookies) out.push(...headers.cookies);
   if (sent.keepsCredentials) {
     // The caller's own keys go on where none of ours is injected; a handle never does.
@@ -93,6 +114,7 @@ function headersFor(sent: Admissible, { handles, pseudonym }: Road): string[] {
 const tlsCodes = /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|EPROTO|HOSTNAME_MISMATCH)/;
 
 function refusalOf(error: Error): Refusal {
+  if (error instanceof UnreadableAnswer) return new Refusal('answer_unreadable');
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   return new Refusal(tlsCodes.test(code) ? 'upstream_tls' : 'upstream_unreachable');
 }

@@ -2,6 +2,8 @@ import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Call } from '../intercept/call.ts';
 import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
+import type { AnswerBody } from './screen/answer-body.ts';
+import type { AnswerScreen } from './screen/screen.ts';
 
 /** How a send ended: the answer went to the agent, or it was a challenge that we answer ourselves. */
 export type RelayEnd =
@@ -10,6 +12,8 @@ export type RelayEnd =
       readonly status: number;
       readonly outcome: 'ok' | 'upstream_error' | 'aborted' | 'cut';
       readonly bytesOut: number;
+      /** Whether the credential was in it, and was masked. */
+      readonly masked: boolean;
     }
   | { readonly kind: 'challenged'; readonly by: 'nonce' | 'token'; readonly status: number }
   /** Nothing reached the agent yet. */
@@ -25,6 +29,9 @@ export interface RelayRules {
   /** Whether a challenge for the credential is ours to answer. */
   readonly answersChallenges: boolean;
 }
+
+/** An answer that cannot be screened must not go on (W3). */
+export class UnreadableAnswer extends Error {}
 
 /** Raw headers as undici read them: a flat list, which its types allow to be absent. */
 function rawHeadersOf(controller: Dispatcher.DispatchController): readonly (Buffer | string)[] {
@@ -47,29 +54,42 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #keepCookies: boolean;
   readonly #answersChallenges: boolean;
   readonly #events: RelayEvents;
+  readonly #screen: AnswerScreen;
+  readonly #isBodiless: boolean;
+  readonly #isInbound: boolean;
+  #body: AnswerBody | undefined;
+  /** Set when the tool has sent everything: from then on an abort of its connection is not heard. */
+  #received = false;
   #controller: Dispatcher.DispatchController | undefined;
   #status = 0;
-  #bytesOut = 0;
   #swallowed = 0;
   #challenge: 'nonce' | 'token' | undefined;
   #headSent = false;
   #stopped: 'aborted' | 'cut' | undefined;
   #ended = false;
 
-  constructor(call: Call, passes: RelayRules, events: RelayEvents) {
+  constructor(call: Call, passes: RelayRules, screen: AnswerScreen, events: RelayEvents) {
     this.#response = call.response;
     this.#keepCookies = passes.keepsCookies;
     this.#answersChallenges = passes.answersChallenges;
     this.#events = events;
+    this.#screen = screen;
+    this.#isBodiless = call.method === 'HEAD';
+    this.#isInbound = call.way === 'in';
     call.response.once('close', this.#onAgentClosed);
+  }
+
+  /** Whether it is the request of a caller of ours, who has had nothing of the answer yet. */
+  get isAwaited(): boolean {
+    return this.#isInbound && this.#status === 0;
   }
 
   /** Ends both sides: the agent left, or the task ended. */
   stop(why: 'aborted' | 'cut'): void {
     if (this.#ended || this.#stopped !== undefined) return;
     this.#stopped = why;
-    if (this.#controller === undefined) return;
-    this.#controller.abort(new Error(why));
+    if (this.#received) this.#cut();
+    else this.#controller?.abort(new Error(why));
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -92,8 +112,15 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (this.#answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
     if (this.#challenge !== undefined) return;
     const response = this.#response;
+    const hasBody = !this.#isBodiless && status !== 204 && status !== 304;
+    const opened = this.#screen.open(response, headers.forward, hasBody, this.#onBroken);
+    if (opened === undefined) {
+      controller.abort(new UnreadableAnswer());
+      return;
+    }
+    this.#body = opened.body;
     response.sendDate = false;
-    response.writeHead(status, statusText ?? '', headers.forward);
+    response.writeHead(status, this.#screen.text(statusText ?? ''), opened.headers);
     // Only what follows in the same read is sent with the head; an event stream's head must not wait for its first event.
     if (headers.hasLength) return;
     queueMicrotask(() => {
@@ -108,10 +135,7 @@ export class Relay implements Dispatcher.DispatchHandler {
       return;
     }
     this.#headSent = true;
-    this.#bytesOut += chunk.length;
-    if (this.#response.write(chunk) || this.#response.destroyed) return;
-    controller.pause();
-    this.#response.once('drain', () => controller.resume());
+    if (this.#body?.write(chunk, () => controller.resume()) === false) controller.pause();
   }
 
   onResponseEnd(
@@ -123,10 +147,15 @@ export class Relay implements Dispatcher.DispatchHandler {
       return;
     }
     this.#headSent = true;
-    const kept = readTrailers(trailers ?? {});
-    if (kept.length > 0) this.#response.addTrailers(kept);
-    this.#response.end();
-    this.#end({ kind: 'answered', status: this.#status, outcome: 'ok', bytesOut: this.#bytesOut });
+    this.#received = true;
+    this.#body?.end(() => {
+      if (this.#ended) return;
+      const kept = readTrailers(trailers ?? {});
+      if (kept.length > 0)
+        this.#response.addTrailers(kept.map(([name, value]): [string, string] => [name, this.#screen.text(value)]));
+      this.#response.end();
+      this.#end(this.#answered('ok'));
+    });
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -139,15 +168,25 @@ export class Relay implements Dispatcher.DispatchHandler {
       this.#end({ kind: 'failed', error });
       return;
     }
-    // An answer that stops half-way must not look complete: the agent's connection is cut as well.
-    this.#response.destroy();
-    this.#end({
-      kind: 'answered',
-      status: this.#status,
-      outcome: this.#stopped ?? 'upstream_error',
-      bytesOut: this.#bytesOut,
-    });
+    this.#cut();
   }
+
+  /** An answer that stops half-way must not look complete: the agent's connection is cut as well. */
+  #cut(): void {
+    this.#response.destroy();
+    this.#end(this.#answered(this.#stopped ?? 'upstream_error'));
+  }
+
+  #answered(outcome: 'ok' | 'upstream_error' | 'aborted' | 'cut'): RelayEnd {
+    const { bytesOut = 0, hasMasked = false } = this.#body ?? {};
+    return { kind: 'answered', status: this.#status, outcome, bytesOut, masked: hasMasked || this.#screen.hasMasked };
+  }
+
+  /** The body is not what its coding says. */
+  readonly #onBroken = (): void => {
+    if (this.#received) this.#cut();
+    else this.#controller?.abort(new Error('the body does not follow its coding'));
+  };
 
   readonly #onAgentClosed = (): void => {
     if (!this.#response.writableFinished) this.stop('aborted');

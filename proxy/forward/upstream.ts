@@ -1,11 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { isIP, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
+import type { Channel, ToolTls } from './tool-tls.ts';
 
 /** How long a TCP connection and a TLS handshake may take together, milliseconds. */
 const connectMs = 5000;
@@ -27,13 +28,18 @@ export class Lease {
   client(): Client {
     const { client } = this.#connection;
     if (!client.destroyed && !client.closed) return client;
-    this.#connection = this.#shelf.open(this.#connection.way);
+    this.#connection = this.#shelf.open(this.#connection.way, this.#connection.bound);
     return this.#connection.client;
   }
 
   /** The newest DPoP nonce that came on this connection: replicas behind a balancer each have their own (DESIGN 7). */
   get nonce(): string | undefined {
     return this.#connection.nonce;
+  }
+
+  /** `x5t#S256` of the client certificate that this connection presents; undefined where it presents none. */
+  get certificate(): string | undefined {
+    return this.#connection.channel?.certificate;
   }
 
   keepNonce(nonce: string): void {
@@ -57,6 +63,7 @@ export class Lease {
     const { client, hasEnded } = this.#connection;
     const { idle } = this.#shelf;
     this.#connection.isLent = false;
+    this.#connection.bound = undefined;
     const isGone = client.destroyed || client.closed || hasEnded || this.#spoiled;
     if (isGone || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
     else idle.push(this.#connection);
@@ -67,7 +74,7 @@ export class Lease {
 interface Shelf {
   readonly idle: Connection[];
   readonly monotonic: World['monotonic'];
-  open(way: Way): Connection;
+  open(way: Way, bound: ClientCertificate | undefined): Connection;
   retire(connection: Connection): void;
 }
 
@@ -75,6 +82,10 @@ interface Shelf {
 interface Connection {
   readonly client: Client;
   readonly way: Way;
+  /** Undefined without TLS. */
+  channel: Channel | undefined;
+  /** Certificate that the token of the call is bound to which has the connection: it shows no other meanwhile. */
+  bound: ClientCertificate | undefined;
   nonce: string | undefined;
   /** When it came, by the monotonic clock. */
   nonceAtMs: number;
@@ -90,24 +101,29 @@ interface Connection {
  */
 export class Upstreams {
   readonly #world: World;
+  readonly #tls: ToolTls;
   readonly #shelves = new Map<Tool, Map<Origin, Shelf>>();
-  readonly #contexts = new Map<string, SecureContext>();
   readonly #all = new Set<Client>();
 
-  constructor(world: World) {
+  constructor(world: World, tls: ToolTls) {
     this.#world = world;
+    this.#tls = tls;
   }
 
-  /** Lends the warmest idle connection to this address, or a new one. */
-  take(tool: Tool, origin: Origin, way: Way): Lease {
+  /**
+   * Lends the warmest idle connection to this address, or a new one. Throws a `Refusal` where TLS lacks an SVID or a bundle.
+   * @param bound certificate that has to be presented on it, since the token of the call is bound to it (RFC 8705 3).
+   */
+  take(tool: Tool, origin: Origin, way: Way, bound?: ClientCertificate): Lease {
     const shelf = this.#shelfOf(tool, origin);
     let connection = shelf.idle.pop();
-    while (connection !== undefined && !isUsable(connection, way)) {
+    while (connection !== undefined && !isUsable(connection, way, bound)) {
       this.#retire(connection);
       connection = shelf.idle.pop();
     }
-    const lent = connection ?? shelf.open(way);
+    const lent = connection ?? shelf.open(way, bound);
     lent.isLent = true;
+    lent.bound = bound;
     return new Lease(shelf, lent);
   }
 
@@ -130,7 +146,7 @@ export class Upstreams {
       shelf = {
         idle,
         monotonic: this.#world.monotonic,
-        open: (way) => this.#open(idle, tool, origin, way),
+        open: (way, bound) => this.#open(idle, tool, origin, way, bound),
         retire: (connection) => this.#retire(connection),
       };
       // A tool with a wildcard host has as many origins as the agent thinks of.
@@ -145,8 +161,9 @@ export class Upstreams {
     void client.destroy().catch(() => undefined);
   }
 
-  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way): Connection {
+  #open(idle: Connection[], tool: Tool, origin: Origin, way: Way, bound: ClientCertificate | undefined): Connection {
     const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
+    const channel = origin.scheme === 'https' ? this.#tls.channelTo(tool, origin, bound) : undefined;
     const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
       pipelining: 1,
       allowH2: false,
@@ -154,10 +171,11 @@ export class Upstreams {
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 65_536,
-      connect: (_options, done) => this.#dial(tool, origin, way, done),
+      connect: (_options, done) => this.#dial(connection, tool, origin, done),
     });
     this.#all.add(client);
-    const connection: Connection = { client, way, nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
+    const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
+    const connection: Connection = { client, way, channel, bound, ...start };
     client.on('disconnect', () => {
       connection.hasEnded = true;
       connection.nonce = undefined;
@@ -173,53 +191,46 @@ export class Upstreams {
     return connection;
   }
 
-  #dial(tool: Tool, origin: Origin, way: Way, done: Dialled): void {
-    const socket = this.#world.dial(way.address, way.port);
-    const secure = origin.scheme === 'https' ? this.#startTls(socket, tool, origin) : undefined;
-    const connection = secure ?? socket;
+  #dial(opened: Connection, tool: Tool, origin: Origin, done: Dialled): void {
+    const socket = this.#world.dial(opened.way.address, opened.way.port);
+    let secure: TLSSocket | undefined;
+    const connection = (): Socket | TLSSocket => secure ?? socket;
     const settle = (error: Error | null): void => {
       clearTimeout(timer);
-      connection.removeListener('error', settle);
+      connection().removeListener('error', settle);
       if (error === null) {
-        done(null, connection);
+        done(null, connection());
         return;
       }
       socket.destroy();
       done(error, null);
     };
     const timer = setTimeout(() => settle(new Error('the connection took too long')), connectMs);
-    connection.once('error', settle);
-    connection.once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
-  }
-
-  /** TLS to the tool is verified in full: chain, name, validity; by the tool's own CA where it has one. */
-  #startTls(socket: Socket, tool: Tool, origin: Origin): TLSSocket {
-    const byName = isIP(origin.host) === 0;
-    return connectTls({
-      socket,
-      host: origin.host,
-      ...(byName ? { servername: origin.host } : {}),
-      ALPNProtocols: ['http/1.1'],
-      minVersion: 'TLSv1.2',
-      rejectUnauthorized: true,
-      secureContext: this.#contextFor(tool),
-    });
-  }
-
-  #contextFor(tool: Tool): SecureContext {
-    const { ca } = tool.settings.tls;
-    const key = ca ?? '';
-    let context = this.#contexts.get(key);
-    if (context === undefined) {
-      context = createSecureContext(ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') });
-      this.#contexts.set(key, context);
+    try {
+      secure = this.#startTls(socket, opened, tool, origin);
+    } catch {
+      // The identity was lost between the first dial of this client and its second.
+      socket.on('error', () => undefined);
+      settle(new Error('there is no identity for TLS'));
+      return;
     }
-    return context;
+    connection().once('error', settle);
+    connection().once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
+  }
+
+  /** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */
+  #startTls(socket: Socket, opened: Connection, tool: Tool, origin: Origin): TLSSocket | undefined {
+    if (opened.channel === undefined) return undefined;
+    // A rotation since the token was obtained changes nothing for its call: the certificate before is good until its end.
+    if (!opened.channel.isCurrent()) opened.channel = this.#tls.channelTo(tool, origin, opened.bound);
+    return connectTls({ socket, ...opened.channel.options });
   }
 }
 
-function isUsable({ client, way }: Connection, wanted: Way): boolean {
-  return !client.destroyed && !client.closed && way.address === wanted.address && way.port === wanted.port;
+function isUsable({ client, way, channel }: Connection, wanted: Way, bound: ClientCertificate | undefined): boolean {
+  if (bound !== undefined && channel?.certificate !== bound.thumbprint) return false;
+  if (client.destroyed || client.closed || way.address !== wanted.address || way.port !== wanted.port) return false;
+  return channel?.isCurrent() !== false;
 }
 
 type Dialled = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;

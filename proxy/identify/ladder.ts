@@ -83,12 +83,11 @@ export function standingMayUse(onBehalfOf: 'user' | 'workload' | 'agent' | 'any'
 
 function findInHeaders(call: Call, handles: HandleBook): Handle | undefined {
   const { credentials } = call.headers;
-  const ownHeader = call.tool.settings.handle_header;
   let found: Handle | undefined;
   for (let at = 0; at < credentials.length; at += 2) {
     const name = (credentials[at] ?? '').toLowerCase();
     // A header that another tool names for its handle is the agent's own data here.
-    if (name !== 'authorization' && name !== 'x-api-key' && name !== ownHeader) continue;
+    if (name !== 'authorization' && name !== 'x-api-key' && !call.tool.headers.includes(name)) continue;
     const handle = findHandle(credentials[at + 1] ?? '', handles);
     if (handle === undefined) continue;
     if (found !== undefined && found.task !== handle.task) throw new Refusal('task_conflict');

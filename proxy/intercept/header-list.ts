@@ -1,5 +1,6 @@
 import { Refusal } from '../refusal.ts';
 import { mayBeNominated, type HeaderClass } from './header-names.ts';
+import { isTraceparent, isTracestate, withoutOwnTrace } from './trace-context.ts';
 
 /** The agent's headers, read once. Flat arrays `[name, value, …]` as node:http gives them; nothing is rebuilt as an object. */
 export interface HeaderList {
@@ -8,6 +9,8 @@ export interface HeaderList {
   /** Headers that may carry a handle: `Authorization`, `x-api-key`, and what the tools' `handle_header` name. */
   readonly credentials: readonly string[];
   readonly cookies: readonly string[];
+  /** In which coding and which part of the answer the agent wants. */
+  readonly selection: readonly string[];
   readonly host: string | undefined;
   readonly proxyAuthorization: string | undefined;
   readonly origin: string | undefined;
@@ -22,6 +25,7 @@ class Reading {
   readonly forward: string[] = [];
   readonly credentials: string[] = [];
   readonly cookies: string[] = [];
+  readonly selection: string[] = [];
   host: string | undefined;
   proxyAuthorization: string | undefined;
   origin: string | undefined;
@@ -30,6 +34,9 @@ class Reading {
   chunked = false;
   expectContinue = false;
   nominated: string[] | undefined;
+  traceparent: string | undefined;
+  /** All lines of it, joined as the receiver joins them. */
+  tracestate: string | undefined;
 }
 
 /**
@@ -48,6 +55,7 @@ export function readHeaders(raw: readonly string[], classOfName: (name: string) 
   }
   if (reading.chunked && reading.contentLength !== undefined)
     throw malformed('Content-Length beside Transfer-Encoding');
+  if (reading.traceparent !== undefined || reading.tracestate !== undefined) checkTrace(reading);
   if (reading.nominated !== undefined) dropNominated(reading, reading.nominated, classOfName);
   return reading;
 }
@@ -79,6 +87,9 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
     case 'cookie':
       reading.cookies.push(name, value);
       return;
+    case 'selection':
+      reading.selection.push(name, value);
+      return;
     case 'via':
       reading.via = reading.via === undefined ? value : `${reading.via}, ${value}`;
       return;
@@ -86,9 +97,16 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
       reading.origin = single(reading.origin, value, 'Origin');
       reading.forward.push(name, value);
       return;
+    case 'traceparent':
+      // Two of them are none.
+      reading.traceparent = reading.traceparent === undefined ? value : '';
+      reading.forward.push(name, value);
+      return;
     case 'tracestate': {
       const kept = withoutOwnTrace(value);
-      if (kept !== '' || value === '') reading.forward.push(name, kept);
+      if (kept === '' && value !== '') return;
+      reading.tracestate = reading.tracestate === undefined ? kept : `${reading.tracestate},${kept}`;
+      reading.forward.push(name, kept);
       return;
     }
     case 'expect':
@@ -98,15 +116,6 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
     default:
       return;
   }
-}
-
-/** Members of `tracestate` but ours: it names a task, and nobody else may set it or see it (W12). The others go on as they came. */
-function withoutOwnTrace(value: string): string {
-  if (!/waybill/i.test(value)) return value;
-  return value
-    .split(',')
-    .filter((member) => !/^[ \t]*waybill[ \t]*=/i.test(member))
-    .join(',');
 }
 
 function readCredential(reading: Reading, name: string, value: string): void {
@@ -135,13 +144,25 @@ function dropNominated(reading: Reading, nominated: string[], classOfName: (name
       throw new Refusal('header_forbidden', `Connection must not name ${printable(option)}.`);
     }
   }
+  dropFrom(reading.forward, nominated);
+  dropFrom(reading.selection, nominated);
+}
+
+/** A trace that cannot be read is begun anew behind us, without what stood beside it (W3C Trace Context 4.2). */
+function checkTrace({ traceparent, tracestate, forward }: Reading): void {
+  if (traceparent !== undefined && !isTraceparent(traceparent)) dropFrom(forward, ['traceparent', 'tracestate']);
+  else if (tracestate !== undefined && !isTracestate(tracestate)) dropFrom(forward, ['tracestate']);
+}
+
+/** @param list names and values, flat. @param names lower case. */
+function dropFrom(list: string[], names: readonly string[]): void {
   const kept: string[] = [];
-  for (let at = 0; at < reading.forward.length; at += 2) {
-    const name = reading.forward[at] ?? '';
-    if (!nominated.includes(name.toLowerCase())) kept.push(name, reading.forward[at + 1] ?? '');
+  for (let at = 0; at < list.length; at += 2) {
+    const name = list[at] ?? '';
+    if (!names.includes(name.toLowerCase())) kept.push(name, list[at + 1] ?? '');
   }
-  reading.forward.length = 0;
-  reading.forward.push(...kept);
+  list.length = 0;
+  list.push(...kept);
 }
 
 /** Header text of the agent inside our own sentence: a handful of plain characters, so that it cannot carry a secret or markup. */

@@ -13,7 +13,9 @@ export type HeaderClass =
   | 'cookie'
   | 'via'
   | 'origin'
-  | 'tracestate';
+  | 'traceparent'
+  | 'tracestate'
+  | 'selection';
 
 const named: Record<string, HeaderClass> = {
   host: 'host',
@@ -25,7 +27,11 @@ const named: Record<string, HeaderClass> = {
   cookie: 'cookie',
   via: 'via',
   origin: 'origin',
+  traceparent: 'traceparent',
   tracestate: 'tracestate',
+  'accept-encoding': 'selection',
+  range: 'selection',
+  'if-range': 'selection',
   authorization: 'credential',
   'x-api-key': 'credential',
 };
@@ -190,5 +196,5 @@ export function mayBeNominated(option: string, classOfName: (name: string) => He
   // It says what the body has to be, and is compared.
   if (folded === 'content-digest') return false;
   const decided = classOfName(folded);
-  return decided === 'forward' || decided === 'hop' || decided === 'tracestate';
+  return ['forward', 'hop', 'traceparent', 'tracestate', 'selection'].includes(decided);
 }

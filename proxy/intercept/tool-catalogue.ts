@@ -10,8 +10,10 @@ export interface Tool {
   readonly host: string;
   readonly credentialed: boolean;
   /** How far the tool's credential is tied to its path (DESIGN 7). */
-  readonly binding: 'key' | 'audience' | 'none';
+  readonly binding: 'key' | 'audience' | 'static' | 'none';
   readonly paths: readonly PathPattern[];
+  /** Further headers, in lower case, in which the agent may send its handle, and which do not reach the tool as it sent them. */
+  readonly headers: readonly string[];
   /** Where a mount leads: the scheme and port that the configuration implies. */
   readonly mount: { readonly scheme: 'http' | 'https'; readonly port: number };
 }
@@ -64,23 +66,32 @@ function compileTool(name: string, settings: ToolSettings): Tool {
     name,
     settings,
     host: host === '*' ? '' : host.startsWith('*.') ? host.slice(1).toLowerCase() : (normalHost(host) ?? host),
-    credentialed: settings.token !== undefined,
+    credentialed: (settings.token ?? settings.secret) !== undefined,
     binding: bindingOf(settings),
+    headers: headersOf(settings),
     paths: (settings.match.paths ?? []).map(compilePathPattern),
     mount: { scheme, port: settings.match.port ?? defaultPort(scheme) },
   };
 }
 
-function bindingOf({ token }: ToolSettings): Tool['binding'] {
+function bindingOf({ token, secret }: ToolSettings): Tool['binding'] {
+  if (secret !== undefined) return 'static';
   if (token === undefined) return 'none';
-  return token.proof === 'dpop' ? 'key' : 'audience';
+  return token.proof === 'none' ? 'audience' : 'key';
+}
+
+/** A client that knows static keys only sends its handle where the key would go. */
+function headersOf({ handle_header: own, secret }: ToolSettings): readonly string[] {
+  const ofSecret = secret?.in === 'header' && secret.name !== undefined ? [secret.name.toLowerCase()] : [];
+  return [...(own === undefined ? [] : [own]), ...ofSecret];
 }
 
 /** The scheme of a mount, where no URL names one: https unless the configuration says that the tool speaks plain HTTP. */
 function impliedScheme(settings: ToolSettings): 'http' | 'https' {
-  const { match } = settings;
+  const { match, tls } = settings;
   if (match.scheme !== undefined) return match.scheme;
-  if (match.port === 443 || settings.tls.ca !== undefined) return 'https';
+  const isTls = tls.ca !== undefined || tls.spiffe_id !== undefined || tls.client === 'svid';
+  if (match.port === 443 || isTls) return 'https';
   if (match.port === 80 || settings.plaintext === 'unsafe') return 'http';
   const loopback =
     settings.dial === undefined

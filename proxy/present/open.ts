@@ -63,6 +63,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
     caller,
     share: { owner: standing.owner, max: door.maxOpenPerCaller },
     chain,
+    txnToken: verified.txnToken,
   };
   const lack = door.book.lackFor(request);
   if (lack !== undefined) door.lingering?.makeRoom(standing.owner, lack);

@@ -23,6 +23,8 @@ class PresentedCall {
   readonly keepsCookies = true;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
+  /** The program holds nothing that its caller must not see. */
+  readonly screened = undefined;
 
   /** What the program is called by. */
   readonly host: string;
@@ -51,6 +53,11 @@ class PresentedCall {
     return this.#injected;
   }
 
+  /** What stands on the request line: the decided target, byte for byte (W13). */
+  revealPath(): string {
+    return this.call.target.path;
+  }
+
   static isMade(value: object): boolean {
     return #made in value;
   }
@@ -63,6 +70,8 @@ export interface Presenter {
   readonly mode: PresentMode;
   /** The `Host` of programs that are to be called by their own name (`inbound.host: program`). */
   readonly ownHost: string | undefined;
+  /** Whether the program is part of the transaction: a tool authorises by the caller's `Txn-Token`, an agent must not hold it. */
+  readonly passesTxnToken: boolean;
   readonly handles: HandleBook;
   readonly inert: InertTokens;
   readonly world: World;
@@ -93,10 +102,16 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
     case 'headers':
       return [...claimHeaders(verified), 'Waybill-Handle', handle];
     case 'original': {
-      if (token === undefined) return claimHeaders(verified);
+      if (token === undefined) return [...claimHeaders(verified), ...txnTokenHeader(verified, presenter)];
       const authorization = `${credential.scheme === 'dpop' ? 'DPoP' : 'Bearer'} ${token.text.reveal()}`;
       const proof = credential.proof === undefined ? [] : ['DPoP', credential.proof];
-      return ['Authorization', authorization, ...proof, ...chainHeader(verified)];
+      return [
+        'Authorization',
+        authorization,
+        ...proof,
+        ...chainHeader(verified),
+        ...txnTokenHeader(verified, presenter),
+      ];
     }
     default: {
       const iat = Math.floor(presenter.world.now() / 1000);
@@ -105,4 +120,8 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
       return ['Authorization', `Bearer ${text}`];
     }
   }
+}
+
+function txnTokenHeader({ txnToken }: Verified, { passesTxnToken }: Presenter): readonly string[] {
+  return txnToken === undefined || !passesTxnToken ? [] : ['Txn-Token', txnToken.text.reveal()];
 }

@@ -1,4 +1,5 @@
 import { constants, createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
+import { isRocaModulus } from '../trust/roca.ts';
 import { isObject } from '../trust/strict-json.ts';
 
 /** Kind of key of an algorithm, and how it verifies. */
@@ -53,11 +54,13 @@ class HeaderKey {
     this.jkt = hash('sha256', members, 'base64url');
   }
 
-  /** The key, or undefined where the numbers are none (a point off the curve). */
+  /** The key, or undefined where the numbers are none (a point off the curve), or such that anybody can find the private ones. */
   importKey(): KeyObject | undefined {
     const known = imported.get(this.jkt);
     if (known !== undefined) return known;
     try {
+      const members: { readonly n?: string } = JSON.parse(this.#members);
+      if (members.n !== undefined && isRocaModulus(members.n)) return undefined;
       const key = createPublicKey({ key: JSON.parse(this.#members), format: 'jwk' });
       const oldest = imported.size < maxImported ? undefined : imported.keys().next().value;
       if (oldest !== undefined) imported.delete(oldest);

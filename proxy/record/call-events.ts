@@ -20,6 +20,8 @@ export interface CallEnd {
   readonly outcome: 'ok' | 'upstream_error' | 'aborted' | 'cut';
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** Whether the tool's answer held the credential, which the agent saw as stars. */
+  readonly masked: boolean;
 }
 
 /** How far a call got before it was refused: the evidence that existed, and nothing that did not. */
@@ -96,7 +98,7 @@ function callerFields({ token, caller }: CallerFacts): string {
 }
 
 export function endedFields(id: string, attempt: number, end: CallEnd, ms: number): string {
-  return `"event":"call.ended","id":"${id}","attempt":${attempt},"status":${end.status},"outcome":"${end.outcome}","bytes_in":${end.bytesIn},"bytes_out":${end.bytesOut},"ms":${Math.round(ms * 10) / 10}`;
+  return `"event":"call.ended","id":"${id}","attempt":${attempt},"status":${end.status},"outcome":"${end.outcome}","bytes_in":${end.bytesIn},"bytes_out":${end.bytesOut},"ms":${Math.round(ms * 10) / 10}${end.masked ? ',"masked":true' : ''}`;
 }
 
 export function refusedFields(refused: RefusedCall, agentName: string): string {
@@ -182,10 +184,12 @@ function credentialOf({ token, from }: HeldCredential): string {
   let known = credentials.get(token);
   if (known === undefined) {
     const { service, id, audience, scopes } = token;
-    const expires = new Date(token.expiresAtMs).toISOString();
+    const { expiresAtMs } = token;
+    // A static key of a tool has no end.
+    const expires = expiresAtMs === undefined ? undefined : new Date(expiresAtMs).toISOString();
     const render = (source: HeldCredential['from']): string =>
       JSON.stringify({ service, id, audience, scopes, from: source, expires_at: expires });
-    known = { cache: render('cache'), exchange: render('exchange') };
+    known = { cache: render('cache'), exchange: render('exchange'), file: render('file') };
     credentials.set(token, known);
   }
   return known[from];

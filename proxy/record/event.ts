@@ -9,6 +9,7 @@ export const eventNames = [
   'task.ended',
   'token.issued',
   'token.rejected',
+  'token.cut',
   'token.revoked',
   'svid.rotated',
   'svid.lost',

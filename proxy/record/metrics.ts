@@ -11,6 +11,7 @@ export const metricNames = [
   'waybill_request_duration_seconds',
   'waybill_exchanges_total',
   'waybill_exchange_duration_seconds',
+  'waybill_tokens_cut_total',
   'waybill_token_cache_total',
   'waybill_replays_blocked_total',
   'waybill_refusals_total',
@@ -69,6 +70,7 @@ const revocationCauses: readonly RevocationCause[] = [
   'token_rejected',
   'unverified',
   'task_ended',
+  'identity_lost',
   'superseded',
   'refused_by_tool',
   'evicted',
@@ -103,6 +105,7 @@ export class Metrics {
     'mode',
   ]);
   readonly exchanges = this.#tallies('exchanges_total', 'Exchanges at token services.', ['service', 'outcome']);
+  readonly tokensCut = this.#tallies('tokens_cut_total', 'Tokens that outlive their subject token.', ['service']);
   readonly cache = this.#tallies('token_cache_total', 'Look-ups in the token cache.', ['result']);
   readonly tasks = this.#tallies('tasks_total', 'Tasks by how they ended.', ['outcome']);
   readonly revocations = this.#tallies('revocations_total', 'Revocations at token services.', ['cause', 'outcome']);
@@ -155,7 +158,10 @@ export class Metrics {
     for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
     for (const cause of revocationCauses) for (const outcome of revocationOutcomes) this.revocations.of(cause, outcome);
     for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
-    for (const service of sources.services) for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
+    for (const service of sources.services) {
+      for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
+      this.tokensCut.of(service);
+    }
   }
 
   #tallies(name: string, help: string, labels: readonly string[]): Tallies {

@@ -89,6 +89,11 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(eventFields('token.rejected', tokenMembers(info)));
   }
 
+  cut(info: Parameters<ExchangeTrail['cut']>[0]): void {
+    this.#metrics.tokensCut.of(info.service).value += 1;
+    this.#log.append(eventFields('token.cut', tokenMembers(info)));
+  }
+
   revoked(info: Parameters<ExchangeTrail['revoked']>[0]): void {
     this.#log.append(eventFields('token.revoked', tokenMembers(info)));
   }

@@ -41,6 +41,14 @@ export function route(permit: ExitPermit, body: CallBody, guard: EgressGuard): R
 
 function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
   const { tool, target } = permit.attributed.call;
+  // Over plain http nobody proves anything: what listens there would get calls that are meant for that SPIFFE ID.
+  if (target.origin.scheme === 'http' && tool.settings.tls.spiffe_id !== undefined) {
+    throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.tls.spiffe_id).');
+  }
+  // A token that is bound to our certificate is of no use where none can be shown.
+  if (target.origin.scheme === 'http' && tool.settings.token?.proof === 'mtls') {
+    throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.token.proof).');
+  }
   if (
     tool.credentialed &&
     target.origin.scheme === 'http' &&

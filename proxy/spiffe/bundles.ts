@@ -3,6 +3,7 @@ import { parseCertificates } from './certificates.ts';
 import { MalformedAnswer } from './identity-unavailable.ts';
 import type { BytesEntry } from './service-definition.ts';
 import { SpiffeId } from './spiffe-id.ts';
+import { isObject, type Members } from './strict-members.ts';
 
 /** What one trust domain is verified with, and a digest of it that does not depend on the order of keys. */
 export interface Bundle<Content> {
@@ -46,18 +47,18 @@ export function parseJwtBundles(entries: readonly BytesEntry[]): Bundles<readonl
  * key was revoked, a document without `keys` means nothing and is refused (SPIFFE Trust Domain and Bundle, section 4).
  */
 export function parseJwtBundle(json: string): readonly JwtAuthority[] {
-  const keys = readObject(json)['keys'];
+  const { keys } = readObject(json);
   if (!Array.isArray(keys)) throw new MalformedAnswer('a JWT bundle has no list of keys');
-  const found: JwtAuthority[] = [];
-  const kids = new Set<string>();
-  for (const key of keys) {
-    const authority = parseJwtAuthority(key);
-    if (authority === undefined) continue;
-    // Two keys of one name: which of them verifies would depend on the order of the document.
-    if (kids.has(authority.kid)) throw new MalformedAnswer('a JWT bundle names two keys alike');
-    kids.add(authority.kid);
-    found.push(authority);
-  }
+  // The Workload API of SPIRE writes no `use`, its bundle endpoint does.
+  return readJwtAuthorities(keys.filter((key: unknown) => !isObject(key) || (key['use'] ?? 'jwt-svid') === 'jwt-svid'));
+}
+
+/** Reads keys that are for JWT-SVIDs; those of unknown types are left out. Throws MalformedAnswer. */
+export function readJwtAuthorities(keys: readonly unknown[]): readonly JwtAuthority[] {
+  const found = keys.map(readJwtAuthority).filter((authority) => authority !== undefined);
+  // Two keys of one name: which of them verifies would depend on the order of the document.
+  if (new Set(found.map(({ kid }) => kid)).size < found.length)
+    throw new MalformedAnswer('a JWT bundle names two keys alike');
   return found;
 }
 
@@ -75,11 +76,10 @@ function parseEntries<Content>(
   return bundles;
 }
 
-function parseJwtAuthority(key: unknown): JwtAuthority | undefined {
+function readJwtAuthority(key: unknown): JwtAuthority | undefined {
   const members = isObject(key) ? key : {};
-  const { use, kty, kid } = members as { use?: unknown; kty?: unknown; kid?: unknown };
-  // The Workload API of SPIRE writes no `use`, its bundle endpoint does.
-  if ((use !== undefined && use !== 'jwt-svid') || (kty !== 'EC' && kty !== 'RSA')) return undefined;
+  const { kty, kid } = members;
+  if (kty !== 'EC' && kty !== 'RSA') return undefined;
   if (typeof kid !== 'string' || kid === '') throw new MalformedAnswer('a key of a JWT bundle has no kid');
   const needed = kty === 'EC' ? ['crv', 'x', 'y'] : ['n', 'e'];
   // Copied by name: a private member of a broken document, or an `x5c` that jose would read, does not come along.
@@ -101,7 +101,7 @@ function parseTrustDomain(key: string): SpiffeId {
   }
 }
 
-function readObject(json: string): Record<string, unknown> {
+function readObject(json: string): Members {
   try {
     const value: unknown = JSON.parse(json);
     if (isObject(value)) return value;
@@ -111,12 +111,8 @@ function readObject(json: string): Record<string, unknown> {
   throw new MalformedAnswer('a JWT bundle is not a JSON object');
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** SHA-256 over the digests of the parts in sorted order: agents repeat a state with its keys in another order. */
-function digestOf(parts: readonly (Buffer | string)[]): string {
+export function digestOf(parts: readonly (Buffer | string)[]): string {
   const digests = parts.map((part) => createHash('sha256').update(part).digest('hex')).toSorted();
   return createHash('sha256').update(digests.join()).digest('hex');
 }

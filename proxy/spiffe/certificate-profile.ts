@@ -10,6 +10,10 @@ export interface GeneralName {
 export interface CertificateProfile {
   /** Object identifier of the signature's algorithm, hex of its DER body. */
   readonly signatureAlgorithm: string;
+  /** Hex of the DER body of the serial number. */
+  readonly serial: string;
+  /** Hex of the DER of the name. */
+  readonly subject: string;
   readonly hasSubject: boolean;
   readonly isAuthority: boolean;
   /** How many further authorities may stand below it; Infinity where it does not say. */
@@ -52,11 +56,13 @@ const understood: ReadonlySet<string> = new Set(Object.values(oid));
 /** Reads the profile of one X.509 v3 certificate. Throws MalformedDer or UnknownCriticalExtension. */
 export function readProfile(certificate: Buffer): CertificateProfile {
   const [signed, algorithm] = DerValue.read(certificate).as(derTag.sequence).parts();
-  const { subject, extensions } = readSigned(required(signed, derTag.sequence));
+  const { serial, subject, extensions } = readSigned(required(signed, derTag.sequence));
   const basic = readBasicConstraints(extensions.get(oid.basicConstraints));
   const constraints = readNameConstraints(extensions.get(oid.nameConstraints));
   return {
     signatureAlgorithm: required(required(algorithm, derTag.sequence).parts()[0], derTag.oid).oid(),
+    serial,
+    subject: subject.whole().toString('hex'),
     hasSubject: subject.length > 0,
     isAuthority: basic.isAuthority,
     pathLength: basic.pathLength,
@@ -69,14 +75,15 @@ export function readProfile(certificate: Buffer): CertificateProfile {
 }
 
 /** TBSCertificate (RFC 5280 4.1): version, serial, algorithm, issuer, validity, subject, key, unique ids, extensions. */
-function readSigned(value: DerValue): { subject: DerValue; extensions: ReadonlyMap<string, Extension> } {
+function readSigned(value: DerValue) {
   const parts = value.parts();
   const version = required(parts[0], 0xa0).part().as(derTag.integer);
   // Version 3 is the number 2. Older ones have no extensions, so they cannot be told from an authority.
   if (version.length !== 1 || version.at(0) !== 2) throw new MalformedDer();
+  const serial = required(parts[1], derTag.integer).hex();
   const subject = required(parts[5], derTag.sequence);
   required(parts[6], derTag.sequence);
-  return { subject, extensions: readExtensions(required(parts.at(-1), 0xa3).part()) };
+  return { serial, subject, extensions: readExtensions(required(parts.at(-1), 0xa3).part()) };
 }
 
 function readExtensions(list: DerValue): ReadonlyMap<string, Extension> {

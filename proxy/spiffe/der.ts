@@ -6,7 +6,16 @@ export class MalformedDer extends Error {
 }
 
 /** Tags that certificates are made of (X.690 8, X.680 8.6). */
-export const derTag = { boolean: 0x01, integer: 0x02, bits: 0x03, octets: 0x04, oid: 0x06, sequence: 0x30 } as const;
+export const derTag = {
+  boolean: 0x01,
+  integer: 0x02,
+  bits: 0x03,
+  octets: 0x04,
+  oid: 0x06,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
+  sequence: 0x30,
+} as const;
 
 /**
  * One DER value (X.690 10.1: definite, shortest lengths). It points into the bytes that it was read from and copies nothing; every
@@ -16,12 +25,15 @@ export class DerValue {
   /** The one byte of its tag. */
   readonly tag: number;
   readonly #bytes: Buffer;
+  /** Where its tag stands. */
+  readonly #from: number;
   readonly #start: number;
   readonly #end: number;
 
-  private constructor(bytes: Buffer, tag: number, start: number, end: number) {
+  private constructor(bytes: Buffer, tag: number, from: number, start: number, end: number) {
     this.#bytes = bytes;
     this.tag = tag;
+    this.#from = from;
     this.#start = start;
     this.#end = end;
   }
@@ -71,7 +83,37 @@ export class DerValue {
 
   /** Object identifier, as the hex of its body. */
   oid(): string {
-    return this.as(derTag.oid).#bytes.toString('hex', this.#start, this.#end);
+    return this.as(derTag.oid).hex();
+  }
+
+  /** The body as hex. */
+  hex(): string {
+    return this.#bytes.toString('hex', this.#start, this.#end);
+  }
+
+  /** The whole value with tag and length: what a signature is made over, and what names are compared by. */
+  whole(): Buffer {
+    return this.#bytes.subarray(this.#from, this.#end);
+  }
+
+  /** Body of a bit string that consists of whole bytes, as signatures do. */
+  octetsOfBits(): Buffer {
+    if (this.as(derTag.bits).at(0) !== 0) throw new MalformedDer();
+    return this.#bytes.subarray(this.#start + 1, this.#end);
+  }
+
+  /** UTCTime or GeneralizedTime in the one form that RFC 5280 4.1.2.5 allows, milliseconds since the epoch. */
+  time(): number {
+    const isShort =
+      this.as(this.tag === derTag.utcTime ? derTag.utcTime : derTag.generalizedTime).tag === derTag.utcTime;
+    const digits = /^(?<year>\d{2}|\d{4})(?<rest>\d{10})Z$/.exec(this.latin1())?.groups;
+    const { year = '', rest = '' } = digits ?? {};
+    if (year.length !== (isShort ? 2 : 4)) throw new MalformedDer();
+    const century = isShort ? (Number(year) < 50 ? '20' : '19') : '';
+    const [month, day, hour, minute, second] = rest.match(/../g) ?? [];
+    const time = Date.parse(`${century}${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+    if (Number.isNaN(time)) throw new MalformedDer();
+    return time;
   }
 
   /** Text of one byte a character. */
@@ -82,6 +124,7 @@ export class DerValue {
   static #readAll(bytes: Buffer, from: number, to: number): readonly DerValue[] {
     const values: DerValue[] = [];
     for (let offset = from; offset < to;) {
+      const head = offset;
       const tag = bytes[offset] ?? 0;
       let length = bytes[offset + 1] ?? 0;
       let start = offset + 2;
@@ -96,7 +139,7 @@ export class DerValue {
       offset = start + length;
       // Tags of more than one byte do not occur in certificates.
       if ((tag & 0x1f) === 0x1f || offset > to) throw new MalformedDer();
-      values.push(new DerValue(bytes, tag, start, offset));
+      values.push(new DerValue(bytes, tag, head, start, offset));
     }
     return values;
   }

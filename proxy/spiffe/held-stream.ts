@@ -27,9 +27,17 @@ export class HeldStream<Message> {
   #failures = 0;
   #delivered = false;
   #hastyUsed = false;
+  #mayHurry = false;
 
   constructor(ends: StreamEnds<Message>) {
     this.#ends = ends;
+    this.#open();
+  }
+
+  /** The agent has just answered elsewhere: a stream that waits for it to come back is opened now. */
+  hurry(): void {
+    if (!this.#mayHurry || this.#closed) return;
+    clearTimeout(this.#timer);
     this.#open();
   }
 
@@ -41,6 +49,7 @@ export class HeldStream<Message> {
 
   #open(): void {
     this.#delivered = false;
+    this.#mayHurry = false;
     const call = this.#ends.open();
     this.#call = call;
     call.on('data', (message: Message) => this.#take(message));
@@ -63,7 +72,7 @@ export class HeldStream<Message> {
       this.#ends.take(message);
     } catch (error) {
       if (!(error instanceof MalformedAnswer)) throw error;
-      this.#ends.failed({ reason: 'malformed', detail: error.message }, undefined);
+      this.#ends.failed({ reason: error.reason, detail: error.message }, undefined);
     }
   }
 
@@ -71,6 +80,7 @@ export class HeldStream<Message> {
     clearTimeout(this.#timer);
     if (this.#closed) return;
     const waitMs = this.#waitAfter(code);
+    this.#mayHurry = code !== status.INVALID_ARGUMENT && code !== status.UNIMPLEMENTED;
     this.#ends.failed(explain(code, details), waitMs);
     this.#timer = setTimeout(() => this.#open(), waitMs);
   }

@@ -23,12 +23,15 @@ const longestTimerMs = 2 ** 31 - 1;
 export class HeldSvids {
   readonly #now: () => number;
   readonly #onEvent: (event: SvidEvent) => void;
+  readonly #hint: string | undefined;
   #context: X509Context | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(now: () => number, onEvent: (event: SvidEvent) => void) {
+  /** @param hint of the SVID that is ours where several are granted; without it the first. */
+  constructor(now: () => number, onEvent: (event: SvidEvent) => void, hint: string | undefined) {
     this.#now = now;
     this.#onEvent = onEvent;
+    this.#hint = hint;
   }
 
   /** The SVIDs to use now. The clock is asked too: a timer may be late, an expired SVID is never handed out. */
@@ -38,10 +41,12 @@ export class HeldSvids {
 
   /** Takes the full state of an answer; throws MalformedAnswer and keeps what is held when the answer cannot be used. */
   take(response: X509SvidResponse): void {
-    const next = parseX509Context(response);
+    const next = parseX509Context(response, this.#hint);
     if (next === undefined) {
       this.drop('redacted');
-      throw new MalformedAnswer('the answer holds no X509-SVID');
+      // Never another one in its place: the operator gave this workload several identities, and meant one of them.
+      if (this.#hint === undefined) throw new MalformedAnswer('the answer holds no X509-SVID');
+      throw new MalformedAnswer('the answer holds no X509-SVID with our hint', 'denied');
     }
     if (next.default.expiresAtMs <= this.#now()) throw new MalformedAnswer('the X509-SVID has expired');
     // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.
@@ -76,9 +81,11 @@ export class HeldSvids {
 
   #dropExpired(): void {
     if (this.#context === undefined) return;
+    // Read once: timers come up to a millisecond early, and a clock that ticks in here would empty the context without an event.
+    const now = this.#now();
     // Without its default the rest is not used either: changing to another identity by the passing of time would surprise everybody.
-    if (this.current() === undefined) return this.drop('expired');
-    this.#context = joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > this.#now()));
+    if (this.#context.default.expiresAtMs <= now) return this.drop('expired');
+    this.#context = joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > now));
     this.#watchExpiry();
   }
 }

@@ -1,7 +1,8 @@
 /**
  * Why the Workload API gave nothing. `denied`: the workload has no identity (now). `unavailable`: the agent is not there or failed.
  * `timeout`: no answer in the time given. `rejected`: our own request was wrong. `unsupported`: the agent lacks this method.
- * `malformed`: the answer breaks the standard and was ignored. `closed`: this client was closed.
+ * `malformed`: the answer breaks the standard and was ignored. `audience`: what is there is for other audiences. `closed`: this client
+ * was closed.
  */
 export type UnavailableReason =
   | 'denied'
@@ -10,6 +11,7 @@ export type UnavailableReason =
   | 'rejected'
   | 'unsupported'
   | 'malformed'
+  | 'audience'
   | 'closed';
 
 const sentences: Readonly<Record<UnavailableReason, string>> = {
@@ -19,6 +21,7 @@ const sentences: Readonly<Record<UnavailableReason, string>> = {
   rejected: 'the Workload API rejected the request as invalid',
   unsupported: 'the Workload API does not know this method',
   malformed: 'the answer of the Workload API is malformed',
+  audience: 'no JWT-SVID is for this audience',
   closed: 'the client of the Workload API is closed',
 };
 
@@ -36,4 +39,11 @@ export class IdentityUnavailable extends Error {
 /** An answer breaks the standard: it is reported and ignored as a whole. The message is ours and names no value of the answer. */
 export class MalformedAnswer extends Error {
   override readonly name = 'MalformedAnswer';
+  /** What it means for us; `denied` where the answer is sound and grants nothing that we may use. */
+  readonly reason: 'malformed' | 'denied';
+
+  constructor(message: string, reason: 'malformed' | 'denied' = 'malformed') {
+    super(message);
+    this.reason = reason;
+  }
 }

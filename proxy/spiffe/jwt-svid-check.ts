@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { JwtAuthority } from './bundles.ts';
 import { isJwsSignature, isSvidAlgorithm } from './jws-signature.ts';
 import { SpiffeId } from './spiffe-id.ts';
+import { decodeExactly, readMembers, type Members } from './strict-members.ts';
 
 /** Why a JWT-SVID is not believed: a closed set that may be recorded. */
 export type InvalidJwtSvidReason =
@@ -46,14 +47,10 @@ class Invalid extends Error {
 /** The keys of a trust domain (`example.org`) that sign JWT-SVIDs; undefined where it is not trusted. */
 export type JwtBundleOf = (trustDomain: string) => readonly JwtAuthority[] | undefined;
 
-type Members = Readonly<Record<string, unknown>>;
-
 const compact = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
 const maxBytes = 16 * 1024;
-const maxNesting = 32;
 /** Clocks of two machines differ by up to this much; applied to `nbf` and `iat`. An `exp` that is over is over. */
 const skewSeconds = 30;
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** An imported key lives as long as the bundle that it came in. */
 const imported = new WeakMap<JwtAuthority, KeyObject>();
 
@@ -149,37 +146,4 @@ function findKey(bundle: readonly JwtAuthority[] | undefined, alg: string, kid: 
     imported.set(authority, key);
   }
   return key;
-}
-
-/** Re-encoded and compared: lenient decoders give one token many spellings. */
-function decodeExactly(part: string): Buffer | undefined {
-  const bytes = Buffer.from(part, 'base64url');
-  return bytes.toString('base64url') === part ? bytes : undefined;
-}
-
-/** A JSON object without repeated names (of two, one reader believes the first and another the last), or undefined. */
-function readMembers(part: string): Members | undefined {
-  const bytes = decodeExactly(part);
-  if (bytes === undefined) return undefined;
-  try {
-    const text = utf8.decode(bytes);
-    const value: unknown = JSON.parse(text);
-    // Outside of strings a colon stands behind a name only, so the text has as many colons as names.
-    const written = text.replaceAll(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1;
-    return isObject(value) && countNames(value, maxNesting) === written ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Names of all objects within a value; NaN, which equals nothing, where it nests too deep. */
-function countNames(value: unknown, nesting: number): number {
-  if (typeof value !== 'object' || value === null) return 0;
-  if (nesting === 0) return Number.NaN;
-  const own = Array.isArray(value) ? 0 : Object.keys(value).length;
-  return Object.values(value).reduce<number>((sum, member) => sum + countNames(member, nesting - 1), own);
-}
-
-function isObject(value: unknown): value is Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

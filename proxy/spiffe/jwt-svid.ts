@@ -31,16 +31,32 @@ export class JwtSvid {
     if (audiences.length !== 1 || audiences[0] !== audience) {
       throw new MalformedAnswer('a JWT-SVID is not for exactly the audience that was asked for');
     }
-    const expiresAtMs = readSeconds(claims['exp']);
-    if (expiresAtMs === undefined) throw new MalformedAnswer('a JWT-SVID has no expiry');
-    if (expiresAtMs <= nowMs) throw new MalformedAnswer('a JWT-SVID has expired');
-    const issuedAtMs = readSeconds(claims['iat']) ?? nowMs;
-    return new JwtSvid(message.svid, parseId(message.spiffe_id), Math.min(issuedAtMs, nowMs), expiresAtMs);
+    return JwtSvid.#read(message.svid, claims, message.spiffe_id, nowMs);
+  }
+
+  /**
+   * Reads a token that somebody else asked for, with the audiences that it has; its owner looks for the one that is wanted among them.
+   * Throws MalformedAnswer.
+   */
+  static fromToken(token: string, nowMs: number): { svid: JwtSvid; audiences: readonly string[] } {
+    const claims = readClaims(token);
+    const listed: readonly unknown[] = Array.isArray(claims['aud']) ? claims['aud'] : [claims['aud']];
+    const audiences = listed.filter((audience) => typeof audience === 'string');
+    if (audiences.length < listed.length) throw new MalformedAnswer('a JWT-SVID has an audience that is no text');
+    return { svid: JwtSvid.#read(token, claims, claims['sub'], nowMs), audiences };
   }
 
   /** The compact JWS itself; only for the audience it was asked for. */
   token(): string {
     return this.#token;
+  }
+
+  static #read(token: string, claims: Readonly<Record<string, unknown>>, id: unknown, nowMs: number): JwtSvid {
+    const expiresAtMs = readSeconds(claims['exp']);
+    if (expiresAtMs === undefined) throw new MalformedAnswer('a JWT-SVID has no expiry');
+    if (expiresAtMs <= nowMs) throw new MalformedAnswer('a JWT-SVID has expired');
+    const issuedAtMs = readSeconds(claims['iat']) ?? nowMs;
+    return new JwtSvid(token, parseId(typeof id === 'string' ? id : ''), Math.min(issuedAtMs, nowMs), expiresAtMs);
   }
 
   /** When half of its life is over: the time to ask for the next one. Milliseconds since the epoch. */

@@ -3,13 +3,21 @@ import { parseJwtBundles, parseX509Bundles, type JwtAuthority } from './bundles.
 import { Connection, type CallFailure } from './connection.ts';
 import { parseEndpointSocket } from './endpoint-socket.ts';
 import { HeldBundles, type BundleEvent } from './held-bundles.ts';
+import { HeldRevocations, type RevocationEvent } from './held-revocations.ts';
 import { HeldStream } from './held-stream.ts';
 import { HeldSvids, type SvidEvent } from './held-svids.ts';
 import { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
 import { JwtSvidCache } from './jwt-svid-cache.ts';
 import { JwtSvid } from './jwt-svid.ts';
-import { workloadApiService, type EmptyRequest, type WorkloadApiService } from './service-definition.ts';
+import { parseRevocationLists, type RevocationList } from './revocation-list.ts';
+import {
+  workloadApiService,
+  type EmptyRequest,
+  type JwtSvidResponse,
+  type WorkloadApiService,
+} from './service-definition.ts';
 import type { SpiffeId } from './spiffe-id.ts';
+import type { X509Bundle } from './x509-path.ts';
 import type { X509Context } from './x509-svid.ts';
 
 /** A call failed or an answer was ignored. `detail` may hold the agent's words, bounded: for the operator's log, never for callers. */
@@ -23,11 +31,13 @@ export interface FailureEvent {
 }
 
 /** What happens to the identity; no event holds a key or a token. */
-export type WorkloadApiEvent = SvidEvent | BundleEvent | FailureEvent;
+export type WorkloadApiEvent = SvidEvent | BundleEvent | RevocationEvent | FailureEvent;
 
 export interface WorkloadApiOptions {
   /** A SPIFFE_ENDPOINT_SOCKET value: `unix:///run/spire/agent.sock` or `tcp://127.0.0.1:8000`. */
   readonly address: string;
+  /** The operator's name for the identity to use where several are granted; without it the first. One that is not there is no identity. */
+  readonly hint?: string;
   /** Wall clock, milliseconds since the epoch. */
   readonly now: () => number;
   /** Hears of every change, after it is in force. Must not throw. */
@@ -36,6 +46,13 @@ export interface WorkloadApiOptions {
 
 const defaultTimeoutMs = 2000;
 
+/** The bundles of a moment, and what they were made of. */
+interface Joined {
+  readonly authorities: ReadonlyMap<string, readonly Buffer[]>;
+  readonly revocations: readonly RevocationList[];
+  readonly bundles: ReadonlyMap<string, X509Bundle>;
+}
+
 /** Opens the client and its streams; throws InvalidEndpointSocket. An agent that is not there yet is waited for, not an error. */
 export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
   return new WorkloadApi(options);
@@ -43,25 +60,31 @@ export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
 
 /**
  * The identity of this workload, kept fresh from the SPIFFE Workload API. Every getter gives the state of this moment: what was
- * denied, taken back or has expired is not there. While the agent is away, what it gave is used until it expires.
+ * denied, taken back or has expired is not there. While the agent is away, what it gave is used until it expires, a JWT-SVID no
+ * longer than the X509-SVID beside it.
  */
 export class WorkloadApi {
   readonly #connection: Connection;
   readonly #now: () => number;
+  readonly #hint: string | undefined;
   readonly #onEvent: WorkloadApiOptions['onEvent'];
   readonly #svids: HeldSvids;
   readonly #x509Bundles: HeldBundles<readonly Buffer[]>;
+  readonly #revocations: HeldRevocations;
   readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
   readonly #jwtSvids: JwtSvidCache;
-  readonly #streams: readonly { close(): void }[];
+  readonly #streams: readonly { hurry(): void; close(): void }[];
+  #joined: Joined = { authorities: new Map(), revocations: [], bundles: new Map() };
   #closed = false;
 
-  constructor({ address, now, onEvent }: WorkloadApiOptions) {
+  constructor({ address, hint, now, onEvent }: WorkloadApiOptions) {
     this.#connection = new Connection(parseEndpointSocket(address));
     this.#now = now;
+    this.#hint = hint;
     this.#onEvent = onEvent;
-    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event));
+    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event), hint);
     this.#x509Bundles = new HeldBundles('x509', onEvent);
+    this.#revocations = new HeldRevocations(onEvent);
     this.#jwtBundles = new HeldBundles('jwt', onEvent);
     this.#jwtSvids = new JwtSvidCache(
       {
@@ -73,14 +96,24 @@ export class WorkloadApi {
     this.#streams = this.#openStreams();
   }
 
+  /** The clock that SVIDs are judged by, milliseconds since the epoch. */
+  now(): number {
+    return this.#now();
+  }
+
   /** The X.509 identities of this workload with their keys; undefined while there is none. */
   x509(): X509Context | undefined {
     return this.#svids.current();
   }
 
-  /** DER certificates of the authorities of each trust domain, by its name (`example.org`). */
-  x509Bundles(): ReadonlyMap<string, readonly Buffer[]> {
-    return this.#x509Bundles.current();
+  /** The authorities of each trust domain, by its name (`example.org`), and the revocation lists; the same objects until something changes. */
+  x509Bundles(): ReadonlyMap<string, X509Bundle> {
+    const [authorities, revocations] = [this.#x509Bundles.current(), this.#revocations.current()];
+    if (this.#joined.authorities !== authorities || this.#joined.revocations !== revocations) {
+      const bundles = new Map([...authorities].map(([name, list]) => [name, { authorities: list, revocations }]));
+      this.#joined = { authorities, revocations, bundles };
+    }
+    return this.#joined.bundles;
   }
 
   /** Public JWKs of the keys that sign the JWT-SVIDs of each trust domain, by its name. */
@@ -111,16 +144,32 @@ export class WorkloadApi {
     this.#jwtSvids.drop();
   }
 
-  #openStreams(): readonly { close(): void }[] {
+  #openStreams(): readonly { hurry(): void; close(): void }[] {
     const { FetchX509SVID, FetchX509Bundles, FetchJWTBundles } = workloadApiService;
     return [
       this.#hold('FetchX509SVID', FetchX509SVID, {
-        take: (response) => this.#svids.take(response),
-        denied: () => this.#svids.drop('denied'),
+        take: (response) => {
+          // Read before anything is taken: a message with a list that cannot be read is ignored as a whole.
+          const lists = parseRevocationLists(response.crl);
+          this.#svids.take(response);
+          this.#revocations.take('svids', lists);
+        },
+        denied: () => {
+          this.#svids.drop('denied');
+          this.#revocations.take('svids', []);
+        },
       }),
       this.#hold('FetchX509Bundles', FetchX509Bundles, {
-        take: ({ bundles }) => this.#x509Bundles.take(parseX509Bundles(bundles)),
-        denied: () => this.#x509Bundles.drop(),
+        take: ({ bundles, crl }) => {
+          const [next, lists] = [parseX509Bundles(bundles), parseRevocationLists(crl)];
+          // Lists before bundles: no moment in which an authority is trusted and its list is not known.
+          this.#revocations.take('bundles', lists);
+          this.#x509Bundles.take(next);
+        },
+        denied: () => {
+          this.#x509Bundles.drop();
+          this.#revocations.take('bundles', []);
+        },
       }),
       this.#hold('FetchJWTBundles', FetchJWTBundles, {
         take: ({ bundles }) => this.#jwtBundles.take(parseJwtBundles(bundles)),
@@ -147,8 +196,8 @@ export class WorkloadApi {
   }
 
   #svidsChanged(event: SvidEvent): void {
-    // A JWT-SVID that nobody renews ends by itself; one whose identity was taken away ends now.
-    if (event.kind === 'svid.lost' && event.cause !== 'expired') this.#jwtSvids.drop();
+    // One identity, one end: a JWT-SVID that lives longer does not stand in for an X509-SVID that nobody renewed.
+    if (event.kind === 'svid.lost') this.#jwtSvids.drop();
     if (event.kind === 'svid.rotated') this.#jwtSvids.forgive();
     this.#onEvent(event);
   }
@@ -157,8 +206,14 @@ export class WorkloadApi {
     const request = { audience: [audience], spiffe_id: spiffeId?.toString() ?? '' };
     const report = (failure: CallFailure) => this.#report('FetchJWTSVID', failure, undefined);
     const response = await this.#connection.call(workloadApiService.FetchJWTSVID, request, timeoutMs, report);
+    for (const stream of this.#streams) stream.hurry();
     try {
-      return JwtSvid.fromResponse(response, audience, this.#now());
+      const chosen = chooseByHint(response, this.#hint);
+      if (chosen === undefined) {
+        report({ reason: 'denied', detail: 'the answer holds no JWT-SVID with our hint' });
+        throw new IdentityUnavailable('denied');
+      }
+      return JwtSvid.fromResponse(chosen, audience, this.#now());
     } catch (error) {
       if (!(error instanceof MalformedAnswer)) throw error;
       report({ reason: 'malformed', detail: error.message });
@@ -170,4 +225,11 @@ export class WorkloadApi {
     const event: FailureEvent = { kind: 'error', method, reason, detail };
     this.#onEvent(retryInMs === undefined ? event : { ...event, retryInMs });
   }
+}
+
+/** The answer with nothing but the SVID of our hint; undefined where it has none. Of several with one hint the first counts. */
+function chooseByHint(response: JwtSvidResponse, hint: string | undefined): JwtSvidResponse | undefined {
+  if (hint === undefined) return response;
+  const chosen = response.svids.find((svid) => svid.hint === hint);
+  return chosen && { svids: [chosen] };
 }

@@ -1,7 +1,10 @@
 import { X509Certificate, type KeyObject } from 'node:crypto';
 import { keyUsageBit, nameForm, readProfile, UnknownCriticalExtension } from './certificate-profile.ts';
 import type { CertificateProfile, GeneralName } from './certificate-profile.ts';
+import { isStrongSignature } from './certificate-signature.ts';
 import { isWithinConstraints } from './name-constraints.ts';
+import type { RevocationList } from './revocation-list.ts';
+import { findRevocation, type RevocationFault } from './revocation.ts';
 import { SpiffeId } from './spiffe-id.ts';
 
 /** Why an X.509-SVID is not believed: a closed set that may be recorded. */
@@ -23,7 +26,8 @@ export type InvalidSvidPathReason =
   | 'weak'
   | 'path_length'
   | 'name_constraints'
-  | 'untrusted';
+  | 'untrusted'
+  | RevocationFault;
 
 /** An X.509-SVID that must not be trusted. Holds no part of it. */
 export class InvalidSvidPath extends Error {
@@ -43,10 +47,20 @@ export interface X509Path {
   readonly publicKey: KeyObject;
   /** Milliseconds since the epoch; the earliest end on the path, the authority of the bundle with it. */
   readonly notAfterMs: number;
+  /** Until when the lists that were asked speak, milliseconds since the epoch: then the path has to be checked anew. Infinity without. */
+  readonly revocationKnownUntilMs: number;
 }
 
-/** DER certificates of the authorities of a trust domain (`example.org`); undefined where it is not trusted. */
-export type X509BundleOf = (trustDomain: string) => readonly Buffer[] | undefined;
+/** What the X.509-SVIDs of one trust domain are verified with. */
+export interface X509Bundle {
+  /** DER certificates. */
+  readonly authorities: readonly Buffer[];
+  /** Lists of any authority: those that nobody on a path signed do not concern it. */
+  readonly revocations: readonly RevocationList[];
+}
+
+/** The bundle of a trust domain (`example.org`); undefined where it is not trusted. */
+export type X509BundleOf = (trustDomain: string) => X509Bundle | undefined;
 
 interface Certificate {
   readonly der: Buffer;
@@ -59,20 +73,10 @@ interface Certificate {
 const maxDepth = 4;
 const purposes = { serverAuth: '2b06010505070301', clientAuth: '2b06010505070302' } as const;
 const curves: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
-/** ECDSA and RSA PKCS#1 v1.5, each with SHA-256, 384 and 512, and Ed25519. SHA-1 and MD5 are not there: they can be forged. */
-const signatures: ReadonlySet<string> = new Set([
-  '2a8648ce3d040302',
-  '2a8648ce3d040303',
-  '2a8648ce3d040304',
-  '2a864886f70d01010b',
-  '2a864886f70d01010c',
-  '2a864886f70d01010d',
-  '2b6570',
-]);
 
 /**
  * Verifies an X.509-SVID (X509-SVID 5, RFC 5280 6.1) against the bundle of the leaf's own trust domain and no other: an authority of
- * one domain says nothing about the names of another. Throws InvalidSvidPath. Revocation lists are not read.
+ * one domain says nothing about the names of another. A path that a revocation list names is refused. Throws InvalidSvidPath.
  * @param chain DER certificates, leaf first, each issued by the next (RFC 7515 4.1.6), with or without the authority of the bundle.
  * @param nowMs milliseconds since the epoch.
  */
@@ -82,19 +86,25 @@ export function checkX509Path(chain: readonly Buffer[], bundleOf: X509BundleOf, 
   const [leaf] = path;
   if (leaf === undefined) throw new InvalidSvidPath('empty');
   const spiffeId = checkLeaf(leaf.profile);
-  const anchors = bundleOf(spiffeId.trustDomain);
-  if (anchors === undefined) throw new InvalidSvidPath('no_bundle');
+  const bundle = bundleOf(spiffeId.trustDomain);
+  if (bundle === undefined) throw new InvalidSvidPath('no_bundle');
   // All that costs nothing comes before the signatures: anybody can make a long path of certificates.
   let fault = findFault(path, nowMs);
   if (fault !== undefined) throw new InvalidSvidPath(fault);
   fault = 'untrusted';
   // Of several authorities that fit (renewed with the same key) one that is good suffices.
-  for (const whole of endAtAnchor(path, anchors)) {
-    const reason = findFault(whole, nowMs) ?? findIssuingFault(whole, spiffeId);
-    if (reason === undefined) {
+  for (const whole of endAtAnchor(path, bundle.authorities)) {
+    const reason =
+      findFault(whole, nowMs) ?? findIssuingFault(whole, spiffeId) ?? findRevocation(whole, bundle.revocations, nowMs);
+    if (typeof reason === 'number') {
       const notAfterMs = Math.min(...whole.map(({ parsed }) => parsed.validToDate.getTime()));
-      const { trustDomain } = spiffeId;
-      return { spiffeId: spiffeId.toString(), trustDomain, publicKey: leaf.publicKey, notAfterMs };
+      return {
+        spiffeId: spiffeId.toString(),
+        trustDomain: spiffeId.trustDomain,
+        publicKey: leaf.publicKey,
+        notAfterMs,
+        revocationKnownUntilMs: reason,
+      };
     }
     fault = reason;
   }
@@ -199,7 +209,7 @@ function findIssuingFault(whole: readonly Certificate[], spiffeId: SpiffeId): In
     if (index - 1 > authority.profile.pathLength) return 'path_length';
     const below = whole.slice(0, index);
     if (!below.every(({ profile }) => isWithinConstraints(profile, authority.profile))) return 'name_constraints';
-    if (!signatures.has(certificate.profile.signatureAlgorithm)) return 'weak';
+    if (!isStrongSignature(certificate.profile.signatureAlgorithm)) return 'weak';
     if (!isIssued(certificate, authority)) return 'untrusted';
   }
   // An authority that is named for one trust domain does not issue leaves of another, though their bundles share a root.

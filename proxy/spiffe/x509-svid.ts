@@ -47,16 +47,22 @@ export class X509Svid {
 
 /** The X.509 identities of this workload as the last answer gave them. */
 export interface X509Context {
-  /** The identity to use unless another is chosen by its hint: the first of the answer. */
+  /** The identity to use: the one with the hint that was asked for, or else the first of the answer. */
   readonly default: X509Svid;
   readonly svids: readonly X509Svid[];
   /** SHA-256 over the IDs, hints and chains, in order: equal for two answers that say the same. */
   readonly digest: string;
 }
 
-/** Reads a whole answer. An answer without SVIDs means that all were taken back: undefined. Throws MalformedAnswer. */
-export function parseX509Context(response: X509SvidResponse): X509Context | undefined {
-  return joinSvids(dropRepeatedHints(response.svids.map((message) => X509Svid.fromMessage(message))));
+/**
+ * Reads a whole answer. An answer without SVIDs means that all were taken back: undefined. Throws MalformedAnswer.
+ * @param hint of the SVID that is to be the default: then undefined means that this one is not there, whatever others are.
+ */
+export function parseX509Context(response: X509SvidResponse, hint: string | undefined): X509Context | undefined {
+  const svids = dropRepeatedHints(response.svids.map((message) => X509Svid.fromMessage(message)));
+  if (hint === undefined) return joinSvids(svids);
+  const chosen = svids.find((svid) => svid.hint === hint);
+  return chosen && joinSvids([chosen, ...svids.filter((svid) => svid !== chosen)]);
 }
 
 /** Makes a context of SVIDs, the first of them the default; undefined without any. */

@@ -2,7 +2,7 @@ import type { World } from '../world.ts';
 import { HandleBook } from './handle.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
-import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject } from './task.ts';
+import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
@@ -34,6 +34,7 @@ export interface TaskRequest {
   readonly standing?: boolean;
   readonly caller?: string;
   readonly chain?: TaskChain | undefined;
+  readonly txnToken?: TaskTxnToken | undefined;
   /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
   readonly share?: { readonly owner: string; readonly max: number };
   /** Who opened it: `operator_api`, `config`. */
@@ -125,6 +126,8 @@ export class TaskBook {
       standing: request.standing === true,
       caller: request.caller ?? '',
       chain: request.chain,
+      // A sub-task is part of the transaction of its parent.
+      txnToken: request.txnToken ?? parent?.txnToken,
     });
     const opened = this.#withHandles(task, request.perToolHandles);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };
@@ -145,8 +148,11 @@ export class TaskBook {
     return [...[...this.#open.values()].map(({ opened }) => opened.task), ...this.#ended.values()];
   }
 
-  /** Ends an open task and its sub-tasks. Throws `TaskRejected` when there is none of that name or it is over. */
-  end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string): EndedTask {
+  /**
+   * Ends an open task and its sub-tasks. Throws `TaskRejected` when there is none of that name or it is over.
+   * @param sparing whoever called on the way in, and has had nothing of an answer yet, may get one.
+   */
+  end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string, sparing = false): EndedTask {
     const held = this.#open.get(txn);
     if (held === undefined) {
       throw this.#ended.has(txn)
@@ -155,12 +161,13 @@ export class TaskBook {
     }
     const { task } = held.opened;
     let total: EndedTask = { task, credentialsDropped: 0, revocationsQueued: 0 };
-    for (const child of held.children ?? []) total = added(total, this.end(child.txn, state, 'parent_ended', by));
+    for (const child of held.children ?? [])
+      total = added(total, this.end(child.txn, state, 'parent_ended', by, sparing));
     clearTimeout(held.deadline);
     this.#open.delete(txn);
     if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
     this.#giveBack(held.owner);
-    task.end(state, cause, this.#world.now());
+    task.end(state, cause, this.#world.now(), sparing);
     this.#retireHandles(held.opened);
     this.#ended.add(txn, task);
     const taken = this.#ending.takeBack(task);

@@ -24,6 +24,12 @@ export interface TaskGrant {
   readonly jti?: string | undefined;
 }
 
+/** The transaction token that a task came with, verified: carried on unchanged inside its trust domain, and nowhere else. */
+export interface TaskTxnToken {
+  readonly text: Secret;
+  readonly expiresAtMs: number;
+}
+
 /** The delegation that a task was opened with, verified. */
 export type TaskChain = InboundChain;
 
@@ -42,10 +48,13 @@ export interface TaskParts {
   /** SPIFFE ID of the workload whose request opened it, or empty. */
   readonly caller: string;
   readonly chain: TaskChain | undefined;
+  readonly txnToken: TaskTxnToken | undefined;
 }
 
 /** A call under way that its task can end. */
 export interface Cuttable {
+  /** The request of a caller on the way in, who has had nothing of the answer yet. */
+  readonly isAwaited: boolean;
   stop(why: 'cut'): void;
 }
 
@@ -61,6 +70,7 @@ export class Task {
   readonly standing: boolean;
   readonly caller: string;
   readonly chain: TaskChain | undefined;
+  readonly txnToken: TaskTxnToken | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -83,6 +93,7 @@ export class Task {
     this.standing = parts.standing;
     this.caller = parts.caller;
     this.chain = parts.chain;
+    this.txnToken = parts.txnToken;
     this.#grant = parts.grant;
   }
 
@@ -133,8 +144,11 @@ export class Task {
     (this.#freeSlots ??= []).push(slot);
   }
 
-  /** Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing. */
-  end(state: Exclude<TaskState, 'open'>, cause: string, nowMs: number): void {
+  /**
+   * Ends the task: cuts its calls and forgets its grant and key. Only the task book calls this; a second end changes nothing.
+   * @param sparing the requests that are still to be answered: what the agent says of the end is the answer to them.
+   */
+  end(state: Exclude<TaskState, 'open'>, cause: string, nowMs: number, sparing: boolean): void {
     if (this.#state !== 'open') return;
     this.#state = state;
     this.#cause = cause;
@@ -145,7 +159,7 @@ export class Task {
     const underWay = this.#inFlight;
     this.#inFlight = undefined;
     this.#freeSlots = undefined;
-    for (const call of underWay ?? []) call?.stop('cut');
+    for (const call of underWay ?? []) if (!sparing || call?.isAwaited !== true) call?.stop('cut');
   }
 }
 

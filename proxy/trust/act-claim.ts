@@ -45,6 +45,11 @@ export function mayAct(claim: unknown, names: readonly Actor[]): boolean {
   return allowed.some((entry) => isObject(entry) && names.some((name) => matches(entry, name)));
 }
 
+/** Whether an actor of a token is one of these. The issuer is compared where both sides state one: a name means something in its namespace only. */
+export function isOneOf(actor: Actor, names: readonly Actor[]): boolean {
+  return names.some((name) => matches({ ...actor }, name));
+}
+
 function matches(entry: Readonly<Record<string, unknown>>, name: Actor): boolean {
   if (entry['sub'] !== name.sub) return false;
   return entry['iss'] === undefined || name.iss === undefined || entry['iss'] === name.iss;

@@ -33,7 +33,8 @@ export class IssuerMetadata {
   read(issuer: string, timeoutMs: number): Promise<Metadata> {
     let document = this.#documents.get(issuer);
     if (document === undefined) {
-      document = new KeptDocument(this.#world, keeping, (budgetMs) => this.#load(issuer, budgetMs));
+      const load = (budgetMs: number): Promise<Metadata> => this.#load(issuer, budgetMs);
+      document = new KeptDocument(this.#world, keeping, load, () => new MetadataUnavailable());
       this.#documents.set(issuer, document);
     }
     return document.read(timeoutMs);

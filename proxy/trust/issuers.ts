@@ -3,7 +3,7 @@ import { readActors } from './act-claim.ts';
 import { checkEndpoint, type IssuerMetadata, MetadataUnavailable, readOwnEndpoint } from './issuer-metadata.ts';
 import { type JwksCache, KeysUnavailable } from './jwks.ts';
 import { isObject } from './strict-json.ts';
-import { InvalidToken, isSeconds, normalTyp, readAudience, readStrictJws } from './strict-jws.ts';
+import { allowedTyps, InvalidToken, isSeconds, readAudience, readStrictJws } from './strict-jws.ts';
 
 /** Who a task is opened for: the claims of a subject token whose issuer, signature, audience and times were verified. */
 export interface VerifiedSubject {
@@ -46,8 +46,8 @@ export interface IssuersOptions {
 
 /** Clocks differ by up to this much; applied to `iat` and `nbf`. An `exp` that is over is over. */
 export const clockSkewSeconds = 30;
-/** Time for an issuer's metadata and keys together. */
-const keysTimeoutMs = 2000;
+/** Time for an issuer's metadata and keys together: whoever waits for them is answered within 2 s. */
+const keysTimeoutMs = 1900;
 
 /** Verifies subject tokens against `trust.issuers`. */
 export class Issuers {
@@ -69,7 +69,7 @@ export class Issuers {
     const issuer = typeof jws.payload['iss'] === 'string' ? this.#byIssuer.get(jws.payload['iss']) : undefined;
     if (issuer === undefined) throw new InvalidToken('issuer');
     // All that costs nothing comes before the keys: a stranger's token must not cause a fetch.
-    if (!issuer.typ.some((typ) => normalTyp(typ) === jws.header.typ)) throw new InvalidToken('typ');
+    if (!allowedTyps(issuer.typ).has(jws.header.typ)) throw new InvalidToken('typ');
     checkAudience(jws.payload['aud'], issuer);
     const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
     const endMs = this.#world.monotonic() + keysTimeoutMs;
@@ -89,7 +89,7 @@ export class Issuers {
     const endMs = this.#world.monotonic() + keysTimeoutMs;
     const url = await this.#jwksOf(issuer);
     await this.#keys.verify(jws, url, 'sig', Math.max(1, Math.ceil(endMs - this.#world.monotonic())));
-    if (!issuer.typ.some((typ) => normalTyp(typ) === jws.header.typ)) throw new InvalidToken('typ');
+    if (!allowedTyps(issuer.typ).has(jws.header.typ)) throw new InvalidToken('typ');
     const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
     if (!readAudience(jws.payload['aud']).includes(resource)) throw new InvalidToken('audience');
     return { ...subject, claims: jws.payload };
@@ -125,7 +125,6 @@ function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, no
   }
   if (jti !== undefined && typeof jti !== 'string') throw new InvalidToken('malformed');
   if (cnf !== undefined && !isObject(cnf)) throw new InvalidToken('malformed');
-  if (scope !== undefined && typeof scope !== 'string') throw new InvalidToken('malformed');
   readActors(act);
   return {
     iss,
@@ -134,6 +133,13 @@ function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, no
     ...(jti === undefined ? {} : { jti }),
     ...(act === undefined ? {} : { act }),
     ...(cnf === undefined ? {} : { cnf }),
-    ...(scope === undefined ? {} : { scope }),
+    ...(scope === undefined ? {} : { scope: readScope(scope) }),
   };
+}
+
+/** One text (RFC 9068 2.2.3), or the list of texts that Spring Authorization Server writes; as one text either way. */
+function readScope(scope: unknown): string {
+  const list: readonly unknown[] = Array.isArray(scope) ? scope : [scope];
+  if (!list.every((member) => typeof member === 'string')) throw new InvalidToken('malformed');
+  return list.join(' ');
 }

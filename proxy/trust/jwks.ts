@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { compactVerify } from 'jose';
 import type { World } from '../world.ts';
 import { KeptDocument } from './kept-document.ts';
+import { isRocaModulus } from './roca.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 import { InvalidToken, type StrictCompact } from './strict-jws.ts';
 
@@ -85,7 +86,12 @@ export class JwksCache {
   #setOf(url: URL): KeptDocument<readonly TrustedKey[]> {
     let set = this.#sets.get(url.href);
     if (set === undefined) {
-      set = new KeptDocument(this.#world, keeping, (timeoutMs) => this.#load(url, timeoutMs));
+      set = new KeptDocument(
+        this.#world,
+        keeping,
+        (timeoutMs) => this.#load(url, timeoutMs),
+        () => new KeysUnavailable(),
+      );
       this.#sets.set(url.href, set);
     }
     return set;
@@ -117,7 +123,7 @@ function readJwks(text: string): readonly TrustedKey[] {
 
 /**
  * Imports one public JWK, or returns undefined for what is not for us: unknown and symmetric kinds, keys with private members, RSA
- * below 2048 bits. Only the members that make up the key are read; `x5c`, `x5u` and the like are not.
+ * below 2048 bits or from a generator that is broken. Only the members that make up the key are read; `x5c`, `x5u` and the like are not.
  */
 export function readKey(jwk: unknown): TrustedKey | undefined {
   if (!isObject(jwk) || 'd' in jwk || 'k' in jwk) return undefined;
@@ -128,7 +134,7 @@ export function readKey(jwk: unknown): TrustedKey | undefined {
   if (!isTexts(members)) return undefined;
   try {
     const key = createPublicKey({ key: members, format: 'jwk' });
-    if (kty === 'RSA' && !isSaneRsa(key.asymmetricKeyDetails?.modulusLength)) return undefined;
+    if (kty === 'RSA' && !isSaneRsa(key.asymmetricKeyDetails?.modulusLength, String(n))) return undefined;
     return { kid: textOf(kid), use: textOf(use), alg: textOf(alg), kind: kty === 'RSA' ? 'RSA' : String(crv), key };
   } catch {
     return undefined;
@@ -168,8 +174,8 @@ function isTexts(members: Readonly<Record<string, unknown>>): members is Record<
   return Object.values(members).every((member) => typeof member === 'string');
 }
 
-function isSaneRsa(bits: number | undefined): boolean {
-  return bits !== undefined && bits >= 2048 && bits <= 8192;
+function isSaneRsa(bits: number | undefined, modulus: string): boolean {
+  return bits !== undefined && bits >= 2048 && bits <= 8192 && !isRocaModulus(modulus);
 }
 
 function textOf(value: unknown): string | undefined {

@@ -6,11 +6,13 @@ export interface Keeping {
   readonly ttlMs: number;
   /** While fetching fails, the last good one is used until this age. */
   readonly keepMs: number;
-  /** After a failed fetch nothing is asked for this long. */
+  /** After a failed fetch nothing is asked for this long; after each further one twice as long, up to four times as long. */
   readonly retryMs: number;
   /** Out of turn (an unknown key), at most one fetch in this time: else anybody's bad token is a request to the issuer. */
   readonly renewMs: number;
 }
+
+const maxDoublings = 2;
 
 /** One remote document: fetched once for all who wait, kept for its time, and never replaced by nothing. */
 export class KeptDocument<T> {
@@ -20,12 +22,16 @@ export class KeptDocument<T> {
   #good: { readonly value: T; readonly loadedAtMs: number } | undefined;
   #failure: { readonly cause: unknown; readonly untilMs: number } | undefined;
   #flight: Promise<T> | undefined;
+  readonly #late: () => Error;
+  #failures = 0;
   #renewedAtMs = -Infinity;
 
-  constructor(world: World, keeping: Keeping, load: (timeoutMs: number) => Promise<T>) {
+  /** @param late what a reader is told whose time is over before the fetch that it waits for. */
+  constructor(world: World, keeping: Keeping, load: (timeoutMs: number) => Promise<T>, late: () => Error) {
     this.#world = world;
     this.#keeping = keeping;
     this.#load = load;
+    this.#late = late;
   }
 
   /** The last good document, of any age. */
@@ -51,12 +57,21 @@ export class KeptDocument<T> {
     return this.#fetch(timeoutMs);
   }
 
-  /** Whoever comes while a fetch is under way waits for that one, and has its result. */
-  #fetch(timeoutMs: number): Promise<T> {
-    this.#flight ??= this.#run(timeoutMs).finally(() => {
-      this.#flight = undefined;
-    });
-    return this.#flight;
+  /** Whoever comes while a fetch is under way waits for that one, and has its result; but no longer than his own time. */
+  async #fetch(timeoutMs: number): Promise<T> {
+    if (this.#flight === undefined) {
+      this.#flight = this.#run(timeoutMs).finally(() => {
+        this.#flight = undefined;
+      });
+      return this.#flight;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, timeoutMs);
+    try {
+      return await Promise.race([this.#flight, promise.then(() => this.#lastGoodOr(this.#late()))]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #run(timeoutMs: number): Promise<T> {
@@ -64,9 +79,11 @@ export class KeptDocument<T> {
       const value = await this.#load(timeoutMs);
       this.#good = { value, loadedAtMs: this.#world.now() };
       this.#failure = undefined;
+      this.#failures = 0;
       return value;
     } catch (cause) {
-      this.#failure = { cause, untilMs: this.#world.now() + this.#keeping.retryMs };
+      const pauseMs = this.#keeping.retryMs * 2 ** Math.min(this.#failures++, maxDoublings);
+      this.#failure = { cause, untilMs: this.#world.now() + pauseMs };
       return this.#lastGoodOr(cause);
     }
   }

@@ -136,6 +136,14 @@ function readHeader(raw: Record<string, unknown>): StrictHeader {
   };
 }
 
+/**
+ * The values of a `typ` setting in the form of `StrictHeader.typ`. The word `none` stands for a token without that header, as some
+ * services issue them: it has to be said, since other kinds of token of the same issuer may have none either (RFC 8725 3.11).
+ */
+export function allowedTyps(setting: readonly string[]): ReadonlySet<string> {
+  return new Set(setting.map((typ) => (typ === 'none' ? '' : normalTyp(typ))));
+}
+
 /** `typ` values are compared without case and without an `application/` in front (RFC 7515 4.1.9). */
 export function normalTyp(typ: string): string {
   const lower = typ.toLowerCase();

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
-import { checkX509Path, type X509BundleOf, type X509Path } from '../spiffe/x509-path.ts';
+import { checkX509Path, type X509Bundle, type X509BundleOf, type X509Path } from '../spiffe/x509-path.ts';
 import { Memo } from './memo.ts';
 
-/** A verified SVID, and the authorities that it was verified with. */
+/** A verified SVID, and the bundle that it was verified with. */
 export interface TrustedPath {
   readonly path: X509Path;
-  readonly authorities: readonly Buffer[];
+  readonly bundle: X509Bundle;
 }
 
 /** A workload signs the links of all its tasks with one SVID, so its path is verified once and not with every chain. */
@@ -15,19 +15,30 @@ const trusted = new Memo<TrustedPath>(1024);
 export function findTrustedPath(x5c: readonly Buffer[], authoritiesOf: X509BundleOf, nowMs: number): TrustedPath {
   const key = keyOf(x5c);
   const known = trusted.get(key);
-  if (known !== undefined && known.path.notAfterMs > nowMs && isStillTrusted(known, authoritiesOf)) return known;
+  if (known !== undefined && known.path.notAfterMs > nowMs && isStillTrusted(known, authoritiesOf, nowMs)) return known;
   const path = checkX509Path(x5c, authoritiesOf, nowMs);
-  const found = { path, authorities: authoritiesOf(path.trustDomain) ?? [] };
+  const bundle = authoritiesOf(path.trustDomain);
+  const found = { path, bundle: bundle ?? { authorities: [], revocations: [] } };
   trusted.set(key, found);
   return found;
 }
 
-/** Whether the bundle is the same as when the path was verified: an authority that was taken back must not live on in a memory. */
-export function isStillTrusted({ path, authorities }: TrustedPath, authoritiesOf: X509BundleOf): boolean {
+/**
+ * Whether the bundle is the same as when the path was verified: an authority that was taken back must not live on in a memory, nor a
+ * certificate that was revoked meanwhile, nor one of which nobody knows any more whether it was.
+ */
+export function isStillTrusted({ path, bundle }: TrustedPath, authoritiesOf: X509BundleOf, nowMs: number): boolean {
+  if (path.revocationKnownUntilMs <= nowMs) return false;
   const now = authoritiesOf(path.trustDomain);
-  if (now === authorities) return true;
+  return now === bundle || (now !== undefined && isSameBundle(now, bundle));
+}
+
+function isSameBundle(one: X509Bundle, other: X509Bundle): boolean {
   return (
-    now?.length === authorities.length && now.every((der, index) => der.equals(authorities[index] ?? der.subarray(1)))
+    one.authorities.length === other.authorities.length &&
+    one.authorities.every((der, index) => der.equals(other.authorities[index] ?? der.subarray(1))) &&
+    one.revocations.length === other.revocations.length &&
+    one.revocations.every(({ digest }, index) => digest === other.revocations[index]?.digest)
   );
 }
 

@@ -1,5 +1,6 @@
 import type { ChainFacts } from '../delegation/chain.ts';
 import { Refusal } from '../refusal.ts';
+import { isMeant, type SpiffePattern } from '../trust/spiffe-pattern.ts';
 import type { InboundToken } from './inbound-token.ts';
 import type { Peer } from './peer.ts';
 
@@ -20,15 +21,7 @@ export function callerOf(
   return typeof sub === 'string' && sub.startsWith('spiffe://') ? sub : '';
 }
 
-/** One entry of `inbound.callers`: a SPIFFE ID, or with `below` also all below it by whole segments. */
-export interface CallerPattern {
-  readonly id: string;
-  readonly below: boolean;
-}
-
-/** Refuses a caller that is not listed. Whole segments: `planner` does not let `planner2` in. An empty list admits all. */
-export function checkCaller(caller: string, callers: readonly CallerPattern[]): void {
-  if (callers.length === 0) return;
-  const allowed = callers.some(({ id, below }) => caller === id || (below && caller.startsWith(`${id}/`)));
-  if (!allowed) throw new Refusal('caller_not_allowed');
+/** Refuses a caller that is not listed. An empty list admits all. */
+export function checkCaller(caller: string, callers: readonly SpiffePattern[]): void {
+  if (callers.length > 0 && !callers.some((entry) => isMeant(caller, entry))) throw new Refusal('caller_not_allowed');
 }

@@ -1,5 +1,5 @@
 import type { VerifiedProof } from '../proofs/dpop-check.ts';
-import type { Claims } from '../replay/claim.ts';
+import type { Claims, Spendable } from '../replay/claim.ts';
 import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
 import type { InboundToken } from './inbound-token.ts';
@@ -32,6 +32,8 @@ export interface Spending {
   readonly hasNonces: boolean;
   /** Whether an access token is good for one request (`inbound.token.once`). */
   readonly tokensOnce: boolean;
+  /** The trust domain whose transactions are good for one request each (`inbound.txn_token.once`). */
+  readonly txnOnceIn: string | undefined;
 }
 
 /**
@@ -39,10 +41,20 @@ export interface Spending {
  * good (W6). Two equal requests that race find one winner; who was never verified cannot fill the ledger.
  */
 export function claim(verified: Verified, spending: Spending): Claimed {
-  const { proof, token } = verified;
+  const { proof, token, txnToken } = verified;
   const now = spending.world.now();
   if (proof !== undefined) claimProof(proof, now, spending);
   if (spending.tokensOnce && token?.kind === 'access') claimToken(token, proof?.jkt ?? token.ath, now, spending);
+  if (spending.txnOnceIn !== undefined && txnToken !== undefined) {
+    checkWarm(txnToken.iatSeconds * 1000, spending);
+    const { txn: id, expiresAtMs } = txnToken;
+    spend(
+      { kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs },
+      proof?.jkt ?? verified.caller,
+      now,
+      spending,
+    );
+  }
   return new ClaimedCall(verified);
 }
 
@@ -68,7 +80,11 @@ function claimToken(
   // No nonce is in a token: one that may have been used before the start is refused, whatever its proof.
   const { iat } = claims;
   checkWarm(typeof iat === 'number' ? iat * 1000 : 0, spending);
-  const outcome = spending.spent.claim({ kind: 'token', owner: iss, id: jti, expiresAtMs }, presenter, now);
+  spend({ kind: 'token', owner: iss, id: jti, expiresAtMs }, presenter, now, spending);
+}
+
+function spend(thing: Spendable, presenter: string, now: number, { spent }: Spending): void {
+  const outcome = spent.claim(thing, presenter, now);
   if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'token_spent' : 'ledger_full');
 }
 

@@ -10,16 +10,19 @@ export interface CallerCredential {
   readonly hasSeveralProofs: boolean;
   /** Value of `Waybill-Delegation`. */
   readonly chain: string | undefined;
+  /** Value of `Txn-Token`, where such tokens are taken. */
+  readonly txnToken: string | undefined;
   /** The caller's own application key, which is none of our business. */
   readonly apiKey: string | undefined;
 }
 
-/** Reads `Authorization`, `DPoP` and `Waybill-Delegation`. The first and the last are there once at most: the header list refuses repeated ones. */
+/** Reads `Authorization`, `DPoP`, `Waybill-Delegation` and `Txn-Token`. All but the proof are there once at most: the header list refuses repeated ones. */
 export function readCallerCredential(headers: HeaderList): CallerCredential {
   let authorization: string | undefined;
   let proof: string | undefined;
   let hasSeveralProofs = false;
   let chain: string | undefined;
+  let txnToken: string | undefined;
   let apiKey: string | undefined;
   for (let at = 0; at < headers.credentials.length; at += 2) {
     const value = headers.credentials[at + 1] ?? '';
@@ -34,11 +37,14 @@ export function readCallerCredential(headers: HeaderList): CallerCredential {
       case 'waybill-delegation':
         chain = value;
         break;
+      case 'txn-token':
+        txnToken = value;
+        break;
       default:
         apiKey = value;
     }
   }
-  return { ...readAuthorization(authorization), proof, hasSeveralProofs, chain, apiKey };
+  return { ...readAuthorization(authorization), proof, hasSeveralProofs, chain, txnToken, apiKey };
 }
 
 function readAuthorization(value: string | undefined): Pick<CallerCredential, 'scheme' | 'token'> {

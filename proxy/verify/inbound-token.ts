@@ -4,6 +4,7 @@ import type { JwtSvidVerdict } from '../spiffe/jwt-svid-check.ts';
 import type { VerifiedAccessToken } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { Secret } from '../trust/secret.ts';
+import type { SpiffePattern } from '../trust/spiffe-pattern.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
 import type { World } from '../world.ts';
 
@@ -27,6 +28,8 @@ export interface InboundToken {
   /** `cnf.x5t#S256` (RFC 8705 3.1). */
   readonly x5t: string | undefined;
   readonly binding: Binding;
+  /** Of a token that is bound to nothing: the workload that alone may present it, as the configuration says of its client. */
+  readonly presenter: SpiffePattern | undefined;
 }
 
 /** Port: verifies access tokens of the trusted issuers for one resource; throws InvalidToken or KeysUnavailable. */
@@ -42,6 +45,8 @@ export interface AcceptedTokens {
   readonly resource: string;
   /** Binding by issuer. */
   readonly issuers: ReadonlyMap<string, Binding>;
+  /** Who presents tokens that are bound to nothing, by issuer and then by the client that they were issued to. */
+  readonly presenters: ReadonlyMap<string, ReadonlyMap<string, SpiffePattern>>;
   /** Token service that is asked whether a token is still active, by issuer. */
   readonly introspection: ReadonlyMap<string, string>;
   readonly trustDomains: ReadonlySet<string>;
@@ -145,6 +150,7 @@ export class InboundTokens {
       jkt: typeof jkt === 'string' ? jkt : undefined,
       x5t: typeof x5t === 'string' ? x5t : undefined,
       binding,
+      presenter: token.cnf === undefined ? this.#accepted.presenters.get(token.iss)?.get(clientOf(token)) : undefined,
     };
   }
 
@@ -166,8 +172,16 @@ export class InboundTokens {
       x5t: undefined,
       // A JWT-SVID holds no key: it counts only beside a certificate of the same identity.
       binding: 'mtls',
+      presenter: undefined,
     };
   }
+}
+
+/** The client that a token was issued to (RFC 9068 2.2; `azp` of OpenID Connect). Empty where it does not say, or says two. */
+function clientOf({ claims }: VerifiedAccessToken): string {
+  const { client_id: clientId, azp } = claims;
+  const client = clientId ?? azp;
+  return typeof client === 'string' && (azp === undefined || azp === client) ? client : '';
 }
 
 async function verifyOrRefuse(verifying: Promise<VerifiedAccessToken>): Promise<VerifiedAccessToken> {

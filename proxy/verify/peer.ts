@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { PeerCertificate } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
-import { InvalidSvidPath } from '../spiffe/x509-path.ts';
+import { InvalidSvidPath, type X509BundleOf } from '../spiffe/x509-path.ts';
 import { findTrustedPath, isStillTrusted, type TrustedPath } from '../trust/svid-paths.ts';
 
 /** A caller whose certificate was checked against the trust bundle of its own domain. */
@@ -13,16 +13,16 @@ export interface Peer {
   readonly notAfterMs: number;
 }
 
-/** Port: DER certificates of the authorities of a trust domain; undefined for a domain that is not trusted. */
-export type AuthoritiesOf = (trustDomain: string) => readonly Buffer[] | undefined;
+/** Port: what the certificates of a trust domain are verified with; undefined for a domain that is not trusted. */
+export type AuthoritiesOf = X509BundleOf;
 
 /** Peers by their certificate: a connection has many requests, and its certificate is checked for the first of them. */
 const checked = new WeakMap<PeerCertificate, { readonly peer: Peer; readonly svid: TrustedPath }>();
 
 /**
  * Checks the certificate of a caller. Undefined where there is none; refuses one that is not good, since a caller that shows a
- * certificate asks to be known by it. An authority that was taken back takes its peers with it, on connections that
- * are open too: for each request the bundle must be the one that the certificate was checked with.
+ * certificate asks to be known by it. An authority that was taken back takes its peers with it, and a revoked certificate its own, on
+ * connections that are open too: for each request the bundle must be the one that the certificate was checked with.
  */
 export function checkPeer(
   certificate: PeerCertificate | undefined,
@@ -31,7 +31,7 @@ export function checkPeer(
 ): Peer | undefined {
   if (certificate === undefined) return undefined;
   const known = checked.get(certificate);
-  if (known !== undefined && known.peer.notAfterMs > nowMs && isStillTrusted(known.svid, authoritiesOf))
+  if (known !== undefined && known.peer.notAfterMs > nowMs && isStillTrusted(known.svid, authoritiesOf, nowMs))
     return known.peer;
   try {
     const svid = findTrustedPath(certificate.chain, authoritiesOf, nowMs);

@@ -1,6 +1,7 @@
 import type { Call } from '../intercept/call.ts';
 import { ProofFault, readDpopProof, verifyDpopProof, type VerifiedProof } from '../proofs/dpop-check.ts';
 import { Refusal } from '../refusal.ts';
+import { isMeant } from '../trust/spiffe-pattern.ts';
 import type { CallerCredential } from './credential.ts';
 import type { InboundToken } from './inbound-token.ts';
 import type { Peer } from './peer.ts';
@@ -44,7 +45,10 @@ export function checkNonce(proof: VerifiedProof, gate: Gate): void {
   throw new Refusal('nonce_required');
 }
 
-/** The certificate of the connection is the one that the token is for. */
+/**
+ * The certificate of the connection is the one that the token is for (RFC 8705 3), or, for a token that is bound to nothing, that of
+ * the workload which the configuration names for the token's client: whoever else holds the token cannot present it.
+ */
 export function checkCertificateBinding(token: InboundToken, peer: Peer | undefined): void {
   if (peer === undefined)
     throw new Refusal('proof_missing', 'The access token is taken over a connection with its client certificate only.');
@@ -52,6 +56,9 @@ export function checkCertificateBinding(token: InboundToken, peer: Peer | undefi
     if (token.sub !== peer.spiffeId) throw new Refusal('token_foreign_presenter');
     return;
   }
-  if (token.x5t === undefined) throw new Refusal('token_invalid', 'The access token is not bound to a certificate.');
-  if (token.x5t !== peer.x5t) throw new Refusal('token_foreign_presenter');
+  const isPresenter = token.presenter === undefined ? token.x5t === peer.x5t : isMeant(peer.spiffeId, token.presenter);
+  if (token.presenter === undefined && token.x5t === undefined) {
+    throw new Refusal('token_invalid', 'The access token is bound neither to a certificate nor to a listed client.');
+  }
+  if (!isPresenter) throw new Refusal('token_foreign_presenter');
 }

@@ -4,10 +4,12 @@ import type { VerifiedProof } from '../proofs/dpop-check.ts';
 import type { Claims } from '../replay/claim.ts';
 import type { ServerNonces } from '../replay/nonces.ts';
 import { Refusal } from '../refusal.ts';
+import type { SpiffePattern } from '../trust/spiffe-pattern.ts';
 import type { World } from '../world.ts';
-import { callerOf, checkCaller, type CallerPattern } from './caller.ts';
+import { callerOf, checkCaller } from './caller.ts';
 import { readCallerCredential, type CallerCredential } from './credential.ts';
 import type { InboundToken, InboundTokens } from './inbound-token.ts';
+import type { InboundTxnToken, InboundTxnTokens } from './inbound-txn-token.ts';
 import { readChain } from './path-of-delegation.ts';
 import { checkPeer, type AuthoritiesOf, type Peer } from './peer.ts';
 
@@ -24,6 +26,8 @@ class VerifiedCall {
   readonly peer: Peer | undefined;
   readonly proof: VerifiedProof | undefined;
   readonly chain: ChainFacts | undefined;
+  /** The transaction token that came along, where such tokens are taken. */
+  readonly txnToken: InboundTxnToken | undefined;
   /** SPIFFE ID of the workload that calls, or empty: a user's own client has none. */
   readonly caller: string;
 
@@ -34,6 +38,7 @@ class VerifiedCall {
     this.peer = parts.peer;
     this.proof = parts.proof;
     this.chain = parts.chain;
+    this.txnToken = parts.txnToken;
     this.caller = parts.caller;
   }
 
@@ -60,16 +65,20 @@ export class CallerRefusal extends Refusal {
 /** What verification asks. */
 export interface Gate {
   readonly world: World;
+  /** Whether we may answer: false for a way in with TLS by SVID that has none any more. */
+  readonly hasIdentity: () => boolean;
   readonly tokens: InboundTokens;
   readonly together: Together<Verified>;
   readonly authoritiesOf: AuthoritiesOf;
   readonly spent: Claims;
+  /** Undefined where no transaction tokens are taken: they are then removed unread. */
+  readonly txnTokens: InboundTxnTokens | undefined;
   /** Undefined where proofs are taken without nonces (`replay.nonce: off`). */
   readonly nonces: ServerNonces | undefined;
   readonly origin: string;
   readonly resource: string;
   readonly acceptsCertificateAlone: ReadonlySet<string>;
-  readonly callers: readonly CallerPattern[];
+  readonly callers: readonly SpiffePattern[];
   readonly chain: ChainLimits & { readonly require: boolean };
   readonly subjectMap: ReadonlyMap<string, string>;
   /** Oldest and newest `iat` of a proof, milliseconds from now. */
@@ -81,6 +90,26 @@ export interface Gate {
  * self-made proofs cost nothing), then the proof, its nonce, and the chain. Throws or rejects with the reason of the first that fails.
  */
 export function verify(call: Call, gate: Gate): Promise<Verified> {
+  // A connection outlives the SVID that it was opened with; who we were then, nobody vouches for now.
+  if (!gate.hasIdentity()) throw new Refusal('identity_unavailable');
+  const verified = verifyCaller(call, gate);
+  const { txnTokens } = gate;
+  return txnTokens === undefined ? verified : verified.then((caller) => withTxnToken(caller, txnTokens));
+}
+
+/** The transaction token comes last: whose it may be is known only when the caller is. */
+async function withTxnToken(verified: Verified, txnTokens: InboundTxnTokens): Promise<Verified> {
+  const { call, credential, token, peer, proof, chain, caller } = verified;
+  try {
+    const subject = token?.kind === 'access' ? token.sub : undefined;
+    const txnToken = await txnTokens.read(credential.txnToken, subject);
+    return new VerifiedCall({ call, credential, token, peer, proof, chain, txnToken, caller });
+  } catch (error) {
+    throw error instanceof Refusal ? new CallerRefusal(error, verified) : error;
+  }
+}
+
+function verifyCaller(call: Call, gate: Gate): Promise<Verified> {
   const peer = checkPeer(call.peer, gate.authoritiesOf, gate.world.now());
   const credential = readCallerCredential(call.headers);
   const token = credential.token === undefined ? withoutToken(peer, gate) : gate.tokens.verify(credential.token);
@@ -110,7 +139,7 @@ function verifyPresenter(
     const caller = callerOf(token, peer, chain);
     known.caller = caller;
     checkCaller(caller, gate.callers);
-    return new VerifiedCall({ call, credential, token, peer, proof, chain, caller });
+    return new VerifiedCall({ call, credential, token, peer, proof, chain, txnToken: undefined, caller });
   } catch (error) {
     throw error instanceof Refusal ? new CallerRefusal(error, known) : error;
   }

@@ -4,6 +4,7 @@ import type { ExpectedChain } from '../../proxy/delegation/chain.ts';
 import { digestOf, signLink, type LinkClaims } from '../../proxy/delegation/link.ts';
 import type { SignerIdentity } from '../../proxy/delegation/link-signer.ts';
 import { makeProofKey } from '../../proxy/proofs/dpop.ts';
+import { bundleOf } from './trust-bundle.ts';
 
 /** A workload on the path of a task: its SVID, the key of its proofs, and the resource that links to it name. */
 export interface Hop {
@@ -37,7 +38,7 @@ export async function openPath(): Promise<{
   const authority = await openAuthority('example.org');
   const names = ['planner', 'worker', 'clerk', 'buyer', 'payer'];
   const hops = await Promise.all(names.map((name) => openHop(authority, name)));
-  const anchors = [authority.bundle().x509Der];
+  const anchors = bundleOf(authority.bundle().x509Der);
   return { authority, hops, authoritiesOf: (name) => (name === 'example.org' ? anchors : undefined) };
 }
 

@@ -1,6 +1,9 @@
+import { serviceProfiles } from '../../config/service-profiles.ts';
 import { request } from 'undici';
 import { type EndpointCall, EndpointFault } from '../../proxy/exchange/endpoint.ts';
+import type { ClusterTokenSource } from '../../proxy/exchange/client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from '../../proxy/exchange/client-auth/spiffe-jwt.ts';
+import type { X509SvidSource } from '../../proxy/exchange/client-auth/spiffe-x509.ts';
 import type { ExchangeTrail } from '../../proxy/exchange/exchange-trail.ts';
 import type { ServiceSettings } from '../../proxy/exchange/service-settings.ts';
 import { openTokenDesk, type TokenDesk } from '../../proxy/exchange/token-desk.ts';
@@ -48,6 +51,7 @@ export const callEndpoint: EndpointCall = async (url, init) => {
 export class RecordingTrail implements ExchangeTrail {
   readonly issuedTokens: Parameters<ExchangeTrail['issued']>[0][] = [];
   readonly rejectedTokens: Parameters<ExchangeTrail['rejected']>[0][] = [];
+  readonly cutTokens: Parameters<ExchangeTrail['cut']>[0][] = [];
   readonly revokedTokens: Parameters<ExchangeTrail['revoked']>[0][] = [];
   readonly exchanges: string[] = [];
   readonly revocations: string[] = [];
@@ -58,6 +62,9 @@ export class RecordingTrail implements ExchangeTrail {
   }
   rejected(info: Parameters<ExchangeTrail['rejected']>[0]): void {
     this.rejectedTokens.push(info);
+  }
+  cut(info: Parameters<ExchangeTrail['cut']>[0]): void {
+    this.cutTokens.push(info);
   }
   revoked(info: Parameters<ExchangeTrail['revoked']>[0]): void {
     this.revokedTokens.push(info);
@@ -82,6 +89,8 @@ export interface DeskUnderTest {
   readonly domain: MintingDomain;
   /** Audiences that JWT-SVIDs were asked for. */
   readonly svidAudiences: string[];
+  /** Tasks whose grant was found dead. */
+  readonly deadGrants: string[];
   /** An order for alice at the tool crm; parts overwrite. */
   readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
@@ -89,8 +98,14 @@ export interface DeskUnderTest {
 /** Opens a desk at a service; `settings` overwrite what a plain RFC 8693 service with an actor has. */
 export async function openDesk(
   service: Pick<FakeTokenService, 'issuer' | 'subjectToken'>,
-  settings: Partial<ServiceSettings> = {},
-  options: { svids?: JwtSvidSource; call?: EndpointCall; domain?: MintingDomain } = {},
+  settings: Omit<Partial<ServiceSettings>, 'expect'> & { readonly expect?: Partial<ServiceSettings['expect']> } = {},
+  options: {
+    svids?: JwtSvidSource;
+    x509Svids?: X509SvidSource;
+    clusterTokens?: ClusterTokenSource;
+    call?: EndpointCall;
+    domain?: MintingDomain;
+  } = {},
 ): Promise<DeskUnderTest> {
   const trail = new RecordingTrail();
   const world = shiftedWorld();
@@ -109,16 +124,21 @@ export async function openDesk(
     actor: 'jwt-svid',
     bound_subject: 'accept',
     verify: 'jwt',
-    expect: { sub: 'same', act: 'self', typ: ['at+jwt'] },
+    dialect: serviceProfiles.rfc8693.dialect,
     max_lifetime: 3_600_000,
     timeout: 2000,
     ...settings,
+    expect: { ...serviceProfiles.rfc8693.expect, act: 'self', typ: ['at+jwt'], ...settings.expect },
   };
+  const deadGrants: string[] = [];
   const desk = openTokenDesk({
+    onDeadGrant: (txn) => deadGrants.push(txn),
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
     jwtSvids: options.svids ?? svids,
+    x509Svids: options.x509Svids ?? { certificate: () => undefined },
+    clusterTokens: options.clusterTokens ?? { readToken: () => Promise.reject(new Error('no cluster')) },
     trail,
   });
   const order = async (parts: Partial<TokenOrderParts> = {}, subjectClaims: Record<string, unknown> = {}) => {
@@ -145,7 +165,7 @@ export async function openDesk(
       ...parts,
     });
   };
-  return { desk, trail, world, domain, svidAudiences, order };
+  return { desk, trail, world, domain, svidAudiences, deadGrants, order };
 }
 
 /** The refusal that a call ends in; throws when it does not. */

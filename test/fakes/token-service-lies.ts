@@ -20,6 +20,7 @@ export const answerLies = {
   unknown_error: { status: 400, error: 'x_unheard_of' },
   forbidden_page: { status: 403, type: 'text/html', body: '<html>no</html>' },
   rate_limited: { status: 429, error: 'slow_down', retryAfter: '7' },
+  throttled: { status: 429, error: 'slow_down' },
   rate_limited_long: { status: 429, error: 'slow_down', retryAfter: '86400' },
   unavailable: { status: 503, type: 'text/plain', body: 'down' },
   broken: { status: 500, type: 'text/html', body: '<pre>stack</pre>' },
@@ -34,8 +35,8 @@ interface AnswerLie {
   readonly retryAfter?: string;
 }
 
-/** Lies about the connection: `slow` never answers, `trickle` never ends, `reset` cuts it. */
-export type WireLie = 'slow' | 'trickle' | 'reset';
+/** Lies about the connection: `slow` never answers, `trickle` never ends, `reset` cuts it, `half` cuts it within the answer. */
+export type WireLie = 'slow' | 'trickle' | 'reset' | 'half';
 
 type Members = Record<string, unknown>;
 
@@ -56,6 +57,7 @@ export const memberLies: Readonly<Record<string, (members: Members) => Members>>
   expires_in_over: (m) => ({ ...m, expires_in: 0 }),
   expires_in_odd: (m) => ({ ...m, expires_in: '60 minutes' }),
   no_expires_in: ({ expires_in: _gone, ...m }) => m,
+  no_scope: ({ scope: _gone, ...m }) => m,
   scope_list: (m) => ({ ...m, scope: ['crm.read'] }),
   details: (m) => ({ ...m, authorization_details: [{ type: 'payment' }] }),
 };
@@ -102,6 +104,14 @@ export function lyingAnswer(lie: Lie | undefined): AnswerLie | undefined {
 
 /** Every name of a lie, so that a typing error in a test is not a service that tells the truth. */
 export function isKnownLie(lie: Lie): boolean {
-  const others = 'slow trickle reset foreign_key unsigned id_token_typ no_typ opaque echo_subject inactive'.split(' ');
+  const others = 'slow trickle reset half foreign_key unsigned id_token_typ no_typ opaque echo_subject inactive'.split(
+    ' ',
+  );
   return [answerLies, memberLies, claimLies].some((lies) => Object.hasOwn(lies, lie)) || others.includes(lie);
+}
+
+/** A token with a header that says that nobody signed it. */
+export function unsigned(claims: object): string {
+  const encode = (text: string): string => Buffer.from(text).toString('base64url');
+  return `${encode('{"alg":"none","typ":"at+jwt"}')}.${encode(JSON.stringify(claims))}.`;
 }

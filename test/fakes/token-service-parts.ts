@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify } from 'jose';
+import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
-import type { lyingAnswer } from './token-service-lies.ts';
+import type { Lie, lyingAnswer } from './token-service-lies.ts';
 
 export interface Signer {
   readonly privateKey: CryptoKey;
@@ -53,6 +53,29 @@ export async function readProof(header: string | string[] | undefined, htu: stri
   return { claims: payload, jkt: await calculateJwkThumbprint(protectedHeader.jwk!) };
 }
 
+/** Lies about the connection; false where the lie is another. */
+export function lieOnTheWire(lie: Lie | undefined, response: ServerResponse): boolean {
+  switch (lie) {
+    case 'slow':
+      return true;
+    case 'reset':
+      response.socket?.resetAndDestroy();
+      return true;
+    case 'half':
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+      response.write('{"access_token":"', () => response.destroy());
+      return true;
+    case 'trickle': {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const timer = setInterval(() => response.write(' '), 50);
+      response.on('close', () => clearInterval(timer));
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
 /** Answers with a canned lie. */
 export function lieWith(
   lie: NonNullable<ReturnType<typeof lyingAnswer>>,
@@ -74,4 +97,15 @@ export function lieWith(
 export function send(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
   response.end(JSON.stringify(body));
+}
+
+/** Signs claims as a token of this kind, by the signer's own key unless told otherwise. */
+export function signWith(
+  signer: Signer,
+  claims: JWTPayload,
+  typ: string | undefined,
+  key?: CryptoKey,
+): Promise<string> {
+  const header = { alg: 'ES256', kid: signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
+  return new SignJWT(claims).setProtectedHeader(header).sign(key ?? signer.privateKey);
 }

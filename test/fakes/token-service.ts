@@ -2,10 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { SignJWT } from 'jose';
 import type { CryptoKey, JWTPayload } from 'jose';
-import { honestClaims, lieWith, makeSigner, readProof, send, type Signer } from './token-service-parts.ts';
-import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies } from './token-service-lies.ts';
+import {
+  honestClaims,
+  lieOnTheWire,
+  lieWith,
+  makeSigner,
+  readProof,
+  send,
+  type Signer,
+  signWith,
+} from './token-service-parts.ts';
+import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies, unsigned } from './token-service-lies.ts';
 
 /** One request to the token endpoint, as it came. */
 export interface SeenRequest {
@@ -39,7 +47,7 @@ export interface FakeTokenService {
   readonly issuer: string;
   readonly counts: Record<'metadata' | 'jwks' | 'token' | 'introspect' | 'revoke', number>;
   readonly requests: SeenRequest[];
-  /** Texts of the tokens that it issued, and of those that were revoked. */
+  /** Texts of the tokens that it issued, and of those that were revoked; a subject token can be put there too. */
   readonly issued: string[];
   readonly revoked: string[];
   /** How it answers revocation requests. */
@@ -51,7 +59,10 @@ export interface FakeTokenService {
   subjectToken(claims?: Record<string, unknown>, typ?: string): Promise<string>;
   /** Replaces its signing key; the old one leaves the key set. */
   rotateKey(): Promise<void>;
+  /** Ends its listening, and all connections. */
   close(): Promise<void>;
+  /** Listens again, at the same port and with the same keys. */
+  up(): Promise<void>;
 }
 
 /** Starts one on a free port. */
@@ -79,6 +90,7 @@ class Fake implements FakeTokenService {
   #lie: Lie | undefined;
   #nonce = 'first-nonce';
   readonly #claims = new Map<string, JWTPayload>();
+  readonly #subjects = new Set<string>();
 
   constructor(options: FakeTokenServiceOptions, signer: Signer, foreign: Signer) {
     this.#options = options;
@@ -97,9 +109,13 @@ class Fake implements FakeTokenService {
     this.#lie = lie;
   }
 
-  async listen(): Promise<void> {
-    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
+  async listen(port = 0): Promise<void> {
+    await new Promise<void>((done) => this.#server.listen(port, '127.0.0.1', done));
     this.issuer = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}${this.#options.path ?? ''}`;
+  }
+
+  up(): Promise<void> {
+    return this.listen(Number(new URL(this.issuer).port));
   }
 
   async close(): Promise<void> {
@@ -111,19 +127,20 @@ class Fake implements FakeTokenService {
     this.#signer = await makeSigner();
   }
 
-  subjectToken(claims: Record<string, unknown> = {}, typ = 'at+jwt'): Promise<string> {
+  async subjectToken(claims: Record<string, unknown> = {}, typ = 'at+jwt'): Promise<string> {
     const now = Math.floor(Date.now() / 1000);
     const base = { iss: this.issuer, sub: 'alice', aud: 'invoice-bot', iat: now, exp: now + 600 };
-    return this.#sign({ jti: randomBytes(8).toString('hex'), ...base, ...claims }, typ);
+    const token = await this.#sign({ jti: randomBytes(8).toString('hex'), ...base, ...claims }, typ);
+    this.#subjects.add(token);
+    return token;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
-    const origin = new URL(this.issuer).origin;
     if (path.includes('/.well-known/')) {
       this.counts.metadata++;
       const mine = path === `/.well-known/oauth-authorization-server${this.#options.path ?? ''}`;
-      return mine ? send(response, 200, this.#metadata(origin)) : send(response, 404, {});
+      return mine ? send(response, 200, this.#metadata()) : send(response, 404, {});
     }
     if (path === '/jwks') {
       this.counts.jwks++;
@@ -132,11 +149,11 @@ class Fake implements FakeTokenService {
     const form = new URLSearchParams(await text(request));
     if (path === '/revoke') return this.#revoke(form, response);
     if (path === '/introspect') return this.#introspect(form, response);
-    if (path === '/token') return this.#token(form, request, response);
-    return send(response, 404, {});
+    return path === '/token' ? this.#token(form, request, response) : send(response, 404, {});
   }
 
-  #metadata(origin: string): Record<string, unknown> {
+  #metadata(): Record<string, unknown> {
+    const { origin } = new URL(this.issuer);
     const metadata = {
       issuer: this.issuer,
       token_endpoint: `${origin}/token`,
@@ -157,7 +174,8 @@ class Fake implements FakeTokenService {
   #introspect(form: URLSearchParams, response: ServerResponse): void {
     this.counts.introspect++;
     const token = form.get('token') ?? '';
-    const active = this.issued.includes(token) && !this.revoked.includes(token) && this.lie !== 'inactive';
+    const known = this.issued.includes(token) || this.#subjects.has(token);
+    const active = known && !this.revoked.includes(token) && this.lie !== 'inactive';
     send(response, 200, active ? { active, ...this.#claims.get(token) } : { active });
   }
 
@@ -166,17 +184,7 @@ class Fake implements FakeTokenService {
     const proof = await readProof(request.headers['dpop'], `${new URL(this.issuer).origin}/token`);
     this.requests.push({ form, headers: request.headers, proof: proof?.claims });
     if (this.delayMs > 0) await new Promise((done) => setTimeout(done, this.delayMs));
-    if (this.lie === 'slow') return;
-    if (this.lie === 'reset') {
-      request.socket.resetAndDestroy();
-      return;
-    }
-    if (this.lie === 'trickle') {
-      response.writeHead(200, { 'content-type': 'application/json' });
-      const timer = setInterval(() => response.write(' '), 50);
-      response.on('close', () => clearInterval(timer));
-      return;
-    }
+    if (lieOnTheWire(this.lie, response)) return;
     if (this.#options.demandNonce === true || this.lie === 'nonce_for_ever') {
       const { nonce } = proof?.claims ?? {};
       const good = nonce === this.#nonce;
@@ -226,7 +234,7 @@ class Fake implements FakeTokenService {
       case 'foreign_key':
         return this.#sign(claims, 'at+jwt', this.#foreign.privateKey);
       case 'unsigned':
-        return `${Buffer.from('{"alg":"none","typ":"at+jwt"}').toString('base64url')}.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.`;
+        return unsigned(claims);
       case 'id_token_typ':
         return this.#sign(claims, 'logout+jwt');
       case 'no_typ':
@@ -236,8 +244,7 @@ class Fake implements FakeTokenService {
     }
   }
 
-  #sign(claims: JWTPayload, typ: string | undefined, key: CryptoKey = this.#signer.privateKey): Promise<string> {
-    const header = { alg: 'ES256', kid: this.#signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
-    return new SignJWT(claims).setProtectedHeader(header).sign(key);
+  #sign(claims: JWTPayload, typ: string | undefined, key?: CryptoKey): Promise<string> {
+    return signWith(this.#signer, claims, typ, key);
   }
 }

@@ -1,3 +1,4 @@
+import { gunzipSync } from 'node:zlib';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -121,11 +122,10 @@ describe.each(waysIn)('%s', (way) => {
     expect(unchanged.head).toContain('etag: "1"');
   });
 
-  test('a compressed body is not touched', async () => {
+  test('a compressed body, which could hide the credential, arrives unfolded', async () => {
     const { head, body } = await roundTrip(way, '/gzip', { headers: { 'Accept-Encoding': 'gzip' } });
-    expect(head).toContain('content-encoding: gzip');
-    expect(head).toContain(`content-length: ${gzipped.length}`);
-    expect(Buffer.from(body, 'latin1').equals(gzipped)).toBe(true);
+    expect(head).not.toMatch(/content-encoding|content-length/);
+    expect(Buffer.from(body, 'latin1').equals(gunzipSync(gzipped))).toBe(true);
   });
 
   test('trailers follow, but none that would set a cookie', async () => {

@@ -143,14 +143,8 @@ test('program behind the way in, headers: verified claims, whatever the caller w
   try {
     const actor = { sub: 'spiffe://example.org/planner' };
     const caller = await stage.caller({ sub: 'Zoë\r\nWaybill-Subject: root', scope: 'read write', act: actor });
-    const forged = [
-      'Waybill-Subject',
-      'waybill-subject',
-      'WAYBILL_SUBJECT',
-      'Waybill-Handle',
-      'Waybill-Caller',
-      'X-Waybill-Subject',
-    ];
+    const spellings = 'Waybill-Subject waybill-subject WAYBILL_SUBJECT Waybill-Handle Waybill-Caller X-Waybill-Subject';
+    const forged = spellings.split(' ');
     await expectPasses(stage, 'call', () => caller.send({ headers: forged.map((name) => [name, 'root'] as const) }));
     const { headers, rawHeaders } = stage.program.seen.at(-1)!;
     expect(rawHeaders.join('\n')).not.toMatch(/^root$/m);
@@ -161,6 +155,9 @@ test('program behind the way in, headers: verified claims, whatever the caller w
       'waybill-scope': 'read write',
     });
     expect([headers.authorization, headers['waybill-handle']]).toEqual([undefined, expect.stringMatching(/^wbh_/)]);
+    const listed = await stage.caller({ scope: ['read', 'write'], act: actor });
+    await expectPasses(stage, 'call', () => listed.send());
+    expect(stage.program.seen.at(-1)!.headers['waybill-scope']).toBe('read write');
   } finally {
     await stage.close();
   }
@@ -224,6 +221,7 @@ test('W12: what a caller says of itself does not arrive, in any case, count and 
       'own',
     ]);
 
+    const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const traces: [string, string | undefined][] = [
       ['waybill=abc', undefined],
       ['vendor=1,waybill=abc', 'vendor=1'],
@@ -233,16 +231,10 @@ test('W12: what a caller says of itself does not arrive, in any case, count and 
       ['vendor=1', 'vendor=1'],
     ];
     for (const [sent, arrives] of traces) {
-      await expectPasses(stage, sent, () =>
-        caller.send({
-          headers: [
-            ['TraceState', sent],
-            ['traceparent', '00-1-2-01'],
-          ],
-        }),
-      );
+      const lines = [['TraceState', sent] as const, ['traceparent', trace] as const];
+      await expectPasses(stage, sent, () => caller.send({ headers: lines }));
       const { tracestate, traceparent } = stage.program.seen.at(-1)!.headers;
-      expect([sent, tracestate, traceparent]).toEqual([sent, arrives, '00-1-2-01']);
+      expect([sent, tracestate, traceparent]).toEqual([sent, arrives, trace]);
     }
   } finally {
     await stage.close();

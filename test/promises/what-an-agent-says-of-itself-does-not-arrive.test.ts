@@ -226,3 +226,18 @@ describe('W12: a header of ours cannot be taken away by naming it in Connection'
     expect(tool.seen.at(-1)?.headers['x-agent-own']).toBe('kept');
   });
 });
+
+test('W12: our own member of a trace does not arrive, nor does a trace that cannot be read', async () => {
+  const parent = 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const states: [readonly string[], string | undefined, string | undefined][] = [
+    [[parent, 'tracestate: a=1, waybill=x', 'Tracestate: waybill=y'], parent.slice(13), 'a=1'],
+    [[parent, 'tracestate: a=1,a=2'], parent.slice(13), undefined],
+    [[parent.replace('00-', 'ff-'), 'tracestate: a=1'], undefined, undefined],
+    [['tracestate: a=1', parent, parent], undefined, undefined],
+  ];
+  for (const [lines, traceparent, tracestate] of states) {
+    expect((await send(lines)).status).toBe(200);
+    const headers = tool.seen.at(-1)?.headers ?? {};
+    expect([lines, headers['traceparent'], headers['tracestate']]).toEqual([lines, traceparent, tracestate]);
+  }
+});

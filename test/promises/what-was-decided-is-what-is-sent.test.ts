@@ -229,8 +229,9 @@ describe('W13: the body and the headers that were read are those that are sent',
     await send('free.test', '/x', { lines });
     const { rawHeaders = [] } = tool.seen.at(-1) ?? {};
     const pairs = rawHeaders.flatMap((name, at) => (at % 2 === 0 ? [`${name}: ${rawHeaders[at + 1]}`] : []));
-    const own = pairs.filter((line) => !/^(?:host|via|authorization|connection):/i.test(line));
+    const own = pairs.filter((line) => !/^(?:host|via|authorization|connection|accept-encoding):/i.test(line));
     expect(own).toEqual(lines.map((line) => line.replace(/:$/, ': ')));
     expect(pairs.filter((line) => /^host/i.test(line))).toEqual(['host: free.test']);
+    expect(pairs.filter((line) => /^accept-enc/i.test(line))).toEqual(['Accept-Encoding: identity']);
   });
 });

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { facts } from '../../proxy/decide/facts.ts';
 import { readReplyHeaders } from '../../proxy/forward/reply-headers.ts';
+import { forms } from '../../proxy/forward/screen/forms.ts';
 import { headerClassifier } from '../../proxy/intercept/header-names.ts';
 import { readSource } from './sources.ts';
 import { readCode, readRows } from './tables.ts';
@@ -49,6 +50,7 @@ test('the program judges each of the listed names as its row says, in any case a
   }
   for (const name of readNames('handle').slice(0, 2)) expect(classOf(name), name).toBe('credential');
   for (const name of readNames('written by us')) expect(['forward', 'identity'], name).not.toContain(classOf(name));
+  for (const name of readNames('selection')) expect(classOf(name), name).toBe('selection');
   expect(classOf('accept')).toBe('forward');
 });
 
@@ -69,6 +71,7 @@ test('no class of header is left out of the page', () => {
     'credential',
     'cookie',
     'origin',
+    'selection',
     ...readNames('trace'),
     ...readNames('written by us'),
   ];
@@ -91,4 +94,10 @@ test('the clients that get a challenge on CONNECT are those of the program', () 
   const said = /by their `User-Agent`: ([\s\S]*?)\./.exec(readSource(page))?.[1] ?? '';
   const listed = said.split(/,\s+/).map((name) => name.toLowerCase().replace('apache httpclient', 'apache-httpclient'));
   expect(listed).toEqual(clients);
+});
+
+test('what is masked in answers is what the list says', () => {
+  const rows = readRows(page, 'Masked in answers').map(([name, part]) => [name, part]);
+  const extent = (isCommon: boolean): string => (isCommon ? 'every part of 23 bytes' : 'the whole credential');
+  expect(rows).toEqual(forms.map(({ name, isCommon = false }) => [name, extent(isCommon)]));
 });

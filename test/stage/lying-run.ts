@@ -61,9 +61,10 @@ export async function tellLies(lies: readonly Lie[], boundLies: ReadonlySet<Lie>
     jwtTtlSeconds: 60,
   });
   const tool = await openEchoTool();
+  const calm = await openEchoTool();
   const stage = await openStage({
     dir,
-    tools: { crm: { port: tool.port }, bound: { port: tool.port, proof: 'dpop' } },
+    tools: { crm: { port: tool.port }, bound: { port: tool.port, proof: 'dpop' }, calm: { port: calm.port } },
     corp: {
       client_auth: 'spiffe_jwt',
       client_id: undefined,
@@ -78,8 +79,15 @@ export async function tellLies(lies: readonly Lie[], boundLies: ReadonlySet<Lie>
   } finally {
     await stage.close();
     workloadApi.close();
-    await tool.close();
+    await Promise.all([tool.close(), calm.close()]);
   }
+}
+
+/** An exchange that is well, at another tool: a service that does nothing but lie is soon not asked any more. */
+async function beHonest(stage: Stage): Promise<void> {
+  stage.service.lie = undefined;
+  const { handle } = await stage.task('carol');
+  await callThrough(stage.sidecar.addresses.outbound, 'http://calm.test/', { handle });
 }
 
 async function tell(
@@ -112,6 +120,7 @@ async function tell(
     const second = await call();
     const asked = [between - before, service.counts.token - between] as const;
     begun.push({ lie, txn, first, firstMs, second, asked, issued: service.issued.slice(issuedBefore), call });
+    await beHonest(stage);
   }
   const reached = tool.seen.length + tool.connections();
   service.lie = undefined;

@@ -5,6 +5,7 @@ import { findTrustedPath } from '../../proxy/trust/svid-paths.ts';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openReceiver } from '../fakes/chain-receiver.ts';
 import { chainAlong, openHop, subject, tool } from '../fakes/delegation-hops.ts';
+import { bundleOf } from '../fakes/trust-bundle.ts';
 
 const { nowMs, hops, authority, authoritiesOf, expecting, outcome, honest, three } = await openReceiver();
 const [planner, worker, clerk] = three;
@@ -35,7 +36,7 @@ test('the path of an SVID is verified once for all links that it signs', () => {
   expect(findTrustedPath([...chain], authoritiesOf, nowMs + 1000)).toBe(found);
   expect(() => findTrustedPath(chain, authoritiesOf, found.path.notAfterMs)).toThrow('expired');
   expect(() => findTrustedPath(chain, () => undefined, nowMs)).toThrow('no_bundle');
-  expect(() => findTrustedPath(chain, () => [], nowMs)).toThrow('untrusted');
+  expect(() => findTrustedPath(chain, () => bundleOf(), nowMs)).toThrow('untrusted');
 });
 
 test('presenter, resource, subject and time are looked at every time', () => {
@@ -66,7 +67,7 @@ test('an authority that is taken out of its bundle takes known chains with it', 
   const among =
     (...anchors: readonly Buffer[]) =>
     () =>
-      anchors;
+      bundleOf(...anchors);
   expect(outcome(value, expecting(hop, { authoritiesOf: among(old, next) }))).toBe('ok');
   // Known, and the same authorities in another list.
   expect(outcome(value, expecting(hop, { authoritiesOf: among(old, Buffer.from(next)) }))).toBe('ok');

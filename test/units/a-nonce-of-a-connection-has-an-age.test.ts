@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { tool as toolTable } from '../../config/tools.ts';
+import { ToolTls } from '../../proxy/forward/tool-tls.ts';
 import { Upstreams } from '../../proxy/forward/upstream.ts';
 import { originOf } from '../../proxy/intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from '../../proxy/intercept/tool-catalogue.ts';
@@ -7,7 +8,9 @@ import { realWorld } from '../../proxy/world.ts';
 
 /** Monotonic milliseconds. */
 let clock = 0;
-const upstreams = new Upstreams({ ...realWorld([]), monotonic: () => clock });
+const world = { ...realWorld([]), monotonic: () => clock };
+const nobody = { svid: () => undefined, authoritiesOf: () => undefined };
+const upstreams = new Upstreams(world, new ToolTls(nobody, world));
 const origin = originOf('http', 'crm.test', 80);
 const way = { address: '127.0.0.1', port: 9, kind: 'loopback' } as const;
 afterEach(() => upstreams.close());

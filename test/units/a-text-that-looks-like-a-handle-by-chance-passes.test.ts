@@ -15,6 +15,7 @@ const task = new Task({
   standing: false,
   caller: '',
   chain: undefined,
+  txnToken: undefined,
 });
 
 test('a key or token of the agent’s own goes on, though its random letters spell the mark of a handle; a handle does not', () => {

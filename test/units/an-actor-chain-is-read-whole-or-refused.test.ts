@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isSameAct, mayAct, readActors } from '../../proxy/trust/act-claim.ts';
+import { isOneOf, isSameAct, mayAct, readActors } from '../../proxy/trust/act-claim.ts';
 
 interface Act {
   sub: string;
@@ -49,6 +49,16 @@ test('a chain is the same only whole', () => {
   expect(isSameAct({ ...inbound, extra: 1 }, inbound)).toBe(false);
   expect(isSameAct(undefined, inbound)).toBe(false);
   expect([isSameAct(undefined, undefined), isSameAct(null, undefined)]).toEqual([true, true]);
+});
+
+test('a name of another namespace is another actor', () => {
+  const names = [{ sub: 'bot', iss: 'https://a.example.org' }, { sub: 'spiffe://example.org/bot' }];
+  expect(isOneOf({ sub: 'bot', iss: 'https://a.example.org' }, names)).toBe(true);
+  expect(isOneOf({ sub: 'bot' }, names)).toBe(true);
+  expect(isOneOf({ sub: 'spiffe://example.org/bot', iss: 'https://a.example.org' }, names)).toBe(true);
+  expect(isOneOf({ sub: 'bot', iss: 'https://b.example.org' }, names)).toBe(false);
+  expect(isOneOf({ sub: 'bot', iss: 'https://a.example.org/' }, names)).toBe(false);
+  expect(isOneOf({ sub: 'bo' }, names)).toBe(false);
 });
 
 test('may_act names one actor or several, and its issuer counts where both sides state one', () => {

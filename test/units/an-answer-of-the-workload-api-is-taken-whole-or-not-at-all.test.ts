@@ -135,7 +135,7 @@ test('bundles are replaced as a whole: what an answer does not name is no longer
   ];
   agent.push('FetchX509Bundles', { bundles: entries });
   await eventually('both', () => client.x509Bundles().size === 2);
-  expect(client.x509Bundles().get('example.org')).toEqual([bundle, other]);
+  expect(client.x509Bundles().get('example.org')?.authorities).toEqual([bundle, other]);
   agent.push('FetchX509Bundles', { bundles: entries.slice(0, 1) });
   await eventually('one', () => client.x509Bundles().size === 1);
   expect(events).toEqual([

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { checkPeer } from '../../proxy/verify/peer.ts';
+import { bundleOf } from '../fakes/trust-bundle.ts';
 
 test('a certificate on an open connection counts while the authority that signed it is in the bundle', async () => {
   const [authority, next] = [await openAuthority('example.org'), await openAuthority('example.org')];
@@ -8,7 +9,7 @@ test('a certificate on an open connection counts while the authority that signed
   const [old, young] = [authority.bundle().x509Der, next.bundle().x509Der];
   const certificate = { chain: [chainDer] };
   const peerWith = (bundle: readonly Buffer[] | undefined): string | undefined =>
-    checkPeer(certificate, () => bundle, Date.now())?.spiffeId;
+    checkPeer(certificate, () => bundle && bundleOf(...bundle), Date.now())?.spiffeId;
   const refused = 'caller_not_allowed';
   expect(peerWith([old])).toBe('spiffe://example.org/planner');
   // While authorities change, both are there.

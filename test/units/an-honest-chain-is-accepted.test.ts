@@ -4,6 +4,7 @@ import { digestOf } from '../../proxy/delegation/link.ts';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { limits, openReceiver } from '../fakes/chain-receiver.ts';
 import { chainAlong, openHop, root, tool } from '../fakes/delegation-hops.ts';
+import { bundleOf } from '../fakes/trust-bundle.ts';
 
 const { nowMs, hops, honest, authoritiesOf, expecting, outcome, three } = await openReceiver();
 const [planner, worker, clerk] = three;
@@ -47,7 +48,7 @@ test('a chain of SVIDs of several trust domains is accepted where all are truste
   const partner = await openAuthority('partner.org');
   const hop = await openHop(partner, 'worker');
   const value = formatChain(chainAlong([planner, hop, clerk], {}, nowMs));
-  const anchors = [partner.bundle().x509Der];
+  const anchors = bundleOf(partner.bundle().x509Der);
   const both = (name: string) => (name === 'partner.org' ? anchors : authoritiesOf(name));
   expect(outcome(value, expecting(clerk, { authoritiesOf: both }))).toBe('ok');
   expect(outcome(value)).toBe('chain_broken');

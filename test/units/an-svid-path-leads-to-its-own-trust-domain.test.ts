@@ -11,6 +11,7 @@ import {
   type Minted,
   type Recipe,
 } from '../fakes/certificate-mint.ts';
+import { bundleOf as bundle } from '../fakes/trust-bundle.ts';
 
 const root = await mintAuthority(undefined);
 const intermediate = await mintAuthority(root);
@@ -21,7 +22,7 @@ const rsa = { name: 'RSASSA-PKCS1-v1_5', publicExponent: Uint8Array.of(1, 0, 1),
 const trust =
   (...anchors: readonly Minted[]): X509BundleOf =>
   (name) =>
-    name === 'example.org' ? anchors.map((anchor) => anchor.der) : undefined;
+    name === 'example.org' ? bundle(...anchors.map((anchor) => anchor.der)) : undefined;
 const check = (chain: readonly Minted[], bundleOf: X509BundleOf = trust(root), nowMs = Date.now()): X509Path =>
   checkX509Path(
     chain.map((one) => one.der),
@@ -56,14 +57,14 @@ test('a good path says who it is, with which key, and until when', async () => {
 test('SVIDs of the embedded authority pass, for its own trust domain', async () => {
   const authority = await openAuthority('example.org');
   const { chainDer } = await authority.issueX509('spiffe://example.org/a/b', 60);
-  const bundle = [authority.bundle().x509Der];
-  expect(checkX509Path([chainDer], () => bundle, Date.now()).spiffeId).toBe('spiffe://example.org/a/b');
+  const own = bundle(authority.bundle().x509Der);
+  expect(checkX509Path([chainDer], () => own, Date.now()).spiffeId).toBe('spiffe://example.org/a/b');
   const forged = await authority.issueX509('spiffe://other.org/a/b', 60);
   expect(() =>
-    checkX509Path([forged.chainDer], (name) => (name === 'example.org' ? bundle : undefined), Date.now()),
+    checkX509Path([forged.chainDer], (name) => (name === 'example.org' ? own : undefined), Date.now()),
   ).toThrow('no_bundle');
   // Even where both domains share a root: an authority that is named for one does not issue for the other.
-  expect(() => checkX509Path([forged.chainDer], () => bundle, Date.now())).toThrow('signer_id');
+  expect(() => checkX509Path([forged.chainDer], () => own, Date.now())).toThrow('signer_id');
 });
 
 test('the path is what was handed in, in order, to an authority of the bundle', async () => {

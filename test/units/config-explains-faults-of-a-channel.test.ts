@@ -1,7 +1,27 @@
-import { testRows } from './config-explanation.ts';
+import { testRows, tool } from './config-explanation.ts';
 import { dpop, loopback, wayIn, withoutDomains, withoutIdentity } from './config-way-in.ts';
 
 testRows([
+  [
+    'presenters without certificates',
+    wayIn('{ issuer: "https://i", proof: dpop, presenters: ‸{ planner: "spiffe://example.org/planner" } }'),
+    /^inbound\.accept\[0\]\.presenters: has a meaning only with `proof: mtls`/,
+  ],
+  [
+    'a tool of an unknown domain',
+    tool(', tls: { spiffe_id: ‸"spiffe://a.org/crm" }'),
+    /which is not in `trust\.domains`/,
+  ],
+  [
+    'two ways to recognise a tool',
+    `${tool(', tls: { spiffe_id: "spiffe://a.org/crm", ca: ‸/etc/ca.pem }')}\ntrust: { domains: { a.org: workload_api } }`,
+    /^tools\.t\.tls\.ca: contradicts `spiffe_id`/,
+  ],
+  [
+    'nothing to show to a tool',
+    'version: 1\nagent: { name: a }\ntools: { t: { match: { host: h }, tls: { client: ‸svid } } }',
+    /^tools\.t\.tls\.client: svid needs a workload identity/,
+  ],
   [
     'mtls without identity',
     wayIn('{ issuer: "https://i", proof: ‸mtls }', '', { before: withoutIdentity, rest: loopback }),

@@ -12,17 +12,11 @@ testRows([
   ['the design’s other name', tool(', ‸unsafe_plaintext: true'), /plaintext: unsafe/],
   ['inherited name', `${good}‸constructor: 1`, /^constructor: unknown key$/],
   ['later key', `${good}tasks: { ‸trace_rung: read }`, /^tasks\.trace_rung: not available in this version of Waybill/],
-  ['later key of a tool', tool(', tls: { ‸spiffe_id: x }'), /^tools\.t\.tls\.spiffe_id: not available in this version/],
   ['later key of a token', tool('', 'from: s, audience: [t], ‸scopes_by_tool: {}'), /not available in this version/],
   [
     'later value',
     `${good}tools: { t: { match: { host: h, protocol: ‸mcp } } }`,
     /`mcp` is not available in this version/,
-  ],
-  [
-    'later verify',
-    good.replace('spiffe_jwt }', 'spiffe_jwt, verify: ‸response-only }'),
-    /not available in this version/,
   ],
   ['key twice', `${good}dns: {}\n‸dns: {}`, /^dns: is already set in line 5/],
   ['key that is no text', `${good}purposes: { ‸1: {} }`, /^purposes: every key must be text/],

@@ -2,13 +2,15 @@ import { good, testRows, tool } from './config-explanation.ts';
 
 testRows([
   ['unknown service', tool('', 'from: ‸ss, audience: [t]'), /no token service of this name .* did you mean `s`\?/],
+  ['unknown service in a list', tool('', 'from: [s, ‸ss], audience: [t]'), /no token service of this name/],
+  ['service twice in a list', tool('', 'from: [s, ‸s], audience: [t]'), /is listed already/],
   ['wildcard with token', tool('', undefined, '‸"*.example.org"'), /one exact host, since this tool has a `token`/],
   [
     'token for anywhere',
     `${good}tools: { t: { match: { host: h }, token: ‸{ from: s } } }`,
     /needs `audience` or `resource`/,
   ],
-  ['grave risk, bearer', tool(', risk: ‸payment'), /needs `token\.proof: dpop`; `unsafe_bearer: true`/],
+  ['grave risk, bearer', tool(', risk: ‸payment'), /needs `token\.proof: dpop` or `mtls`; `unsafe_bearer: true`/],
   ['nonce without proof', tool('', 'from: s, audience: [t], nonce: ‸required'), /only with `proof: dpop`/],
   [
     'exchange without subject',

@@ -35,7 +35,7 @@ listen:   { outbound: 127.0.0.1:15001, inbound: 0.0.0.0:15006 }
     origin: 'https://invoice-bot.example.org',
     resource: 'https://invoice-bot.example.org',
     accept: [
-      { issuer: 'https://sso.example.org', proof: 'dpop', unsafe_bearer: false },
+      { issuer: 'https://sso.example.org', proof: 'dpop', presenters: new Map(), unsafe_bearer: false },
       { trust_domain: 'example.org', proof: 'mtls' },
     ],
     callers: [{ id: 'spiffe://example.org/planner', below: false }],

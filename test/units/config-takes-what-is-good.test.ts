@@ -31,7 +31,7 @@ tools:
     handle_header: X-CRM-Key
   catalogue:
     match:  { host: catalogue.example.org }
-    token:  { from: own, audience: catalogue, grant: client_credentials }
+    token:  { from: [own, corp], audience: catalogue, grant: client_credentials }
     on_behalf_of: agent
     addresses: [public, loopback]
     plaintext: unsafe
@@ -72,24 +72,27 @@ test('every key of the way out in DESIGN 8 and WIRE 2 parses', () => {
     name: 'crm',
     match: { host: 'crm.example.org', port: 8443, protocol: 'http', paths: ['/api/**'], methods: ['GET'] },
     token: {
-      from: 'corp',
+      from: ['corp'],
       audience: ['crm'],
       resource: 'https://crm.example.org',
       scopes: ['crm.read'],
       use_for: 300_000,
       proof: 'dpop',
       nonce: 'required',
+      requested_token_type: 'access_token',
     },
     risk: 'payment',
     sensitivity: 'internal',
     on_behalf_of: 'user',
     addresses: ['private'],
     dial: { address: '127.0.0.1', port: 8443 },
-    tls: { ca: '/etc/ca.pem' },
+    tls: { ca: '/etc/ca.pem', client: 'none' },
     handle_header: 'x-crm-key',
     unsafe_bearer: false,
     unsafe_raw_paths: false,
+    unsafe_unverified: false,
   });
+  expect(settings.tools.get('catalogue')?.token?.from).toEqual(['own', 'corp']);
   expect(settings.tasks).toMatchObject({ linger: 2000, deadline: 900_000, standing: { tools: ['catalogue'] } });
   expect(settings.listen.metrics).toEqual({ address: '::1', port: 0 });
   expect(settings.rules.map((rule) => rule.mode)).toEqual(['enforce', 'enforce', 'observe']);
@@ -137,7 +140,14 @@ describe('what the profile and the actor decide', () => {
 
   test('a plain service', () => {
     expect(service('')).toMatchObject({ profile: 'rfc8693', actor: 'none', bound_subject: 'accept' });
-    expect(service('')?.expect).toEqual({ sub: 'same', act: 'any', typ: ['at+jwt', 'JWT'] });
+    expect(service('')?.expect).toEqual({
+      sub: 'same',
+      act: 'any',
+      typ: ['at+jwt', 'JWT'],
+      scopes: 'asked',
+      life: 'any',
+      workload: 'self',
+    });
     expect(service('')).toMatchObject({ max_lifetime: 3_600_000, timeout: 2000, verify: 'jwt' });
   });
 
@@ -149,7 +159,19 @@ describe('what the profile and the actor decide', () => {
   test('keycloak', () => {
     expect(service(', profile: keycloak')).toMatchObject({
       bound_subject: 'refuse',
-      expect: { typ: ['at+jwt', 'JWT'] },
+      expect: { typ: ['at+jwt', 'JWT'], scopes: 'subject', life: 'cut' },
+    });
+  });
+
+  test('entra: on behalf of is a grant of its own, with subjects that are pairwise', () => {
+    expect(service(', profile: entra-obo')).toMatchObject({
+      expect: { sub: 'any', act: 'none', typ: ['JWT'] },
+      max_lifetime: 5_400_000,
+      dialect: { grant: 'jwt_bearer', parameters: { requested_token_use: 'on_behalf_of' }, target: 'compared' },
+    });
+    expect(service(', profile: entra-obo, expect: { sub: same }, max_lifetime: 1h')).toMatchObject({
+      expect: { sub: 'same' },
+      max_lifetime: 3_600_000,
     });
   });
 });

@@ -76,7 +76,7 @@ test('a replaced token goes back when its use is over, unless it has ended by it
   const trail = new RecordingTrail();
   const world = shiftedWorld();
   const now = world.now();
-  const custody = new TokenCustody(world, trail);
+  const custody = new TokenCustody(world, trail, { certificate: () => undefined });
   const tokens = [
     entry('a', 'crm', now - 1, now - 1),
     entry('a', 'crm', now - 1, now + 60_000),

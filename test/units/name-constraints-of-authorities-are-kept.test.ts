@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { checkX509Path, InvalidSvidPath } from '../../proxy/spiffe/x509-path.ts';
 import { mintAuthority, mintLeaf, nameConstraints, type Minted } from '../fakes/certificate-mint.ts';
+import { bundleOf } from '../fakes/trust-bundle.ts';
 
 const root = await mintAuthority(undefined);
 
@@ -9,7 +10,7 @@ function reasonOf(chain: readonly Minted[], anchor: Minted): string {
   try {
     checkX509Path(
       chain.map((one) => one.der),
-      () => [anchor.der],
+      () => bundleOf(anchor.der),
       Date.now(),
     );
     return 'ok';

@@ -7,7 +7,12 @@ import {
   jwtTokenType,
   tokenExchangeGrant,
 } from '../../proxy/exchange/issuers/rfc8693.ts';
+import { checkAnswer } from '../../proxy/exchange/check-answer.ts';
+import { Rejection } from '../../proxy/exchange/rejection.ts';
+import { readFailure } from '../../proxy/exchange/service-refusal.ts';
+import { tokenKinds } from '../../proxy/exchange/token-kinds.ts';
 import type { OrderSubject } from '../../proxy/exchange/token-order.ts';
+import { Refusal } from '../../proxy/refusal.ts';
 import { mayAct, readActors } from '../../proxy/trust/act-claim.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
@@ -16,6 +21,8 @@ const file = join(import.meta.dirname, '..', '..', '..', 'shared', 'vectors', 'r
 interface Vectors {
   readonly tokenTypes: readonly string[];
   readonly requestParams: readonly string[];
+  readonly errors: readonly string[];
+  readonly responseParams: readonly string[];
   readonly examples: readonly { request: Readonly<Record<string, string>> }[];
   readonly actChain: { readonly act: unknown };
   readonly act: { readonly act: unknown };
@@ -81,4 +88,44 @@ test('the actors of the standard are read, the current one first', ({ skip }) =>
   expect(subs(vectors.act.act)).toEqual(['admin@example.com']);
   expect(mayAct(vectors.mayAct.may_act, [{ sub: 'admin@example.com' }])).toBe(true);
   expect(mayAct(vectors.mayAct.may_act, [{ sub: 'user@example.com' }])).toBe(false);
+});
+
+test('every error of the standard ends the exchange with a refusal of ours, and none with its text', ({ skip }) => {
+  if (vectors === undefined) {
+    skip('vectors not present');
+    return;
+  }
+  for (const error of vectors.errors) {
+    const body = JSON.stringify({ error, error_description: 'what was sent', error_uri: 'https://x' });
+    const headers = { 'content-type': 'application/json' };
+    const refusal = readFailure({ status: 400, headers, body }, 'corp', tokenExchangeGrant);
+    expect(refusal).toBeInstanceOf(Refusal);
+    expect(refusal.message).not.toContain('what was sent');
+  }
+});
+
+test('what the standard requires of an answer is required', async ({ skip }) => {
+  if (vectors === undefined) {
+    skip('vectors not present');
+    return;
+  }
+  const answer = { access_token: 'abc', issued_token_type: accessTokenType, token_type: 'Bearer', expires_in: 60 };
+  const read = (json: Record<string, unknown>) =>
+    checkAnswer(
+      { json, token: json['access_token'] === undefined ? undefined : new Secret('abc'), echoed: false },
+      { grant: 'token_exchange', proofKey: undefined },
+      {
+        form: tokenKinds.access_token,
+        issuer: 'https://sso.example.org',
+        scopes: undefined,
+        details: undefined,
+        maxLifetimeMs: 3_600_000,
+      },
+    );
+  await expect(read(answer)).resolves.toMatchObject({ tokenType: 'Bearer' });
+  const required = vectors.responseParams
+    .map((name) => /^\w+(?=!)/.exec(name)?.[0])
+    .filter((name) => name !== undefined);
+  expect(required).toHaveLength(3);
+  for (const name of required) await expect(read({ ...answer, [name]: undefined })).rejects.toBeInstanceOf(Rejection);
 });

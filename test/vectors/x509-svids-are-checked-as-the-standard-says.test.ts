@@ -3,11 +3,12 @@ import { expect, test } from 'vitest';
 import { checkX509Path, InvalidSvidPath, type X509BundleOf } from '../../proxy/spiffe/x509-path.ts';
 import { mintAuthority, mintLeaf, usages, type Minted, type Recipe } from '../fakes/certificate-mint.ts';
 import { absent, readSpiffeVectors } from './spiffe-vectors.ts';
+import { bundleOf as bundle } from '../fakes/trust-bundle.ts';
 
 const vectors = readSpiffeVectors('x509-svid-cases');
 const authority = await mintAuthority(undefined);
 const other = await mintAuthority(undefined, { uris: ['spiffe://other.org'] });
-const bundles: X509BundleOf = (name) => new Map([['example.org', [authority.der]]]).get(name);
+const bundles: X509BundleOf = (name) => new Map([['example.org', bundle(authority.der)]]).get(name);
 const { digitalSignature, keyCertSign, cRLSign } = usages;
 
 function reasonOf(chain: readonly Buffer[], bundleOf: X509BundleOf = bundles, nowMs: number = Date.now()): string {
@@ -35,7 +36,7 @@ test('fixtures of the standard are refused for what is wrong with them', ({ skip
     skip(absent);
     return;
   }
-  const some: X509BundleOf = () => [authority.der];
+  const some: X509BundleOf = () => bundle(authority.der);
   let refused = 0;
   for (const { file, expect: expected, pem } of vectors.fixtures) {
     const chain = pem
@@ -50,7 +51,7 @@ test('fixtures of the standard are refused for what is wrong with them', ({ skip
       refused += 1;
     } else if (chain.length > 1) {
       // Whole, with the intermediate as the authority of the bundle; and to nobody's authority otherwise.
-      const bundleOf: X509BundleOf = (name) => (name === 'example.org' ? [chain[1] ?? leaf.raw] : undefined);
+      const bundleOf: X509BundleOf = (name) => (name === 'example.org' ? bundle(chain[1] ?? leaf.raw) : undefined);
       expect(reasonOf(chain, bundleOf, nowMs), file).toMatch(/^ok spiffe:\/\/example\.org\//);
       expect(reasonOf(chain.slice(0, 1), bundleOf, nowMs), file).toMatch(/^ok spiffe:\/\/example\.org\//);
       expect(reasonOf(chain, some, nowMs), file).toBe('untrusted');
@@ -75,7 +76,7 @@ const chainCases: Readonly<Record<string, (leaf: Minted) => [string, string]>> =
   'empty chain': () => [reasonOf([]), 'empty'],
   'no bundle for the leaf trust domain': (leaf) => [reasonOf([leaf.der], () => undefined), 'no_bundle'],
   'bundle of another trust domain (right CA, wrong name)': (leaf) => [
-    reasonOf([leaf.der], (name) => (name === 'other.org' ? [authority.der, other.der] : undefined)),
+    reasonOf([leaf.der], (name) => (name === 'other.org' ? bundle(authority.der, other.der) : undefined)),
     'no_bundle',
   ],
 };

@@ -59,7 +59,8 @@ const bad: readonly [what: string, claims: Record<string, unknown>, reason: stri
   ['from the future', { iat: now + 60 }, 'not_yet_valid'],
   ['with an actor that is none', { act: 'planner' }, 'actor'],
   ['with a key that is none', { cnf: 'x' }, 'malformed'],
-  ['with a scope that is none', { scope: ['a'] }, 'malformed'],
+  ['with a scope that is none', { scope: 7 }, 'malformed'],
+  ['with a scope among others that is none', { scope: ['a', 7] }, 'malformed'],
   ['with a jti that is none', { jti: 7 }, 'malformed'],
 ];
 
@@ -80,6 +81,23 @@ test('another kind of token of the same issuer is refused', async () => {
   for (const typ of ['JWT', 'logout+jwt', 'dpop+jwt', '']) {
     const text = await service.subjectToken({}, typ);
     await expect(issuers.verifySubject(text)).rejects.toMatchObject({ reason: 'typ' });
+  }
+});
+
+test('a token without a kind is taken only where the configuration says so', async () => {
+  const untyped = await service.subjectToken({}, '');
+  await trusting({ typ: ['at+jwt', 'none'] }).verifySubject(untyped);
+  for (const typ of [['at+jwt', 'JWT'], ['NONE']]) {
+    await expect(trusting({ typ }).verifySubject(untyped)).rejects.toMatchObject({ reason: 'typ' });
+  }
+  const named = await service.subjectToken({}, 'none');
+  await expect(trusting({ typ: ['none'] }).verifySubject(named)).rejects.toMatchObject({ reason: 'typ' });
+});
+
+test('scopes are read as one text or as a list of texts', async () => {
+  for (const scope of ['a b', ['a', 'b']]) {
+    const subject = await trusting().verifySubject(await service.subjectToken({ scope }));
+    expect(subject.scope).toBe('a b');
   }
 });
 

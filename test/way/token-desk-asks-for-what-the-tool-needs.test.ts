@@ -47,7 +47,7 @@ test('an exchange names audience, resource, scopes, subject and actor, and nothi
   }
   expect(new Set(svidAudiences)).toEqual(new Set([service.issuer]));
   expect(headers['dpop']).toBeUndefined();
-  expect(token.authorization()).toBe(`Bearer ${service.issued[0]}`);
+  expect(token.headers()[1]).toBe(`Bearer ${service.issued[0]}`);
   expect(token).toMatchObject({ service: 'corp', scopes: ['a', 'b'], tokenType: 'Bearer' });
   expect(trail.exchanges).toEqual(['corp issued']);
   expect(trail.issuedTokens).toMatchObject([
@@ -65,7 +65,7 @@ test('a bound token is asked for with a proof by the key of the order', async ()
   expect(await calculateJwkThumbprint(jwk!)).toBe(proofKey.jkt);
   expect(proof).not.toHaveProperty('ath');
   expect(token.tokenType).toBe('DPoP');
-  expect(token.authorization()).toBe(`DPoP ${service.issued[0]}`);
+  expect(token.headers()[1]).toBe(`DPoP ${service.issued[0]}`);
 });
 
 test('a demanded nonce is answered once, kept, and its successor used the next time', async () => {

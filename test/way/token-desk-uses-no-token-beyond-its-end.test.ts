@@ -21,6 +21,13 @@ test('a token is used as long as the shortest of its own life, use_for and the l
   expect(life(await desk.take(await order({ txn: 'subject' }, { exp: now + 20 })))).toBeCloseTo(20, -1);
 });
 
+test('a service that is slower than use_for has told no lie: its token is used, from its arrival on', async () => {
+  service = await openFakeTokenService({ delayMs: 120 });
+  const { desk, trail, order } = await openDesk(service);
+  const token = await desk.take(await order({ useForMs: 100 }));
+  expect([token.expiresAtMs - token.issuedAtMs, trail.rejectedTokens]).toEqual([100, []]);
+});
+
 test('a service that states no life gets one minute', async () => {
   service = await openFakeTokenService({ lie: 'no_expires_in' });
   const { desk, order } = await openDesk(service, { verify: 'response-only' });

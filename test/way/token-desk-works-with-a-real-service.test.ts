@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openTokenService, type TokenService } from '../../proxy/embedded/token-service.ts';
 import { makeProofKey } from '../../proxy/proofs/dpop.ts';
@@ -26,11 +27,14 @@ afterAll(async () => {
   await service.close();
 });
 
-function open(verify: 'jwt' | 'introspect' = 'jwt'): Promise<DeskUnderTest> {
+function open(
+  verify: 'jwt' | 'introspect' = 'jwt',
+  actor: 'jwt-svid' | 'client_credentials' = 'jwt-svid',
+): Promise<DeskUnderTest> {
   const { issuer } = service;
   const subjectToken = (): Promise<string> =>
     service.mintSubjectToken({ sub: 'alice', audience: 'invoice-bot', scopes: ['crm.read'], ttlSeconds: 600 });
-  return openDesk({ issuer, subjectToken }, { verify }, { domain });
+  return openDesk({ issuer, subjectToken }, { verify, actor }, { domain });
 }
 
 test.for(['jwt', 'introspect'] as const)(
@@ -56,6 +60,17 @@ test('a bearer token, and one of the agent itself', async () => {
   );
   expect([user.tokenType, own.tokenType]).toEqual(['Bearer', 'Bearer']);
 });
+
+test.for(['jwt', 'introspect'] as const)(
+  'a token of our own names us as actor by our name at the service, checked by %s',
+  async (verify) => {
+    const { desk, trail, order } = await open(verify, 'client_credentials');
+    const token = await desk.take(await order({ audience: [], resource: crm }));
+    const claims = decodeJwt(token.reveal());
+    expect(claims).toMatchObject({ sub: 'alice', aud: crm, act: { sub: 'invoice-bot', iss: service.issuer } });
+    expect(trail.rejectedTokens).toEqual([]);
+  },
+);
 
 test('what the service does not grant is refused, not widened', async () => {
   const { desk, trail, order } = await open();

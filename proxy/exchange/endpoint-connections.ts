@@ -1,0 +1,137 @@
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
+import { callbackify } from 'node:util';
+import { Agent, type buildConnector } from 'undici';
+import type { Destination, Way } from '../route/egress-guard.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
+import type { World } from '../world.ts';
+import type { ServiceSettings } from './service-settings.ts';
+
+/** Port: finds the checked address of a destination (the egress guard). */
+export interface FindWay {
+  find(destination: Destination): Way | Promise<Way>;
+}
+
+/** Files with the CA certificates (PEM) of services that the public authorities do not vouch for, by origin. */
+export type PrivateAuthorities = ReadonlyMap<string, string>;
+
+/** The files of the configuration. They hold for all that is on an origin: metadata and keys of trusted issuers too. */
+export function privateAuthorities(
+  services: ReadonlyMap<string, Pick<ServiceSettings, 'issuer' | 'endpoints' | 'tls'>>,
+): PrivateAuthorities {
+  const files = new Map<string, string>();
+  for (const { issuer, endpoints = {}, tls } of services.values()) {
+    if (tls?.ca === undefined) continue;
+    for (const url of [issuer, ...Object.values(endpoints)])
+      if (url !== undefined) files.set(new URL(url).origin, tls.ca);
+  }
+  return files;
+}
+
+/** Token services are named by the operator, so they may stand anywhere but where nothing of ours may go. */
+const addresses = ['public', 'private', 'loopback'] as const;
+/** A certificate that was not presented for so long was replaced, milliseconds: its connections are closed and its key is let go. */
+const unusedMs = 60_000;
+const maxAgents = 256;
+
+interface Kept {
+  readonly agent: Agent;
+  usedAtMs: number;
+}
+
+/**
+ * Connections to endpoints, kept apart by the certificate that we presented on them: a service takes whoever opened a connection for
+ * the client of every request on it, so two identities never share one.
+ */
+export class EndpointConnections {
+  readonly #guard: FindWay;
+  readonly #world: World;
+  readonly #authorities: PrivateAuthorities;
+  /** By thumbprint, the least recently used first; empty for connections without a certificate. */
+  readonly #agents = new Map<string, Kept>();
+
+  constructor(guard: FindWay, world: World, authorities: PrivateAuthorities) {
+    this.#guard = guard;
+    this.#world = world;
+    this.#authorities = authorities;
+  }
+
+  /** The connections on which this certificate is presented. */
+  agentFor(certificate: ClientCertificate | undefined): Agent {
+    const key = certificate?.thumbprint ?? '';
+    const kept = this.#agents.get(key) ?? { agent: this.#open(certificate), usedAtMs: 0 };
+    kept.usedAtMs = this.#world.monotonic();
+    this.#agents.delete(key);
+    this.#agents.set(key, kept);
+    this.#retire(kept.usedAtMs);
+    return kept.agent;
+  }
+
+  /** Closes everything; requests under way are cut. */
+  async close(): Promise<void> {
+    const all = [...this.#agents.values()];
+    this.#agents.clear();
+    await Promise.allSettled(all.map(({ agent }) => agent.destroy()));
+  }
+
+  /** Rotated certificates would add up otherwise. What is under way on them goes on to its end. */
+  #retire(now: number): void {
+    for (const [key, { agent, usedAtMs }] of this.#agents) {
+      if (now - usedAtMs < unusedMs && this.#agents.size <= maxAgents) return;
+      this.#agents.delete(key);
+      agent.close().catch(() => undefined);
+    }
+  }
+
+  #open(certificate: ClientCertificate | undefined): Agent {
+    const connect = callbackify((options: buildConnector.Options) => this.#dial(options, certificate));
+    return new Agent({
+      connect: (options, done) =>
+        connect(options, (error, socket) => (error === null ? done(null, socket) : done(error, null))),
+      allowH2: false,
+      connections: 64,
+      keepAliveTimeout: 10_000,
+    });
+  }
+
+  /** The guard is asked at every dial, so that a name that moves is checked where it went. */
+  async #dial(options: buildConnector.Options, certificate: ClientCertificate | undefined) {
+    const secure = options.protocol === 'https:';
+    // Without TLS nobody would be shown the certificate, and the request would pass for that of anybody.
+    if (certificate !== undefined && !secure) throw new Error('a client certificate needs TLS');
+    const host = options.hostname.replace(/^\[(.*)\]$/, '$1');
+    const port = options.port === '' ? (secure ? 443 : 80) : Number(options.port);
+    const context = secure ? this.#contextFor(options, certificate) : undefined;
+    const way = await this.#guard.find({ host, port, addresses, dial: undefined });
+    const socket = this.#world.dial(way.address, way.port);
+    const connection =
+      context === undefined
+        ? socket
+        : connectTls({
+            socket,
+            host,
+            ...(isIP(host) === 0 ? { servername: host } : {}),
+            ALPNProtocols: ['http/1.1'],
+            minVersion: 'TLSv1.2',
+            rejectUnauthorized: true,
+            secureContext: context,
+          });
+    await new Promise<void>((resolve, reject) => {
+      connection.once('error', reject);
+      connection.once(secure ? 'secureConnect' : 'connect', () => {
+        connection.removeListener('error', reject);
+        resolve();
+      });
+    });
+    return connection;
+  }
+
+  /** Read for each connection, so that a renewed CA file holds from the next one on. One that cannot be read lets none be made (W1). */
+  #contextFor(options: buildConnector.Options, certificate: ClientCertificate | undefined): SecureContext {
+    const { origin } = new URL(`${options.protocol}//${options.hostname}:${options.port}`);
+    const file = this.#authorities.get(origin);
+    const trust = file === undefined ? {} : { ca: readFileSync(file, 'utf8') };
+    return certificate?.contextFor(trust) ?? createSecureContext(trust);
+  }
+}

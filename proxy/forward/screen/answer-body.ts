@@ -1,0 +1,131 @@
+import type { ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { OpenDecoder } from './decoding.ts';
+import type { Masker } from './masker.ts';
+
+/** Where the bytes of an answer go on their way to the agent. */
+export interface AnswerBody {
+  /** Whether more may come at once; if not, `resume` is called when it may. */
+  write(chunk: Buffer, resume: () => void): boolean;
+  /** The tool has sent everything: `done` is called when the agent's side has all of it but the end. */
+  end(done: () => void): void;
+  /** Bytes that went to the agent. */
+  readonly bytesOut: number;
+  readonly hasMasked: boolean;
+}
+
+/** Straight through: there is nothing that the agent must not see. */
+export class OpenBody implements AnswerBody {
+  readonly #response: ServerResponse;
+  bytesOut = 0;
+  readonly hasMasked = false;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  write(chunk: Buffer, resume: () => void): boolean {
+    this.bytesOut += chunk.length;
+    if (this.#response.write(chunk) || this.#response.destroyed) return true;
+    this.#response.once('drain', resume);
+    return false;
+  }
+
+  end(done: () => void): void {
+    done();
+  }
+}
+
+/** A plain answer of a tool with a credential: each chunk passes at once, with stars where the credential was. */
+export class MaskedBody implements AnswerBody {
+  readonly #masker: Masker;
+  readonly #out: OpenBody;
+
+  constructor(response: ServerResponse, masker: Masker) {
+    this.#masker = masker;
+    this.#out = new OpenBody(response);
+  }
+
+  get bytesOut(): number {
+    return this.#out.bytesOut;
+  }
+
+  get hasMasked(): boolean {
+    return this.#masker.hasMasked;
+  }
+
+  write(chunk: Buffer, resume: () => void): boolean {
+    const passes = this.#masker.push(chunk);
+    return passes.length === 0 || this.#out.write(passes, resume);
+  }
+
+  end(done: () => void): void {
+    const rest = this.#masker.end();
+    if (rest.length > 0) this.#out.write(rest, () => undefined);
+    done();
+  }
+}
+
+/** How a stream in zlib's format begins: what a coding below another one begins with is not known yet. */
+const zlibStart = Buffer.of(0x78);
+
+/** A compressed answer: it is taken apart, masked, and goes on plain. Memory stays bounded, whatever it unfolds to. */
+export class DecodedBody implements AnswerBody {
+  readonly #openers: readonly OpenDecoder[];
+  readonly #body: MaskedBody;
+  readonly #onBroken: () => void;
+  #first: Duplex | undefined;
+  #last: Duplex | undefined;
+
+  /** @param onBroken hears that the answer is not what its coding says; nothing follows then. */
+  constructor(body: MaskedBody, openers: readonly OpenDecoder[], onBroken: () => void) {
+    this.#body = body;
+    this.#openers = openers;
+    this.#onBroken = onBroken;
+  }
+
+  get bytesOut(): number {
+    return this.#body.bytesOut;
+  }
+
+  get hasMasked(): boolean {
+    return this.#body.hasMasked;
+  }
+
+  write(chunk: Buffer, resume: () => void): boolean {
+    if (chunk.length === 0) return true;
+    this.#first ??= this.#open(chunk);
+    if (this.#first.destroyed || this.#first.write(chunk)) return true;
+    this.#first.once('drain', resume);
+    return false;
+  }
+
+  end(done: () => void): void {
+    if (this.#first === undefined || this.#last === undefined) {
+      this.#body.end(done);
+      return;
+    }
+    this.#last.once('end', () => this.#body.end(done));
+    this.#first.end();
+  }
+
+  #open(chunk: Buffer): Duplex {
+    const decoders = this.#openers.map((open, index) => open(index === 0 ? chunk : zlibStart));
+    for (const [index, decoder] of decoders.entries()) {
+      decoder.on('error', () => {
+        for (const one of decoders) one.destroy();
+        this.#onBroken();
+      });
+      const next = decoders[index + 1];
+      if (next !== undefined) decoder.pipe(next);
+    }
+    const [first] = decoders;
+    const last = decoders.at(-1);
+    if (first === undefined || last === undefined) throw new Error('a decoded body without a decoder');
+    this.#last = last;
+    last.on('data', (plain: Buffer) => {
+      if (!this.#body.write(plain, () => last.resume())) last.pause();
+    });
+    return first;
+  }
+}

@@ -1,0 +1,152 @@
+import { endianness } from 'node:os';
+import type { Pattern, Place } from './pattern.ts';
+
+const windowBytes = 8;
+const star = 0x2a;
+const readsWords = endianness() === 'LE';
+const nothing = Buffer.alloc(0);
+
+/**
+ * Masks a secret in a stream of bytes. Every byte of it becomes a star, so that lengths stay what the tool said. What cannot be a part
+ * of the secret passes at once; a tail that could be its beginning waits for what follows, at most 22 bytes.
+ */
+export class Masker {
+  readonly #pattern: Pattern;
+  /** Tail of the last chunk that was held back. */
+  #held: Buffer = nothing;
+  /** Where the secret goes on, when the last chunk ended within it. */
+  #within: readonly Place[] = [];
+  #masked = false;
+
+  constructor(pattern: Pattern) {
+    this.#pattern = pattern;
+  }
+
+  /** Whether anything was masked so far. */
+  get hasMasked(): boolean {
+    return this.#masked;
+  }
+
+  /** What may go on of this chunk and of what was held back before; may be empty. */
+  push(chunk: Buffer): Buffer {
+    const bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    const screened = this.#screen(bytes);
+    // Within the secret the tail is masked already.
+    const held = this.#within.length > 0 ? 0 : this.#pattern.heldBack(screened);
+    if (held === 0) {
+      this.#held = nothing;
+      return screened;
+    }
+    // A copy: the reader of the connection writes over its buffer.
+    this.#held = Buffer.from(screened.subarray(screened.length - held));
+    return screened.subarray(0, screened.length - held);
+  }
+
+  /** What was held back, at the end of the stream. */
+  end(): Buffer {
+    const rest = this.#held;
+    this.#held = nothing;
+    return rest;
+  }
+
+  #screen(bytes: Buffer): Buffer {
+    const run = new Run(bytes);
+    let from = 0;
+    if (this.#within.length > 0) {
+      from = run.goOn(this.#within, 0);
+      this.#within = run.reachesEnd;
+    }
+    for (let at = this.#next(bytes, from); at >= 0; at = this.#next(bytes, from)) {
+      from = run.maskAround(at, this.#pattern);
+      this.#within = run.reachesEnd;
+    }
+    this.#masked ||= run.hasMasked;
+    return run.bytes;
+  }
+
+  /** The next place from `from` on at which a window of the secret may stand, or -1. One in 16 bytes is looked at. */
+  #next(bytes: Buffer, from: number): number {
+    const { stride } = this.#pattern;
+    const last = bytes.length - windowBytes;
+    if (stride % 4 !== 0 || !readsWords) return this.#nextByBytes(bytes, from);
+    // Words are read where they are aligned in memory; the first is less than a stride away, so that nothing is skipped.
+    const first = from + ((4 - ((bytes.byteOffset + from) & 3)) & 3);
+    if (first > last) return -1;
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset + first, (bytes.length - first) >>> 2);
+    const word = this.#pattern.search(words, stride >>> 2);
+    return word < 0 ? -1 : first + word * 4;
+  }
+
+  /** For secrets so short that every few bytes have to be looked at, and for machines of the other byte order. */
+  #nextByBytes(bytes: Buffer, from: number): number {
+    const { stride } = this.#pattern;
+    const words = new Int32Array(2);
+    for (let at = from; at + windowBytes <= bytes.length; at += stride) {
+      words[0] = bytes.readInt32LE(at);
+      words[1] = bytes.readInt32LE(at + 4);
+      if (this.#pattern.search(words, 2) === 0) return at;
+    }
+    return -1;
+  }
+}
+
+/** One chunk while it is masked; copied before the first change, since its bytes belong to the reader of the connection. */
+class Run {
+  bytes: Buffer;
+  hasMasked = false;
+  /** Places of the secret that go on beyond the end of the chunk. */
+  reachesEnd: readonly Place[] = [];
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  /** Masks what follows at `from` of the secret, whichever form goes on longest. Returns where it ends. */
+  goOn(places: readonly Place[], from: number): number {
+    let to = from;
+    const further: Place[] = [];
+    for (const { text, at } of places) {
+      const end = from + agreement(text, at, this.bytes, from);
+      to = Math.max(to, end);
+      if (end === this.bytes.length && at + end - from < text.length) further.push({ text, at: at + end - from });
+    }
+    this.reachesEnd = further;
+    this.#mask(from, to);
+    return to;
+  }
+
+  /** Masks the longest run of a form that holds the window at `at`. Returns where to look next. */
+  maskAround(at: number, pattern: Pattern): number {
+    const { bytes } = this;
+    let [start, end] = [at, at];
+    const further: Place[] = [];
+    for (const place of pattern.places(bytes.subarray(at, at + windowBytes))) {
+      let before = 0;
+      while (before < at && before < place.at && place.text[place.at - before - 1] === bytes[at - before - 1]) before++;
+      const after = agreement(place.text, place.at, bytes, at);
+      if (before + after < pattern.shortestRun) continue;
+      start = Math.min(start, at - before);
+      end = Math.max(end, at + after);
+      const next = place.at + after;
+      if (at + after === bytes.length && next < place.text.length) further.push({ text: place.text, at: next });
+    }
+    this.reachesEnd = further;
+    this.#mask(start, end);
+    return Math.max(end, at + pattern.stride);
+  }
+
+  #mask(from: number, to: number): void {
+    if (to <= from) return;
+    if (!this.hasMasked) this.bytes = Buffer.from(this.bytes);
+    this.hasMasked = true;
+    this.bytes.fill(star, from, to);
+  }
+}
+
+/** How many bytes agree from these places on. */
+function agreement(text: Buffer, at: number, bytes: Buffer, from: number): number {
+  const most = Math.min(text.length - at, bytes.length - from);
+  let count = 0;
+  while (count < most && text[at + count] === bytes[from + count]) count++;
+  return count;
+}

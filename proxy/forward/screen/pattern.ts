@@ -1,0 +1,135 @@
+import { forms } from './forms.ts';
+
+/** Bytes that are looked up together: long enough that they are no accident, short enough to be met in every part of 23 bytes. */
+const windowBytes = 8;
+/** Distance of the places that are looked at: a part of 16 + 8 - 1 bytes contains a whole window at one of them. */
+const widest = 16;
+/** Shortest secret that is screened for: below, masking would hit by chance what is none. */
+export const shortestSecret = 8;
+const bits = 18;
+/** Of a rare form so many bytes of the secret are learned: who writes all of it down that way writes these too. */
+const enough = 32;
+
+/** A place in one form of a secret. */
+export interface Place {
+  readonly text: Buffer;
+  readonly at: number;
+}
+
+/**
+ * What a secret is recognised by, in all of its forms. Of a JWT its signature: the claims alone open nothing, and a table of all parts of
+ * all tokens would cost more than it protects. Once the signature is met, the whole token around it is masked.
+ */
+export class Pattern {
+  /** Bytes between two places that are looked at. */
+  readonly stride: number;
+  /** A run of so many bytes of a form is a part of the secret; a shorter one may be chance. */
+  readonly shortestRun: number;
+  readonly #secret: string;
+  /** One bit for each hash of a window, by its upper 18 bits: small enough to stay in the nearest cache. */
+  readonly #filter = new Uint32Array(2 ** (bits - 5));
+  /** The hashes themselves, open addressing; 0 is an empty slot. */
+  readonly #hashes: Int32Array;
+  readonly #starts: readonly Buffer[];
+  /** One bit for each two bytes that follow each other in a beginning; what does not end so needs no further look. */
+  readonly #pairs = new Uint32Array(2 ** 11);
+  readonly #firsts: ReadonlySet<number | undefined>;
+  #whole: readonly Buffer[] | undefined;
+
+  /** @param secret ASCII text, at least `shortestSecret` long. */
+  constructor(secret: string) {
+    this.#secret = secret;
+    const jws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.(?<signature>[A-Za-z0-9_-]{32,})$/.exec(secret);
+    const core = Buffer.from(jws?.groups?.['signature'] ?? secret, 'latin1');
+    const texts = forms
+      .flatMap((form) => form.write(form.isCommon ? core : core.subarray(0, enough)))
+      .filter((text) => text.length >= windowBytes);
+    const shortest = Math.min(...texts.map((text) => text.length));
+    this.stride = Math.max(1, Math.min(widest, shortest - windowBytes + 1));
+    this.shortestRun = this.stride + windowBytes - 1;
+    const count = texts.reduce((sum, text) => sum + text.length, 0);
+    this.#hashes = new Int32Array(2 ** Math.ceil(Math.log2(count * 2)));
+    for (const text of texts) this.#learn(text);
+    const starts = texts.map((text) => text.subarray(0, this.shortestRun - 1));
+    this.#starts = [...new Map(starts.map((start) => [start.toString('latin1'), start])).values()];
+    this.#firsts = new Set(this.#starts.map((start) => start[0]));
+    for (const start of this.#starts) {
+      for (let at = 1; at < start.length; at++) {
+        const pair = ((start[at - 1] ?? 0) << 8) | (start[at] ?? 0);
+        this.#pairs[pair >>> 5] = (this.#pairs[pair >>> 5] ?? 0) | (1 << (pair & 31));
+      }
+    }
+  }
+
+  /**
+   * The first place, one in so many, at which a part of the secret may stand, as an index of words; -1 is certain.
+   * @param words of four bytes, little-endian. @param step Words between two places.
+   */
+  search(words: Int32Array, step: number): number {
+    // Everything in one loop over local values: a gigabyte passes here.
+    const filter = this.#filter;
+    const end = words.length - 1;
+    for (let at = 0; at < end; at += step) {
+      let hash = Math.imul(words[at] ?? 0, 0x9e3779b1) ^ Math.imul(words[at + 1] ?? 0, 0x85ebca6b);
+      hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+      hash ^= hash >>> 13;
+      const bit = hash >>> (32 - bits);
+      if (((filter[bit >>> 5] ?? 0) & (1 << (bit & 31))) !== 0 && this.#isKnown(hash)) return at;
+    }
+    return -1;
+  }
+
+  /** Where in which forms these bytes stand; empty where it was a chance after all. */
+  *places(window: Buffer): Generator<Place> {
+    // Written out when it is needed for the first time: most answers hold no secret.
+    this.#whole ??= forms.flatMap((form) => form.write(Buffer.from(this.#secret, 'latin1')));
+    for (const text of this.#whole) {
+      for (let at = text.indexOf(window); at >= 0; at = text.indexOf(window, at + 1)) yield { text, at };
+    }
+  }
+
+  /** How many bytes at the end could be the beginning of the secret: they wait for what follows. */
+  heldBack(bytes: Buffer): number {
+    const last = bytes.at(-1);
+    let most = this.#firsts.has(last) ? 1 : 0;
+    const pair = ((bytes.at(-2) ?? 0) << 8) | (last ?? 0);
+    if (((this.#pairs[pair >>> 5] ?? 0) & (1 << (pair & 31))) === 0) return most;
+    for (const start of this.#starts) {
+      for (let length = Math.min(start.length, bytes.length); length > most; length--) {
+        if (start[length - 1] !== last) continue;
+        if (bytes.compare(start, 0, length, bytes.length - length) === 0) most = length;
+      }
+    }
+    return most;
+  }
+
+  #learn(text: Buffer): void {
+    const mask = this.#hashes.length - 1;
+    for (let at = 0; at + windowBytes <= text.length; at++) {
+      const hash = mix(text.readInt32LE(at), text.readInt32LE(at + 4));
+      const bit = hash >>> (32 - bits);
+      this.#filter[bit >>> 5] = (this.#filter[bit >>> 5] ?? 0) | (1 << (bit & 31));
+      let slot = hash & mask;
+      while (this.#hashes[slot] !== 0 && this.#hashes[slot] !== hash) slot = (slot + 1) & mask;
+      this.#hashes[slot] = hash;
+    }
+  }
+
+  #isKnown(hash: number): boolean {
+    const mask = this.#hashes.length - 1;
+    let slot = hash & mask;
+    while (this.#hashes[slot] !== 0) {
+      if (this.#hashes[slot] === hash) return true;
+      slot = (slot + 1) & mask;
+    }
+    // The one hash that looks like an empty slot.
+    return hash === 0;
+  }
+}
+
+/** 32 bits of two words, as `search` makes them; where they agree by chance, the bytes themselves are compared. */
+function mix(low: number, high: number): number {
+  let hash = Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return hash ^ (hash >>> 13);
+}

@@ -1,0 +1,108 @@
+import type { ServerResponse } from 'node:http';
+import { DecodedBody, MaskedBody, OpenBody, type AnswerBody } from './answer-body.ts';
+import { decodersFor } from './decoding.ts';
+import { Masker } from './masker.ts';
+import { Pattern, shortestSecret } from './pattern.ts';
+
+/** A credential that went out with a call; the object is the same as long as the credential is. */
+export interface Screened {
+  reveal(): string;
+}
+
+/** What the agent may see of one answer (W3). */
+export interface AnswerScreen {
+  /** Header values, flat, and the body's way, or undefined for an answer that cannot be read. `onBroken`: it is not what it says. */
+  open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined;
+  /** One text: a trailer, the reason phrase. */
+  text(value: string): string;
+  /** Whether a text held the credential. */
+  readonly hasMasked: boolean;
+}
+
+/** An answer whose head may go on. */
+export interface OpenedAnswer {
+  readonly headers: string[];
+  readonly body: AnswerBody;
+}
+
+/** For calls that carry nothing of ours. */
+export const nothingToScreen: AnswerScreen = {
+  open: (response, headers) => ({ headers, body: new OpenBody(response) }),
+  text: (value) => value,
+  hasMasked: false,
+};
+
+const patterns = new WeakMap<Screened, Pattern>();
+
+/** The screen of one answer to a call with this credential. */
+export function screenFor(secret: Screened): AnswerScreen {
+  return new CredentialScreen(secret);
+}
+
+/** Describes the bytes that the tool sent: no longer true once the coding is taken off. */
+const ofTheCoding = new Set([
+  'content-encoding',
+  'content-length',
+  'content-md5',
+  'content-digest',
+  'digest',
+  'accept-ranges',
+]);
+
+class CredentialScreen implements AnswerScreen {
+  readonly #secret: Screened;
+  hasMasked = false;
+
+  constructor(secret: Screened) {
+    this.#secret = secret;
+  }
+
+  open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined {
+    const kept = this.#maskValues(headers);
+    const decoders = hasBody ? decodersFor(valuesOf(headers, 'content-encoding')) : [];
+    if (decoders === undefined) return undefined;
+    const plain = new MaskedBody(response, new Masker(this.#pattern()));
+    if (decoders.length === 0) return { headers: kept, body: plain };
+    return { headers: withoutCoding(kept), body: new DecodedBody(plain, decoders, onBroken) };
+  }
+
+  text(value: string): string {
+    // A part of the secret that can be recognised is longer.
+    if (value.length < shortestSecret) return value;
+    const masker = new Masker(this.#pattern());
+    const masked = masker.push(Buffer.from(value, 'latin1'));
+    if (!masker.hasMasked) return value;
+    this.hasMasked = true;
+    return masked.toString('latin1') + masker.end().toString('latin1');
+  }
+
+  /** All values are looked at in one go; only where something is found, one by one. */
+  #maskValues(headers: string[]): string[] {
+    const all = headers.join('\n');
+    if (this.text(all) === all) return headers;
+    return headers.map((text, at) => (at % 2 === 0 ? text : this.text(text)));
+  }
+
+  /** Made for the first answer that there is: many tokens are used once, and some never. */
+  #pattern(): Pattern {
+    let pattern = patterns.get(this.#secret);
+    if (pattern === undefined) {
+      pattern = new Pattern(this.#secret.reveal());
+      patterns.set(this.#secret, pattern);
+    }
+    return pattern;
+  }
+}
+
+function valuesOf(headers: readonly string[], name: string): string[] {
+  return headers.filter((_text, at) => at % 2 === 1 && headers[at - 1]?.toLowerCase() === name);
+}
+
+function withoutCoding(headers: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    if (!ofTheCoding.has(name.toLowerCase())) kept.push(name, headers[at + 1] ?? '');
+  }
+  return kept;
+}

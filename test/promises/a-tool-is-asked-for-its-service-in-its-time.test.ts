@@ -1,0 +1,134 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { decodeJwt } from 'jose';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
+import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
+import { type ChoosingTools, openChoosingTools, wellKnown } from '../stage/choosing-tool.ts';
+import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
+import { type InProcess, openInProcess } from '../stage/sidecar-in-process.ts';
+import { callOperator, removeFolder } from '../stage/sidecar-process.ts';
+
+let tool: ChoosingTools;
+let corp: FakeTokenService;
+let partner: FakeTokenService;
+let inside: InProcess;
+let dir: string;
+/** How far the monotonic clock of the sidecar is put forward. */
+let aheadMs: number;
+
+beforeEach(async () => {
+  aheadMs = 0;
+  dir = mkdtempSync(join(tmpdir(), 'waybill-choice-'));
+  writeFileSync(join(dir, 'secret'), 'a-secret-of-the-client');
+  [tool, corp, partner] = await Promise.all([openChoosingTools(), openFakeTokenService(), openFakeTokenService()]);
+  const service = ({ issuer }: FakeTokenService): object => ({
+    issuer,
+    client_auth: 'client_secret_basic',
+    client_id: 'bot',
+    client_secret_file: join(dir, 'secret'),
+  });
+  inside = await openInProcess(
+    {
+      trust: { issuers: [{ issuer: corp.issuer, audience: 'invoice-bot' }] },
+      token_services: { corp: service(corp), partner: service(partner) },
+      tools: {
+        crm: {
+          match: { host: 'crm.test' },
+          dial: `127.0.0.1:${tool.port}`,
+          token: { from: ['corp', 'partner'], resource: 'http://crm.test' },
+        },
+      },
+    },
+    { monotonic: () => performance.now() + aheadMs },
+  );
+});
+afterEach(async () => {
+  await inside.close();
+  await Promise.all([tool.close(), corp.close(), partner.close()]);
+  removeFolder(dir);
+});
+
+/** What the tool says of itself from now on. */
+function say(...servers: string[]): void {
+  const document = { resource: 'http://crm.test', authorization_servers: servers };
+  tool.places.set(`crm.test ${wellKnown}`, { document });
+}
+
+async function openTask(): Promise<string> {
+  const request = { subject_token: await corp.subjectToken() };
+  return String((await callOperator(inside.sidecar.addresses.socket, 'POST', '/v1/tasks', request)).body['handle']);
+}
+
+function call(handle: string): Promise<RawAnswer> {
+  return callThrough(inside.outbound, 'http://crm.test/x', { handle });
+}
+
+const questions = (): number => tool.asked('crm.test').filter((line) => line === `GET ${wellKnown}`).length;
+
+/** Issuer of the token that the tool got last. */
+const issuer = (): unknown => decodeJwt(String(tool.seen.at(-1)?.headers.authorization).split(' ')[1] ?? '').iss;
+
+test('by many calls at once, it is asked once', async () => {
+  say(partner.issuer);
+  const handle = await openTask();
+  const answers = await Promise.all(Array.from({ length: 50 }, () => call(handle)));
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  expect([questions(), partner.counts.token, corp.counts.token]).toEqual([1, 1, 0]);
+});
+
+/** A question in the background was answered. */
+const answered = (count: number): Promise<void> =>
+  eventually('the tool was asked again', async () => questions() === count && (await sleep(50, true)));
+
+test('when it moves to another service of ours, later tasks follow', async () => {
+  say(partner.issuer);
+  expect((await call(await openTask())).status).toBe(200);
+  say(corp.issuer);
+  expect((await call(await openTask())).status).toBe(200);
+  expect([issuer(), questions()]).toEqual([partner.issuer, 1]);
+  aheadMs += 600_001;
+  expect((await call(await openTask())).status).toBe(200);
+  expect(issuer()).toBe(partner.issuer);
+  await answered(2);
+  expect((await call(await openTask())).status).toBe(200);
+  expect([issuer(), questions()]).toEqual([corp.issuer, 2]);
+});
+
+test('when it does not answer, its last word counts for an hour', async () => {
+  say(partner.issuer);
+  const handle = await openTask();
+  expect((await call(handle)).status).toBe(200);
+  tool.places.set(`crm.test ${wellKnown}`, 'slow');
+  aheadMs += 600_001;
+  const startedAt = performance.now();
+  expect((await call(handle)).status).toBe(200);
+  expect((await call(handle)).status).toBe(200);
+  expect(performance.now() - startedAt).toBeLessThan(1900);
+  await answered(2);
+  await sleep(2100);
+  aheadMs += 3_000_000;
+  // By now its hour is over.
+  expect((await call(handle)).code).toBe('upstream_unreachable');
+  say(partner.issuer);
+  expect((await call(handle)).code).toBe('upstream_unreachable');
+  aheadMs += 1001;
+  expect((await call(handle)).status).toBe(200);
+});
+
+test('when it names a stranger instead, its last word no longer counts; mended, it is heard after ten seconds', async () => {
+  say(partner.issuer);
+  const handle = await openTask();
+  expect((await call(handle)).status).toBe(200);
+  say('https://stranger.example');
+  aheadMs += 600_001;
+  expect((await call(handle)).status).toBe(200);
+  await answered(2);
+  expect((await call(handle)).code).toBe('exchange_refused');
+  say(partner.issuer);
+  expect((await call(handle)).code).toBe('exchange_refused');
+  aheadMs += 10_001;
+  expect((await call(handle)).status).toBe(200);
+});
