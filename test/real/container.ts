@@ -7,7 +7,7 @@ import type { BuiltImage, ImageConfig } from './image-build.ts';
 
 /** A container of the image under runc: root file system read-only, no capability, no new privileges, docker's seccomp filter. */
 export class Container {
-  /** Milliseconds from the start of runc to the log line `ready`; set when `ready()` resolved. */
+  /** Milliseconds from the start of runc to the log line `ready`; 0 before. */
   readyMs = 0;
   log = '';
   readonly #id = `waybill-${process.pid}-${Math.random().toString(36).slice(2)}`;
@@ -27,18 +27,21 @@ export class Container {
     this.#child = spawn('runc', ['--root', join(this.#folder, 'state'), 'run', '--bundle', this.#folder, this.#id], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.setEncoding('utf8').on('data', (chunk: string) => (this.log += chunk));
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        this.log += chunk;
+        if (this.readyMs === 0 && this.log.includes('"msg":"ready"')) this.readyMs = performance.now() - this.#started;
+      });
+    }
     this.#ended = new Promise((done) => this.#child.once('close', (code) => done(code)));
   }
 
   async ready(): Promise<void> {
     const ended = this.#ended.then((code) => `it ended with ${code}`);
-    while (!this.log.includes('"msg":"ready"')) {
-      const why = await Promise.race([ended, new Promise<undefined>((done) => setTimeout(done, 2, undefined))]);
+    while (this.readyMs === 0) {
+      const why = await Promise.race([ended, new Promise<undefined>((done) => setTimeout(done, 20, undefined))]);
       if (why !== undefined) throw new Error(`${why}: ${this.log}`);
     }
-    this.readyMs = performance.now() - this.#started;
   }
 
   /** Resolves with the exit code. */

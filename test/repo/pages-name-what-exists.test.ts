@@ -96,7 +96,7 @@ describe('decisions', () => {
       packages: Record<string, { hasInstallScript?: boolean }>;
     };
     const scripted = Object.entries(lock.packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
-    expect(scripted.map(([path]) => path)).toEqual(['node_modules/protobufjs']);
+    expect(scripted.map(([path]) => path)).toEqual(['node_modules/esbuild', 'node_modules/protobufjs']);
   });
 
   test.each([
