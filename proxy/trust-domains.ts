@@ -4,6 +4,7 @@ import { fetchBundle, type DialTcp, type EndpointProfile } from './spiffe/bundle
 import type { JwtAuthority } from './spiffe/bundles.ts';
 import { FederatedBundle } from './spiffe/federated-bundle.ts';
 import { FileBundle, readBundleFile } from './spiffe/file-bundle.ts';
+import { MalformedAnswer } from './spiffe/identity-unavailable.ts';
 import { SpiffeId } from './spiffe/spiffe-id.ts';
 import type { X509Bundle } from './spiffe/x509-path.ts';
 
@@ -81,7 +82,7 @@ async function openEndpoint(
   const profile = await profileOf(endpoint, bundles, world);
   const url = new URL(endpoint.url);
   const file = endpoint.profile === 'https_spiffe' ? endpoint.bootstrap : undefined;
-  const bootstrap = file === undefined ? undefined : await readBundleFile(file);
+  const bootstrap = file === undefined ? undefined : await usable(readBundleFile(file), file);
   return new FederatedBundle(name, { fetch: () => fetchBundle(url, profile, world.tcp) }, bootstrap, eventsOf(world));
 }
 
@@ -91,10 +92,23 @@ async function profileOf(
   { now }: FederationWorld,
 ): Promise<EndpointProfile> {
   if (endpoint.profile === 'https_web') {
-    return { kind: 'https_web', ca: endpoint.ca === undefined ? undefined : await readFile(endpoint.ca, 'utf8') };
+    if (endpoint.ca === undefined) return { kind: 'https_web', ca: undefined };
+    // Read as a bundle for its checks: what holds no certificate would fail at every poll, and not now.
+    await usable(readBundleFile(endpoint.ca), endpoint.ca);
+    return { kind: 'https_web', ca: await readFile(endpoint.ca, 'utf8') };
   }
   const spiffeId = SpiffeId.parseWorkload(endpoint.spiffe_id ?? '');
   return { kind: 'https_spiffe', spiffeId, bundleOf: (name) => bundles.authoritiesOf(name), now };
+}
+
+/** A file that only the start can judge; the words are for the person who wrote its path. */
+async function usable<Content>(reading: Promise<Content>, file: string): Promise<Content> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof MalformedAnswer) throw new Error(`${file}: ${error.message}`, { cause: error });
+    throw error;
+  }
 }
 
 function eventsOf(world: FederationWorld) {

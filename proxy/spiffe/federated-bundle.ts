@@ -93,8 +93,8 @@ export class FederatedBundle {
       return undefined;
     } catch (error) {
       if (error instanceof MalformedAnswer) return 'malformed';
-      if (error instanceof EndpointUnavailable) return error.fault;
-      throw error;
+      // Whatever else a source throws: nothing came, what is held stays, and the next poll comes.
+      return error instanceof EndpointUnavailable ? error.fault : 'unreachable';
     }
   }
 

@@ -121,6 +121,14 @@ test('a bootstrap bundle that cannot be read stops the start', async () => {
   await expect(
     open({ 'partner.org': { bundle_endpoint: { ...endpoint, bootstrap: file('absent.json') } } }),
   ).rejects.toThrow('ENOENT');
+  await writeFile(file('broken.json'), '{');
+  const broken = file('broken.json');
+  const unusable = `${broken}: a bundle is not a JSON object with each name once`;
+  await expect(open({ 'partner.org': { bundle_endpoint: { ...endpoint, bootstrap: broken } } })).rejects.toThrow(
+    unusable,
+  );
+  const web = { url, profile: 'https_web', ca: broken } as const;
+  await expect(open({ 'partner.org': { bundle_endpoint: web } })).rejects.toThrow(unusable);
 });
 
 test('the sidecar asks endpoints through its egress guard, with and without an identity of its own', async () => {

@@ -117,7 +117,7 @@ test('https_spiffe: the endpoint shows the expected SVID of a trusted authority,
 });
 
 test('a poll that fails keeps what is held and comes again after the interval; an older document is refused', async () => {
-  let next: string | EndpointUnavailable = documentOf([partner.bundle().x509Der], {
+  let next: string | Error = documentOf([partner.bundle().x509Der], {
     spiffe_sequence: 7,
     spiffe_refresh_hint: 60,
   });
@@ -139,6 +139,7 @@ test('a poll that fails keeps what is held and comes again after the interval; a
   expect(bundle.jwtAuthorities()?.map(({ kid }) => kid)).toEqual(['one']);
   expect(bundle.intervalMs()).toBe(60_000);
   expect(await poll(new EndpointUnavailable('unreachable'))).toBe('unreachable');
+  expect(await poll(new TypeError('anything'))).toBe('unreachable');
   expect(await poll('{"spiffe_sequence": 9}')).toBe('malformed');
   expect(await poll('{"keys": [], "keys": []}')).toBe('malformed');
   expect(await poll(documentOf([stranger.bundle().x509Der], { spiffe_sequence: 6 }))).toBe('rollback');
