@@ -3,7 +3,7 @@ import { readActors } from './act-claim.ts';
 import { checkEndpoint, type IssuerMetadata, MetadataUnavailable, readOwnEndpoint } from './issuer-metadata.ts';
 import { type JwksCache, KeysUnavailable } from './jwks.ts';
 import { isObject } from './strict-json.ts';
-import { allowedTyps, InvalidToken, isSeconds, readAudience, readStrictJws } from './strict-jws.ts';
+import { allowedTyps, InvalidToken, isSeconds, readAudience, readStrictJws, type StrictJws } from './strict-jws.ts';
 
 /** Who a task is opened for: the claims of a subject token whose issuer, signature, audience and times were verified. */
 export interface VerifiedSubject {
@@ -71,7 +71,7 @@ export class Issuers {
     // All that costs nothing comes before the keys: a stranger's token must not cause a fetch.
     if (!allowedTyps(issuer.typ).has(jws.header.typ)) throw new InvalidToken('typ');
     checkAudience(jws.payload['aud'], issuer);
-    const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
+    const subject = readSubject(jws, issuer.issuer, this.#world.now());
     const endMs = this.#world.monotonic() + keysTimeoutMs;
     const url = await this.#jwksOf(issuer);
     await this.#keys.verify(jws, url, 'sig', Math.max(1, Math.ceil(endMs - this.#world.monotonic())));
@@ -90,7 +90,7 @@ export class Issuers {
     const url = await this.#jwksOf(issuer);
     await this.#keys.verify(jws, url, 'sig', Math.max(1, Math.ceil(endMs - this.#world.monotonic())));
     if (!allowedTyps(issuer.typ).has(jws.header.typ)) throw new InvalidToken('typ');
-    const subject = readSubject(jws.payload, issuer.issuer, this.#world.now());
+    const subject = readSubject(jws, issuer.issuer, this.#world.now());
     if (!readAudience(jws.payload['aud']).includes(resource)) throw new InvalidToken('audience');
     return { ...subject, claims: jws.payload };
   }
@@ -115,7 +115,7 @@ function checkAudience(aud: unknown, issuer: TrustedIssuer): void {
 }
 
 /** The claims that a task is opened with. Every one that is there has to have its proper form, needed or not. */
-function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, nowMs: number): VerifiedSubject {
+function readSubject({ payload, header: { typ } }: StrictJws, iss: string, nowMs: number): VerifiedSubject {
   const { sub, jti, exp, nbf, iat, act, cnf, scope } = payload;
   if (typeof sub !== 'string' || sub === '') throw new InvalidToken('subject');
   if (!isSeconds(exp) || exp * 1000 <= nowMs) throw new InvalidToken('expired');
@@ -133,13 +133,16 @@ function readSubject(payload: Readonly<Record<string, unknown>>, iss: string, no
     ...(jti === undefined ? {} : { jti }),
     ...(act === undefined ? {} : { act }),
     ...(cnf === undefined ? {} : { cnf }),
-    ...(scope === undefined ? {} : { scope: readScope(scope) }),
+    ...(scope === undefined ? {} : { scope: readScope(scope, typ) }),
   };
 }
 
-/** One text (RFC 9068 2.2.3), or the list of texts that Spring Authorization Server writes; as one text either way. */
-function readScope(scope: unknown): string {
-  const list: readonly unknown[] = Array.isArray(scope) ? scope : [scope];
+/**
+ * One text, as RFC 9068 2.2.3 wants it of a token that calls itself `at+jwt`; of others also the list of texts that Spring Authorization
+ * Server writes. As one text either way.
+ */
+function readScope(scope: unknown, typ: string | undefined): string {
+  const list: readonly unknown[] = Array.isArray(scope) && typ !== 'at+jwt' ? scope : [scope];
   if (!list.every((member) => typeof member === 'string')) throw new InvalidToken('malformed');
   return list.join(' ');
 }

@@ -94,11 +94,15 @@ test('a token without a kind is taken only where the configuration says so', asy
   await expect(trusting({ typ: ['none'] }).verifySubject(named)).rejects.toMatchObject({ reason: 'typ' });
 });
 
-test('scopes are read as one text or as a list of texts', async () => {
+test('scopes are one text in a token of RFC 9068, and in others also a list of texts', async () => {
+  const issuers = trusting({ typ: ['at+jwt', 'JWT'] });
   for (const scope of ['a b', ['a', 'b']]) {
-    const subject = await trusting().verifySubject(await service.subjectToken({ scope }));
+    const subject = await issuers.verifySubject(await service.subjectToken({ scope }, 'JWT'));
     expect(subject.scope).toBe('a b');
   }
+  expect((await issuers.verifySubject(await service.subjectToken({ scope: 'a b' }))).scope).toBe('a b');
+  const list = await service.subjectToken({ scope: ['a', 'b'] });
+  await expect(issuers.verifySubject(list)).rejects.toMatchObject({ reason: 'malformed' });
 });
 
 test('without an audience of ours no token of the issuer is accepted', async () => {
