@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { callbackify } from 'node:util';
-import { Agent, request, type buildConnector } from 'undici';
+import { Agent, errors, request, type buildConnector } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { retryDocuments } from './retry.ts';
 import type { World } from '../world.ts';
@@ -49,7 +49,7 @@ export function openEndpoints(guard: FindWay, world: World): Endpoints {
       return { status: reply.statusCode, headers: flattened(reply.headers), body };
     } catch (error) {
       if (error instanceof EndpointFault) throw error;
-      throw new EndpointFault(signal.aborted ? 'timeout' : began ? 'cut' : 'unreachable');
+      throw new EndpointFault(signal.aborted ? 'timeout' : began || isUnreadable(error) ? 'cut' : 'unreachable');
     } finally {
       clearTimeout(timer);
     }
@@ -87,6 +87,12 @@ async function dial(options: buildConnector.Options, guard: FindWay, world: Worl
     });
   });
   return connection;
+}
+
+/** Whether something came that is no head of an answer: somebody is there, and a request may have done what it asks for. */
+function isUnreadable(error: unknown): boolean {
+  if (error instanceof errors.SocketError) return false;
+  return error instanceof errors.HTTPParserError || error instanceof errors.UndiciError;
 }
 
 async function readLimited(body: AsyncIterable<Buffer> & { destroy(): unknown }, maxBytes: number): Promise<string> {
