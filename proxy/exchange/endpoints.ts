@@ -1,4 +1,4 @@
-import { request } from 'undici';
+import { errors, request } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { EndpointConnections, type FindWay, type PrivateAuthorities } from './endpoint-connections.ts';
 import { retryDocuments } from './retry.ts';
@@ -33,12 +33,18 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
       return { status: reply.statusCode, headers: flattened(reply.headers), body };
     } catch (error) {
       if (error instanceof EndpointFault) throw error;
-      throw new EndpointFault(signal.aborted ? 'timeout' : began ? 'cut' : 'unreachable');
+      throw new EndpointFault(signal.aborted ? 'timeout' : began || isUnreadable(error) ? 'cut' : 'unreachable');
     } finally {
       clearTimeout(timer);
     }
   };
   return { call: retryDocuments(call, world), close: () => connections.close() };
+}
+
+/** Whether something came that is no head of an answer: somebody is there, and a request may have done what it asks for. */
+function isUnreadable(error: unknown): boolean {
+  if (error instanceof errors.SocketError) return false;
+  return error instanceof errors.HTTPParserError || error instanceof errors.UndiciError;
 }
 
 async function readLimited(body: AsyncIterable<Buffer> & { destroy(): unknown }, maxBytes: number): Promise<string> {

@@ -72,9 +72,12 @@ async function sendBrokenRequests(): Promise<void> {
 
 /** Every lie, among them those whose `error_description` quotes the subject token and the client secret. */
 async function askLyingServices(): Promise<void> {
-  const lies = [answerLies, memberLies, claimLies].flatMap((all) => Object.keys(all));
-  const others = ['slow', 'trickle', 'reset', 'foreign_key', 'unsigned', 'id_token_typ', 'no_typ', 'echo_subject'];
-  for (const lie of [...lies, ...others]) {
+  // In turn, since a service that does nothing but fail is soon not asked any more; and those that ask for a pause at the end.
+  const [answers, tokens] = [Object.keys(answerLies), [...Object.keys(claimLies), ...Object.keys(memberLies)]];
+  const lies = tokens.flatMap((lie, at) => [lie, ...answers.slice(at, at + 1)]);
+  const others = ['slow', 'foreign_key', 'trickle', 'unsigned', 'reset', 'id_token_typ', 'no_typ', 'echo_subject'];
+  const pauses = ['rate_limited', 'rate_limited_long'];
+  for (const lie of [...[...lies, ...others].filter((one) => !pauses.includes(one)), ...pauses]) {
     const { handle } = await rich.open(`liar-${lie}`);
     rich.stage.service.lie = lie;
     await rich.call('http://crm.test/', { 'Proxy-Authorization': basic(handle) });

@@ -32,7 +32,7 @@ test('a hit is answered at once, without a promise', async () => {
 
 test('those who wait with a leader that fails get its refusal, and those who come later do not', async () => {
   const { desk, world, order } = under;
-  service.lie = 'unavailable';
+  service.lie = 'broken';
   const wanted = await order();
   const refusals = await Promise.all(Array.from({ length: 20 }, () => refusalOf(() => desk.take(wanted))));
   expect(new Set(refusals.map(({ code }) => code))).toEqual(new Set(['token_service_unavailable']));

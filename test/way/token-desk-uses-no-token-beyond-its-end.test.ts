@@ -42,7 +42,7 @@ test('stale is never served: after its end an order is exchanged anew', async ()
   world.aheadMs = 60_001;
   const second = await desk.take(wanted);
   expect([second === first, service.counts.token]).toEqual([false, 2]);
-  service.lie = 'unavailable';
+  service.lie = 'broken';
   world.aheadMs += 60_001;
   expect((await refusalOf(() => desk.take(wanted))).code).toBe('token_service_unavailable');
 });
@@ -75,7 +75,7 @@ test('a refresh that fails leaves the old token in use until its own end', async
   const { desk, world, trail, order } = await openDesk(service);
   const wanted = await order({ useForMs: 100_000 });
   const first = await desk.take(wanted);
-  service.lie = 'unavailable';
+  service.lie = 'broken';
   world.aheadMs = 90_000;
   expect(desk.take(wanted)).toBe(first);
   await eventually('the refresh fails', () => trail.exchanges.length === 2);

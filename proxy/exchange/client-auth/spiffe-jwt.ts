@@ -32,8 +32,10 @@ export function spiffeJwtAuth(source: JwtSvidSource, issuer: string, clientId: s
 
 /** A JWT-SVID for one service. Rejects with `identity_unavailable`; the cause stays with whoever runs the Workload API client. */
 export async function fetchSvid(source: JwtSvidSource, audience: string, deadline: Deadline): Promise<JwtSvid> {
+  // Outside: a deadline that is over is the service's, and says nothing of the identity.
+  const leftMs = deadline.leftMs();
   try {
-    return await source.fetchJwtSvid(audience, deadline.leftMs());
+    return await source.fetchJwtSvid(audience, leftMs);
   } catch {
     throw new Refusal('identity_unavailable');
   }
