@@ -57,10 +57,10 @@ describe('whether a token is active', () => {
   });
   afterAll(() => stage?.close());
 
-  /** A caller whose token was not seen yet. The service knows those that it issued by itself, and no others. */
+  /** A caller whose token was not seen yet; the service calls it active until it is revoked. */
   async function fresh(isActive: boolean): Promise<Caller> {
     const caller = await openCaller(stage.to);
-    if (isActive) stage.service.issued.push(caller.token);
+    if (!isActive) stage.service.revoked.push(caller.token);
     caller.nonce = nonce;
     return caller;
   }
