@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { OpenDecoder } from './decoding.ts';
-import type { Masker } from './masker.ts';
+import type { Maskers } from './masker.ts';
 
 /** Where the bytes of an answer go on their way to the agent. */
 export interface AnswerBody {
@@ -38,11 +38,11 @@ export class OpenBody implements AnswerBody {
 
 /** A plain answer of a tool with a credential: each chunk passes at once, with stars where the credential was. */
 export class MaskedBody implements AnswerBody {
-  readonly #masker: Masker;
+  readonly #maskers: Maskers;
   readonly #out: OpenBody;
 
-  constructor(response: ServerResponse, masker: Masker) {
-    this.#masker = masker;
+  constructor(response: ServerResponse, maskers: Maskers) {
+    this.#maskers = maskers;
     this.#out = new OpenBody(response);
   }
 
@@ -51,16 +51,16 @@ export class MaskedBody implements AnswerBody {
   }
 
   get hasMasked(): boolean {
-    return this.#masker.hasMasked;
+    return this.#maskers.hasMasked;
   }
 
   write(chunk: Buffer, resume: () => void): boolean {
-    const passes = this.#masker.push(chunk);
+    const passes = this.#maskers.push(chunk);
     return passes.length === 0 || this.#out.write(passes, resume);
   }
 
   end(done: () => void): void {
-    const rest = this.#masker.end();
+    const rest = this.#maskers.end();
     if (rest.length > 0) this.#out.write(rest, () => undefined);
     done();
   }
