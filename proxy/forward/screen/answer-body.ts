@@ -76,6 +76,10 @@ export class DecodedBody implements AnswerBody {
   readonly #onBroken: () => void;
   #first: Duplex | undefined;
   #last: Duplex | undefined;
+  /** The coding has an end of its own, and it was met. What a tool sends behind it is no part of the answer. */
+  #isOver = false;
+  /** Set while the tool waits for room. */
+  #waiting: (() => void) | undefined;
 
   /** @param onBroken hears that the answer is not what its coding says; nothing follows then. */
   constructor(body: MaskedBody, openers: readonly OpenDecoder[], onBroken: () => void) {
@@ -93,15 +97,15 @@ export class DecodedBody implements AnswerBody {
   }
 
   write(chunk: Buffer, resume: () => void): boolean {
-    if (chunk.length === 0) return true;
+    if (chunk.length === 0 || this.#isOver) return true;
     this.#first ??= this.#open(chunk);
     if (this.#first.destroyed || this.#first.write(chunk)) return true;
-    this.#first.once('drain', resume);
+    this.#waiting = resume;
     return false;
   }
 
   end(done: () => void): void {
-    if (this.#first === undefined || this.#last === undefined) {
+    if (this.#first === undefined || this.#last === undefined || this.#isOver) {
       this.#body.end(done);
       return;
     }
@@ -123,9 +127,21 @@ export class DecodedBody implements AnswerBody {
     const last = decoders.at(-1);
     if (first === undefined || last === undefined) throw new Error('a decoded body without a decoder');
     this.#last = last;
+    first.on('drain', () => this.#goOn());
+    // A decoder that is past the end of its coding takes nothing any more: who waited for it to drain would wait forever.
+    last.once('end', () => {
+      this.#isOver = true;
+      this.#goOn();
+    });
     last.on('data', (plain: Buffer) => {
       if (!this.#body.write(plain, () => last.resume())) last.pause();
     });
     return first;
+  }
+
+  #goOn(): void {
+    const resume = this.#waiting;
+    this.#waiting = undefined;
+    resume?.();
   }
 }
