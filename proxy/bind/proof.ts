@@ -64,9 +64,11 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
-  /** The credential that the agent must not find in the answer (W3). */
-  get screened(): { reveal(): string } | undefined {
-    return this.call.tool.settings.unsafe_response_screen === 'off' ? undefined : this.credential.held?.token;
+  /** What the agent must not find in the answer (W3): the credential, and the transaction token beside it. */
+  get screened(): readonly { reveal(): string }[] | undefined {
+    const { held } = this.credential;
+    if (held === undefined || this.call.tool.settings.unsafe_response_screen === 'off') return undefined;
+    return held.txnToken === undefined ? [held.token] : [held.token, held.txnToken];
   }
 
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */

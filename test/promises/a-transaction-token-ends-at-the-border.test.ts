@@ -3,6 +3,7 @@ import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { type Draft, openStrictService, type StrictService } from '../fakes/strict-service.ts';
+import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { callThrough } from '../stage/raw-call.ts';
 import { findSecrets, secretsOfToken } from '../stage/secret-scan.ts';
@@ -12,6 +13,7 @@ const uri = 'urn:ietf:params:oauth:token-type:';
 let corp: StrictService;
 let tts: StrictService;
 let stage: StrictStage;
+let mirror: EchoTool;
 
 beforeAll(async () => {
   const secret = 'secret-at-both-services-0123456789';
@@ -20,6 +22,9 @@ beforeAll(async () => {
   tts.trust(corp.issuer, () => corp.keys());
   const token = { from: 'corp', audience: 'crm', scopes: ['crm.read'] };
   const txn = { from: 'tts', audience: 'trust-domain.example', scope: 'invoices.read' };
+  mirror = await openEchoTool({
+    answer: ({ headers }, response) => response.end(`${headers.authorization} and ${String(headers['txn-token'])}.`),
+  });
   stage = await openStrictStage({
     services: {
       corp: { service: corp, clientId: 'agent', secret },
@@ -37,10 +42,14 @@ beforeAll(async () => {
       },
       silent: { token, trust_domain: 'inside' },
       outside: { token },
+      mirror: { token, trust_domain: 'inside', txn_token: txn, dial: `127.0.0.1:${mirror.port}` },
     },
   });
 });
-afterAll(() => stage?.close());
+afterAll(async () => {
+  await stage?.close();
+  await mirror?.close();
+});
 
 const sentTxn = (): string[] => {
   const raw = stage.tool.seen.at(-1)?.rawHeaders ?? [];
@@ -81,6 +90,13 @@ test.for(['outside', 'silent', 'inside'])("an agent's own is removed, in any spe
   expect(answer.status).toBe(200);
   expect(sentTxn()).toEqual(name === 'inside' ? [tts.issued.at(-1)] : []);
   expect(JSON.stringify(stage.tool.seen.at(-1)?.rawHeaders)).not.toContain('forged');
+});
+
+test('W3: a tool that gives it back does not give it to the agent', async () => {
+  const { answer } = await stage.call('mirror');
+  const [token = '', txnToken = ''] = [corp.issued.at(-1), tts.issued.at(-1)];
+  expect(answer.status).toBe(200);
+  expect(answer.body).toBe(`Bearer ${'*'.repeat(token.length)} and ${'*'.repeat(txnToken.length)}.`);
 });
 
 const lies: readonly (readonly [what: string, cause: string, lie: (draft: Draft) => void])[] = [

@@ -142,6 +142,21 @@ test('W1: an answer that nobody can read does not go on', async () => {
   await expect(call('crm')).rejects.toThrow();
 });
 
+test.for<[string, (data: InputType) => Buffer]>([
+  ['deflate', deflateSync],
+  ['br', brotliCompressSync],
+  ['zstd', zstdCompressSync],
+])('what follows the end of a %s body is not read, and holds nothing up', async ([coding, compress]) => {
+  answer = (given, response) => {
+    response.writeHead(200, { 'Content-Encoding': coding });
+    response.write(compress(`you sent ${given}`));
+    const rest = Buffer.alloc(200_000, 'rest');
+    void sleep(50).then(() => response.write(rest));
+    void sleep(100).then(() => response.end(rest));
+  };
+  expect((await call('crm')).body).toBe(`you sent ${'*'.repeat(token.length)}`);
+});
+
 test('ranges and codings are the business of agent and tool where no credential of ours is', async () => {
   const seen: unknown[] = [];
   answer = (_given, response, { headers }) => {

@@ -25,7 +25,8 @@ test('the package holds the program as JavaScript, its pages, and nothing that o
   expect(files).toEqual(
     expect.arrayContaining(['LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'package.json', 'proxy/launch.js']),
   );
-  const expected = /^(dist\/(proxy|config)\/.*\.js|dist\/proxy\/spiffe\/[^/]+\.d\.ts|config\/|[A-Z]+\.md$)/;
+  const expected =
+    /^(dist\/(proxy|config)\/.*\.js|dist\/proxy\/spiffe\/[^/]+\.d\.ts|config\/|[A-Z]+\.md$|proxy\/spiffe\/README\.md$)/;
   const others = files.filter((path) => !expected.test(path));
   expect(others.toSorted()).toEqual(['LICENSE', 'package.json', 'proxy/launch.js']);
   expect(files.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([]);

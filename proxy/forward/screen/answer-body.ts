@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { OpenDecoder } from './decoding.ts';
-import type { Masker } from './masker.ts';
+import type { Maskers } from './masker.ts';
 
 /** Where the bytes of an answer go on their way to the agent. */
 export interface AnswerBody {
@@ -38,11 +38,11 @@ export class OpenBody implements AnswerBody {
 
 /** A plain answer of a tool with a credential: each chunk passes at once, with stars where the credential was. */
 export class MaskedBody implements AnswerBody {
-  readonly #masker: Masker;
+  readonly #maskers: Maskers;
   readonly #out: OpenBody;
 
-  constructor(response: ServerResponse, masker: Masker) {
-    this.#masker = masker;
+  constructor(response: ServerResponse, maskers: Maskers) {
+    this.#maskers = maskers;
     this.#out = new OpenBody(response);
   }
 
@@ -51,16 +51,16 @@ export class MaskedBody implements AnswerBody {
   }
 
   get hasMasked(): boolean {
-    return this.#masker.hasMasked;
+    return this.#maskers.hasMasked;
   }
 
   write(chunk: Buffer, resume: () => void): boolean {
-    const passes = this.#masker.push(chunk);
+    const passes = this.#maskers.push(chunk);
     return passes.length === 0 || this.#out.write(passes, resume);
   }
 
   end(done: () => void): void {
-    const rest = this.#masker.end();
+    const rest = this.#maskers.end();
     if (rest.length > 0) this.#out.write(rest, () => undefined);
     done();
   }
@@ -76,6 +76,10 @@ export class DecodedBody implements AnswerBody {
   readonly #onBroken: () => void;
   #first: Duplex | undefined;
   #last: Duplex | undefined;
+  /** The coding has an end of its own, and it was met. What a tool sends behind it is no part of the answer. */
+  #isOver = false;
+  /** Set while the tool waits for room. */
+  #waiting: (() => void) | undefined;
 
   /** @param onBroken hears that the answer is not what its coding says; nothing follows then. */
   constructor(body: MaskedBody, openers: readonly OpenDecoder[], onBroken: () => void) {
@@ -93,15 +97,15 @@ export class DecodedBody implements AnswerBody {
   }
 
   write(chunk: Buffer, resume: () => void): boolean {
-    if (chunk.length === 0) return true;
+    if (chunk.length === 0 || this.#isOver) return true;
     this.#first ??= this.#open(chunk);
     if (this.#first.destroyed || this.#first.write(chunk)) return true;
-    this.#first.once('drain', resume);
+    this.#waiting = resume;
     return false;
   }
 
   end(done: () => void): void {
-    if (this.#first === undefined || this.#last === undefined) {
+    if (this.#first === undefined || this.#last === undefined || this.#isOver) {
       this.#body.end(done);
       return;
     }
@@ -123,9 +127,21 @@ export class DecodedBody implements AnswerBody {
     const last = decoders.at(-1);
     if (first === undefined || last === undefined) throw new Error('a decoded body without a decoder');
     this.#last = last;
+    first.on('drain', () => this.#goOn());
+    // A decoder that is past the end of its coding takes nothing any more: who waited for it to drain would wait forever.
+    last.once('end', () => {
+      this.#isOver = true;
+      this.#goOn();
+    });
     last.on('data', (plain: Buffer) => {
       if (!this.#body.write(plain, () => last.resume())) last.pause();
     });
     return first;
+  }
+
+  #goOn(): void {
+    const resume = this.#waiting;
+    this.#waiting = undefined;
+    resume?.();
   }
 }

@@ -10,7 +10,7 @@ const nothing = Buffer.alloc(0);
  * Masks a secret in a stream of bytes. Every byte of it becomes a star, so that lengths stay what the tool said. What cannot be a part
  * of the secret passes at once; a tail that could be its beginning waits for what follows, at most 22 bytes.
  */
-export class Masker {
+class Masker {
   readonly #pattern: Pattern;
   /** Tail of the last chunk that was held back. */
   #held: Buffer = nothing;
@@ -87,6 +87,29 @@ export class Masker {
       if (this.#pattern.search(words, 2) === 0) return at;
     }
     return -1;
+  }
+}
+
+/** Masks several secrets, one after the other. */
+export class Maskers {
+  readonly #all: readonly Masker[];
+
+  constructor(patterns: readonly Pattern[]) {
+    this.#all = patterns.map((pattern) => new Masker(pattern));
+  }
+
+  get hasMasked(): boolean {
+    return this.#all.some((masker) => masker.hasMasked);
+  }
+
+  /** What may go on of this chunk and of what was held back before; may be empty. */
+  push(chunk: Buffer): Buffer {
+    return this.#all.reduce((bytes, masker) => masker.push(bytes), chunk);
+  }
+
+  /** What was held back, at the end of the stream. */
+  end(): Buffer {
+    return this.#all.reduce((rest, masker) => Buffer.concat([masker.push(rest), masker.end()]), nothing);
   }
 }
 

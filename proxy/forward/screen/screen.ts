@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { DecodedBody, MaskedBody, OpenBody, type AnswerBody } from './answer-body.ts';
 import { decodersFor } from './decoding.ts';
-import { Masker } from './masker.ts';
+import { Maskers } from './masker.ts';
 import { Pattern, shortestSecret } from './pattern.ts';
 
 /** A credential that went out with a call; the object is the same as long as the credential is. */
@@ -34,9 +34,9 @@ export const nothingToScreen: AnswerScreen = {
 
 const patterns = new WeakMap<Screened, Pattern>();
 
-/** The screen of one answer to a call with this credential. */
-export function screenFor(secret: Screened): AnswerScreen {
-  return new CredentialScreen(secret);
+/** The screen of one answer to a call with these credentials. */
+export function screenFor(secrets: readonly Screened[]): AnswerScreen {
+  return new CredentialScreen(secrets);
 }
 
 /** Describes the bytes that the tool sent: no longer true once the coding is taken off. */
@@ -50,18 +50,18 @@ const ofTheCoding = new Set([
 ]);
 
 class CredentialScreen implements AnswerScreen {
-  readonly #secret: Screened;
+  readonly #secrets: readonly Screened[];
   hasMasked = false;
 
-  constructor(secret: Screened) {
-    this.#secret = secret;
+  constructor(secrets: readonly Screened[]) {
+    this.#secrets = secrets;
   }
 
   open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined {
     const kept = this.#maskValues(headers);
     const decoders = hasBody ? decodersFor(valuesOf(headers, 'content-encoding')) : [];
     if (decoders === undefined) return undefined;
-    const plain = new MaskedBody(response, new Masker(this.#pattern()));
+    const plain = new MaskedBody(response, new Maskers(this.#secrets.map(patternOf)));
     if (decoders.length === 0) return { headers: kept, body: plain };
     return { headers: withoutCoding(kept), body: new DecodedBody(plain, decoders, onBroken) };
   }
@@ -69,11 +69,11 @@ class CredentialScreen implements AnswerScreen {
   text(value: string): string {
     // A part of the secret that can be recognised is longer.
     if (value.length < shortestSecret) return value;
-    const masker = new Masker(this.#pattern());
-    const masked = masker.push(Buffer.from(value, 'latin1'));
-    if (!masker.hasMasked) return value;
+    const maskers = new Maskers(this.#secrets.map(patternOf));
+    const masked = Buffer.concat([maskers.push(Buffer.from(value, 'latin1')), maskers.end()]);
+    if (!maskers.hasMasked) return value;
     this.hasMasked = true;
-    return masked.toString('latin1') + masker.end().toString('latin1');
+    return masked.toString('latin1');
   }
 
   /** All values are looked at in one go; only where something is found, one by one. */
@@ -82,16 +82,16 @@ class CredentialScreen implements AnswerScreen {
     if (this.text(all) === all) return headers;
     return headers.map((text, at) => (at % 2 === 0 ? text : this.text(text)));
   }
+}
 
-  /** Made for the first answer that there is: many tokens are used once, and some never. */
-  #pattern(): Pattern {
-    let pattern = patterns.get(this.#secret);
-    if (pattern === undefined) {
-      pattern = new Pattern(this.#secret.reveal());
-      patterns.set(this.#secret, pattern);
-    }
-    return pattern;
+/** Made for the first answer that there is: many tokens are used once, and some never. */
+function patternOf(secret: Screened): Pattern {
+  let pattern = patterns.get(secret);
+  if (pattern === undefined) {
+    pattern = new Pattern(secret.reveal());
+    patterns.set(secret, pattern);
   }
+  return pattern;
 }
 
 function valuesOf(headers: readonly string[], name: string): string[] {
