@@ -94,7 +94,9 @@ describe('W3: a credential that a tool gives back is masked', () => {
 
   test('in headers, the reason phrase and trailers', async () => {
     answer = (given, response) => {
+      const name = `x-${given.slice(-60)}`;
       response.writeHead(200, `OK ${given}`, {
+        [name]: 'is a name',
         'X-Sent': given,
         Location: `/?t=${encodeURIComponent(given)}`,
         Trailer: 'X-T',

@@ -4,8 +4,6 @@ import { forms } from './forms.ts';
 const windowBytes = 8;
 /** Distance of the places that are looked at: a part of 16 + 8 - 1 bytes contains a whole window at one of them. */
 const widest = 16;
-/** Shortest secret that is screened for: below, masking would hit by chance what is none. */
-export const shortestSecret = 8;
 const bits = 18;
 /** Of a rare form so many bytes of the secret are learned: who writes all of it down that way writes these too. */
 const enough = 32;
@@ -36,7 +34,7 @@ export class Pattern {
   readonly #firsts: ReadonlySet<number | undefined>;
   #whole: readonly Buffer[] | undefined;
 
-  /** @param secret ASCII text, at least `shortestSecret` long. */
+  /** @param secret ASCII text, at least eight characters long: a shorter one would be met by chance. */
   constructor(secret: string) {
     this.#secret = secret;
     const jws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.(?<signature>[A-Za-z0-9_-]{32,})$/.exec(secret);

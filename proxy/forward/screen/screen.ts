@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { DecodedBody, MaskedBody, OpenBody, type AnswerBody } from './answer-body.ts';
 import { decodersFor } from './decoding.ts';
 import { Maskers } from './masker.ts';
-import { Pattern, shortestSecret } from './pattern.ts';
+import { Pattern } from './pattern.ts';
 
 /** A credential that went out with a call; the object is the same as long as the credential is. */
 export interface Screened {
@@ -50,37 +50,40 @@ const ofTheCoding = new Set([
 ]);
 
 class CredentialScreen implements AnswerScreen {
-  readonly #secrets: readonly Screened[];
+  readonly #patterns: readonly Pattern[];
+  /** A part of a secret that can be recognised is not shorter. */
+  readonly #least: number;
   hasMasked = false;
 
   constructor(secrets: readonly Screened[]) {
-    this.#secrets = secrets;
+    this.#patterns = secrets.map(patternOf);
+    this.#least = Math.min(...this.#patterns.map(({ shortestRun }) => shortestRun));
   }
 
   open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined {
     const kept = this.#maskValues(headers);
     const decoders = hasBody ? decodersFor(valuesOf(headers, 'content-encoding')) : [];
     if (decoders === undefined) return undefined;
-    const plain = new MaskedBody(response, new Maskers(this.#secrets.map(patternOf)));
+    const plain = new MaskedBody(response, new Maskers(this.#patterns));
     if (decoders.length === 0) return { headers: kept, body: plain };
     return { headers: withoutCoding(kept), body: new DecodedBody(plain, decoders, onBroken) };
   }
 
   text(value: string): string {
-    // A part of the secret that can be recognised is longer.
-    if (value.length < shortestSecret) return value;
-    const maskers = new Maskers(this.#secrets.map(patternOf));
+    if (value.length < this.#least) return value;
+    const maskers = new Maskers(this.#patterns);
     const masked = Buffer.concat([maskers.push(Buffer.from(value, 'latin1')), maskers.end()]);
     if (!maskers.hasMasked) return value;
     this.hasMasked = true;
     return masked.toString('latin1');
   }
 
-  /** All values are looked at in one go; only where something is found, one by one. */
+  /** Names and values that are long enough are looked at in one go; only where something is found, one by one. */
   #maskValues(headers: string[]): string[] {
-    const all = headers.join('\n');
-    if (this.text(all) === all) return headers;
-    return headers.map((text, at) => (at % 2 === 0 ? text : this.text(text)));
+    let all = '';
+    for (const text of headers) if (text.length >= this.#least && !isDate(text)) all += `${text}\n`;
+    if (all === '' || this.text(all) === all) return headers;
+    return headers.map((text) => this.text(text));
   }
 }
 
@@ -92,6 +95,11 @@ function patternOf(secret: Screened): Pattern {
     patterns.set(secret, pattern);
   }
   return pattern;
+}
+
+/** The one long value that every answer has: its form leaves no room for anything else. */
+function isDate(text: string): boolean {
+  return text.length === 29 && /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(text);
 }
 
 function valuesOf(headers: readonly string[], name: string): string[] {
