@@ -103,10 +103,10 @@ export class TokenCustody {
     return this.#giveBackAll(entries, cause);
   }
 
-  /** The same for everything that some services issued. */
-  dropServices(isMeant: (service: string) => boolean, cause: RevocationCause): Dropped {
+  /** The same for everything that was issued for some orders. */
+  dropOrders(isMeant: (order: TokenOrder) => boolean, cause: RevocationCause): Dropped {
     const entries = [...this.#cache.tasks()].flatMap((txn) =>
-      this.#cache.takeWhere(txn, ({ order }) => isMeant(order.service)),
+      this.#cache.takeWhere(txn, ({ order }) => isMeant(order)),
     );
     return this.#giveBackAll(entries, cause);
   }

@@ -34,6 +34,11 @@ const addresses = ['public', 'private', 'loopback'] as const;
 /** A certificate that was not presented for so long was replaced, milliseconds: its connections are closed and its key is let go. */
 const unusedMs = 60_000;
 const maxAgents = 256;
+/**
+ * How long a TCP connection and a TLS handshake may take together, milliseconds. A request that is given up leaves its connection on the
+ * way, and the next one waits for that: without an end of its own, a service that was silent for a moment would never be reached again.
+ */
+const connectMs = 2000;
 
 interface Kept {
   readonly agent: Agent;
@@ -118,8 +123,15 @@ export class EndpointConnections {
             secureContext: context,
           });
     await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(new Error('the connection took too long'));
+        connection.destroy();
+        socket.destroy();
+      }, connectMs);
       connection.once('error', reject);
+      connection.once('close', () => clearTimeout(timer));
       connection.once(secure ? 'secureConnect' : 'connect', () => {
+        clearTimeout(timer);
         connection.removeListener('error', reject);
         resolve();
       });

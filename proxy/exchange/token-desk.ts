@@ -111,9 +111,12 @@ export class TokenDesk {
 
   /** Our identity is gone, or is another: what was obtained by it leaves the cache at once and goes back. Its tasks stay open. */
   dropIdentity(): void {
-    const isMeant = (service: string): boolean => this.#services.get(service)?.needsIdentity === true;
-    for (const flight of this.#flights.values()) if (isMeant(flight.order.service)) flight.unwanted ??= 'identity_lost';
-    this.#custody.dropServices(isMeant, 'identity_lost');
+    const byIdentity = (service: string | undefined): boolean =>
+      service !== undefined && this.#services.get(service)?.needsIdentity === true;
+    const isMeant = ({ service, grantedBy, assertion }: TokenOrder): boolean =>
+      assertion === 'workload' || byIdentity(service) || byIdentity(grantedBy?.service);
+    for (const flight of this.#flights.values()) if (isMeant(flight.order)) flight.unwanted ??= 'identity_lost';
+    this.#custody.dropOrders(isMeant, 'identity_lost');
   }
 
   /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */

@@ -8,6 +8,7 @@ import { openWorkloadApiServer, type WorkloadApiServer } from '../../proxy/embed
 import { eventually } from '../fakes/eventually.ts';
 import { type Draft, openStrictService, type StrictService } from '../fakes/strict-service.ts';
 import { readRecord } from '../stage/event-record.ts';
+import { callThrough } from '../stage/raw-call.ts';
 import { openStrictStage, type StrictStage } from '../stage/strict-stage.ts';
 
 const uri = 'urn:ietf:params:oauth:token-type:';
@@ -93,8 +94,8 @@ describe('on behalf of (profile entra-obo)', () => {
   );
 });
 
-test('our own JWT-SVID is handed in where the configuration says so, for that service alone', async () => {
-  const { answer } = await stage.call('own');
+test('our own JWT-SVID is handed in where the configuration says so, for that service alone, and what it obtained ends with our identity', async () => {
+  const { answer, handle } = await stage.call('own');
   expect([answer.status, corp.refused]).toEqual([200, []]);
   const { assertion = '', ...asked } = fieldsOf(corp.requests.at(-1));
   expect(asked).toEqual({ grant_type: jwtBearer, resource: 'https://crm.example.org', scope: 'crm.read' });
@@ -104,6 +105,13 @@ test('our own JWT-SVID is handed in where the configuration says so, for that se
   >;
   expect([claims['sub'], [claims['aud']].flat()]).toEqual(['spiffe://example.org/invoice-bot', [corp.issuer]]);
   expect(sent()).toBe(`Bearer ${corp.issued.at(-1)}`);
+  // However we are known as client: it was obtained by who we were.
+  await workloadApi.removeEntries();
+  const isLost = () => readRecord(stage.sidecar.eventsFile).some(({ event }) => event === 'svid.lost');
+  await eventually('the loss', isLost);
+  const again = await callThrough(stage.sidecar.addresses.outbound, 'http://own.test/x', { handle });
+  expect(again.code).toBe('identity_unavailable');
+  await eventually('it is revoked', () => corp.revoked.includes(corp.issued.at(-1) ?? ''));
 });
 
 test('a service whose tokens nobody can read is believed by its answer, where the configuration says so', async () => {

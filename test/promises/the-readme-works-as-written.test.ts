@@ -19,7 +19,9 @@ const readme = readSource('README.md');
 const blocks = (language: string): string[] =>
   [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, text = '']) => text);
 const [config = '', inbound = '', ...otherConfigs] = blocks('yaml');
-const [, , validate = '', run = '', open = '', call = '', wrong = '', startAgent = '', ...otherCommands] = blocks('sh');
+// The first two are tried by CI, the last, of the image, by its parts in test/real/.
+const [, , validate = '', run = '', open = '', call = '', wrong = '', startAgent = '', image = '', ...otherCommands] =
+  blocks('sh');
 const [explanation = ''] = blocks('text');
 
 /** What the README tells to replace, and nothing else. */
@@ -106,6 +108,7 @@ describe('the README works as written', { timeout: 120_000 }, () => {
   test('its blocks are the ones that are tried here, and its config is short', () => {
     expect(otherConfigs).toEqual([]);
     expect(otherCommands).toEqual([]);
+    expect(image).toMatch(/^docker build -t waybill \.\ndocker run --read-only --cap-drop ALL /);
     expect(config.trim().split('\n').length).toBeLessThanOrEqual(16);
     expect(readme).toContain(`Replace the issuer \`${named.issuer}\` by yours, twice`);
     expect(readme).toContain(`the tool \`127.0.0.1\`, port \`${named.toolPort}\`, by yours`);
