@@ -90,6 +90,25 @@ function checkAuthorities(written: Written, names: readonly string[]): readonly 
   return findings;
 }
 
+/** The same of issuers whose tokens are read, beside the services at their origins. */
+export function checkIssuerAuthorities(written: Written): readonly Finding[] {
+  const services = written.names(['token_services']);
+  return Array.from({ length: written.count(['trust', 'issuers']) }, (_, at) => ['trust', 'issuers', at]).flatMap(
+    (issuer) => {
+      const path = [...issuer, 'tls', 'ca'];
+      const ca = written.text(path);
+      const urls = ['issuer', 'jwks_uri'].map((key) => URL.parse(written.text([...issuer, key]) ?? '')?.origin);
+      const isThere = (name: string): boolean =>
+        urls.some((url) => url !== undefined && originsOf(written, name).has(url));
+      const other = services.find(
+        (name) => isThere(name) && written.text(['token_services', name, 'tls', 'ca']) !== ca,
+      );
+      if (ca === undefined || other === undefined) return [];
+      return [{ path, message: `must be the same as \`token_services.${other}.tls.ca\`: both are at one origin` }];
+    },
+  );
+}
+
 function originsOf(written: Written, name: string): ReadonlySet<string> {
   const service = ['token_services', name];
   const places = written.names([...service, 'endpoints']).map((key) => [...service, 'endpoints', key]);

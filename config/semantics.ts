@@ -1,4 +1,4 @@
-import { checkClientAuth } from './client-auth-checks.ts';
+import { checkClientAuth, checkIssuerAuthorities } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
 import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
@@ -16,6 +16,7 @@ import { Written } from './written.ts';
 const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkServices,
   checkClientAuth,
+  checkIssuerAuthorities,
   checkTrust,
   checkBundleEndpoints,
   checkTools,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { domainSource, type DomainSource } from './trust-sources.ts';
-import { asList, line } from './text.ts';
+import { asList, line, path } from './text.ts';
 import { endpointUrl, issuerUrl } from './urls.ts';
 
 /** Characters of the SPIFFE-ID standard, 2.1. */
@@ -39,6 +39,17 @@ const trustedIssuer = z
       description: 'Where its keys are; found by discovery if absent.',
       examples: ['https://sso.example.org/realms/corp/keys'],
     }),
+    tls: z
+      .strictObject({
+        ca: path.optional().meta({
+          description:
+            'File with the CA certificates (PEM) that are trusted for the origins of the issuer and of `jwks_uri`, in place of the public ones. What a token service at such an origin says holds too.',
+          examples: ['/etc/corp-ca.pem'],
+        }),
+      })
+      .readonly()
+      .prefault({})
+      .meta({ description: 'How the issuer is recognised.' }),
   })
   .readonly();
 

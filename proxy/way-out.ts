@@ -69,7 +69,8 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
-  const endpoints = openEndpoints(guard, world, privateAuthorities(settings.token_services));
+  const recognised = [...settings.trust.issuers, ...settings.token_services.values()];
+  const endpoints = openEndpoints(guard, world, privateAuthorities(recognised));
   const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;
   const x509Svids = svidCertificates(workload);

@@ -16,14 +16,15 @@ export interface FindWay {
 /** Files with the CA certificates (PEM) of services that the public authorities do not vouch for, by origin. */
 export type PrivateAuthorities = ReadonlyMap<string, string>;
 
+/** A token service, or an issuer of tokens that others hand to us. */
+type Recognised = Pick<ServiceSettings, 'issuer' | 'endpoints' | 'tls'> & { readonly jwks_uri?: string | undefined };
+
 /** The files of the configuration. They hold for all that is on an origin: metadata and keys of trusted issuers too. */
-export function privateAuthorities(
-  services: ReadonlyMap<string, Pick<ServiceSettings, 'issuer' | 'endpoints' | 'tls'>>,
-): PrivateAuthorities {
+export function privateAuthorities(recognised: Iterable<Recognised>): PrivateAuthorities {
   const files = new Map<string, string>();
-  for (const { issuer, endpoints = {}, tls } of services.values()) {
+  for (const { issuer, endpoints = {}, jwks_uri: keys, tls } of recognised) {
     if (tls?.ca === undefined) continue;
-    for (const url of [issuer, ...Object.values(endpoints)])
+    for (const url of [issuer, keys, ...Object.values(endpoints)])
       if (url !== undefined) files.set(new URL(url).origin, tls.ca);
   }
   return files;

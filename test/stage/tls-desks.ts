@@ -48,9 +48,9 @@ export class TlsDesks {
   }
 
   /** Endpoints as the sidecar has them, to loopback. */
-  endpointsFor(settings: Pick<ServiceSettings, 'issuer' | 'tls'>): Endpoints {
+  endpointsFor(settings: Pick<ServiceSettings, 'issuer' | 'tls'> & { readonly jwks_uri?: string }): Endpoints {
     const guard = { find: ({ port }: { port: number }) => ({ address: '127.0.0.1', port, kind: 'loopback' }) as const };
-    const endpoints = openEndpoints(guard, realWorld([]), privateAuthorities(new Map([['corp', settings]])));
+    const endpoints = openEndpoints(guard, realWorld([]), privateAuthorities([settings]));
     this.#opened.push(endpoints);
     return endpoints;
   }

@@ -71,6 +71,11 @@ const rows: readonly Row[] = [
     good.replace(' } }', ', tls: { ca: ‸/a } }, r: { issuer: "https://s.example.org/r", client_auth: spiffe_jwt } }'),
     /s\.tls\.ca: must be the same for `r`/,
   ],
+  [
+    'an issuer and a service with two authorities at one origin',
+    `${good}\ntrust: { issuers: [{ issuer: "https://s.example.org/other", tls: { ca: ‸/b } }] }`,
+    /^trust\.issuers\[0\]\.tls\.ca: must be the same as `token_services\.s\.tls\.ca`/,
+  ],
   ['bound token, nothing shown', bound('client_auth: spiffe_jwt', ''), /proof: mtls needs `tls\.client: svid`/],
   [
     'bound token without identity',

@@ -166,6 +166,17 @@ test('W5: a service is verified in full, by its own authority and for its own or
   expect([service.posts, service.documents]).toEqual([[], []]);
 });
 
+test('keys of an issuer are fetched by the authority of the issuer, wherever they lie', async () => {
+  const service = await desks.start({ metadata: (metadata) => metadata });
+  const jwks = `${service.issuer}/jwks`;
+  const fetchKeys = (tls: { ca?: string }) => {
+    const { call } = desks.endpointsFor({ issuer: 'https://sso.example.org', jwks_uri: jwks, tls });
+    return call(new URL(jwks), { method: 'GET', headers: {}, timeoutMs: 2000, maxBytes: 9999 });
+  };
+  expect((await fetchKeys({ ca: desks.caFile })).status).toBe(200);
+  await expect(fetchKeys({})).rejects.toThrow('unreachable');
+});
+
 test('W5: a certificate is shown at no endpoint without TLS, and not where the issuer must not send us', async () => {
   const elsewhere = (metadata: Record<string, unknown>): Record<string, unknown> => ({
     ...metadata,
