@@ -68,7 +68,8 @@ class BoundCall {
   get screened(): readonly { reveal(): string }[] | undefined {
     const { held } = this.credential;
     if (held === undefined || this.call.tool.settings.unsafe_response_screen === 'off') return undefined;
-    return held.txnToken === undefined ? [held.token] : [held.token, held.txnToken];
+    const own = held.order === undefined ? held.token.screened() : [held.token];
+    return held.txnToken === undefined ? own : [...own, held.txnToken];
   }
 
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */
