@@ -1,3 +1,4 @@
+import type { SettingPath } from './config-errors.ts';
 import { isWithoutIdentity, noIdentity } from './service-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
@@ -128,8 +129,14 @@ function checkBoundTokens(written: Written, name: string): readonly Finding[] {
       'mtls needs `tls.client: svid`: the token is good only where the tool sees the certificate it is bound to';
     findings.push({ path: proof, message });
   }
-  const from = written.text(at('token', 'from')) ?? '';
-  if (!written.names(['token_services']).includes(from)) return findings;
+  const known = written.names(['token_services']);
+  const services = written.texts(at('token', 'from')).flatMap(([, from]) => (known.includes(from) ? [from] : []));
+  return [...findings, ...services.flatMap((from) => checkBinder(written, from, proof))];
+}
+
+/** A service that is to bind tokens to our SVID. */
+function checkBinder(written: Written, from: string, proof: SettingPath): readonly Finding[] {
+  const findings: Finding[] = [];
   if (authOf(written, from) === 'tls_client_auth') {
     const message = `mtls binds to the SVID, but \`${from}\` sees the certificate of tls_client_auth; authenticate there with spiffe_x509 or without a certificate`;
     findings.push({ path: proof, message });

@@ -22,7 +22,7 @@ function checkGrantor(written: Written, name: string): readonly Finding[] {
   const at = (key: string) => ['tools', name, 'token', key];
   const grant = written.text(at('grant')) ?? '';
   const grantor = written.text(at('granted_by'));
-  const from = written.text(at('from'));
+  const own = written.texts(at('from')).map(([, from]) => from);
   if (!twoLegged.has(grant)) {
     return written.has(at('granted_by'))
       ? [{ path: at('granted_by'), message: 'has a meaning only with `grant: id_jag` or `identity_chaining`' }]
@@ -40,18 +40,16 @@ function checkGrantor(written: Written, name: string): readonly Finding[] {
       path: at('granted_by'),
       message: `no token service of this name is in \`token_services\`${suggest(grantor, services)}`,
     });
-  } else if (grantor === from) {
+  } else if (own.includes(grantor)) {
     findings.push({ path: at('granted_by'), message: 'is the service in `from` itself; exchange the token there' });
   }
   // The statement names the client that may hand it in; without the name nobody could tell that it is us.
-  if (grant === 'id_jag' && from !== undefined && services.includes(from)) {
-    const clientId = ['token_services', from, 'client_id'];
-    if (!written.has(clientId)) {
-      findings.push({
-        path: at('grant'),
-        message: `id_jag needs \`token_services.${from}.client_id\`: as whom that service knows us`,
-      });
-    }
+  const unnamed = own.find((from) => services.includes(from) && !written.has(['token_services', from, 'client_id']));
+  if (grant === 'id_jag' && unnamed !== undefined) {
+    findings.push({
+      path: at('grant'),
+      message: `id_jag needs \`token_services.${unnamed}.client_id\`: as whom that service knows us`,
+    });
   }
   return findings;
 }

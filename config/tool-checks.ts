@@ -73,10 +73,13 @@ function checkDanger(written: Written, name: string): readonly Finding[] {
 /** What a token says is the only sign of a service that issues more than was asked; where nobody reads it, little may be lost. */
 function checkUnverified(written: Written, name: string): readonly Finding[] {
   const at = (...keys: string[]) => ['tools', name, ...keys];
-  const service = written.text(at('token', 'from')) ?? '';
+  // Of several services the tool itself chooses.
+  const service = written
+    .texts(at('token', 'from'))
+    .map(([, from]) => from)
+    .find((from) => written.text(['token_services', from, 'verify']) === 'response-only');
   const risk = written.text(at('risk')) ?? 'read';
-  if (written.text(['token_services', service, 'verify']) !== 'response-only') return [];
-  if (risk === 'read' || written.isOn(at('unsafe_unverified'))) return [];
+  if (service === undefined || risk === 'read' || written.isOn(at('unsafe_unverified'))) return [];
   return [
     {
       path: at('risk'),

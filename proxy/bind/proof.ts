@@ -64,11 +64,12 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
-  /** What the agent must not find in the answer (W3): the credential, and the transaction token beside it. */
+  /** What the agent must not find in the answer (W3): the credential, the one before it, and the transaction token beside it. */
   get screened(): readonly { reveal(): string }[] | undefined {
     const { held } = this.credential;
     if (held === undefined || this.call.tool.settings.unsafe_response_screen === 'off') return undefined;
-    return held.txnToken === undefined ? [held.token] : [held.token, held.txnToken];
+    const own = held.order === undefined ? held.token.screened() : [held.token, held.before];
+    return [...own, held.txnToken].filter((one) => one !== undefined);
   }
 
   /** The headers that carry the credential. Only the header list that goes to the tool may hold them. */

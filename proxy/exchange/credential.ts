@@ -39,7 +39,13 @@ export type Credential = CallCredential;
 
 /** What goes to the tool. Only a token was ordered, and only one can be bound to a key. */
 export type HeldCredential =
-  | (Beside & { readonly order: TokenOrder; readonly token: IssuedToken; readonly from: 'cache' | 'exchange' })
+  | (Beside & {
+      readonly order: TokenOrder;
+      readonly token: IssuedToken;
+      readonly from: 'cache' | 'exchange';
+      /** The token that the tool called expired a moment ago: it has seen that one too. */
+      readonly before?: IssuedToken;
+    })
   | (Beside & { readonly order: undefined; readonly token: BrokeredSecret; readonly from: 'file' });
 
 interface Beside {
@@ -123,7 +129,7 @@ class Purse {
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
-      : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+      : new CallCredential(routed, { ...held, token: await renewed, before: held.token, from: 'exchange' });
   }
 
   #brokered(routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {

@@ -13,7 +13,11 @@ import { openStage, type Stage } from '../stage/way-out-stage.ts';
 const key = 'sk-live-51H8ZqKz0aXyTn4vB7mRwQ2pLc9eUdJf';
 const later = 'sk-live-99ZZqKz0aXyTn4vB7mRwQ2pLc9eNEWER';
 let dir: string;
+const signs = "aB!cD/eF(gH)iJ*kL'mN/oP!qR(sT)uV*wX";
+const password = 'pw-7hQ2x9Lm';
 let tool: EchoTool;
+/** Answers with what it was told in `Authorization`, taken apart. */
+let mirror: EchoTool;
 let stage: Stage;
 let task: StagedTask;
 
@@ -28,7 +32,15 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'changing'), key);
   writeFileSync(join(dir, 'forged'), `${key}\r\nx-injected: 1`);
   writeFileSync(join(dir, 'long'), 'x'.repeat(9000));
+  writeFileSync(join(dir, 'signs'), signs);
+  writeFileSync(join(dir, 'pair'), `service-account:${password}`);
   tool = await openEchoTool();
+  mirror = await openEchoTool({
+    answer: ({ headers }, response) => {
+      const pair = Buffer.from(headers.authorization?.slice('Basic '.length) ?? '', 'base64').toString();
+      response.end(JSON.stringify(pair.split(':')));
+    },
+  });
   const secret = (more: Record<string, unknown>) => ({ port: tool.port, token: false, more: { secret: more } });
   stage = await openStage({
     tools: {
@@ -37,6 +49,8 @@ beforeAll(async () => {
       prefixed: secret({ file: join(dir, 'key'), in: 'header', name: 'Authorization', prefix: 'Token token=' }),
       basic: secret({ dir: join(dir, 'basic'), in: 'basic' }),
       query: secret({ file: join(dir, 'key'), in: 'query', name: 'api_key' }),
+      signs: secret({ file: join(dir, 'signs'), in: 'query', name: 'api_key' }),
+      pair: { port: mirror.port, token: false, more: { secret: { file: join(dir, 'pair'), in: 'basic' } } },
       changing: secret({ file: join(dir, 'changing'), in: 'header', name: 'x-key' }),
       absent: secret({ file: join(dir, 'none'), in: 'header' }),
       forged: secret({ file: join(dir, 'forged'), in: 'header' }),
@@ -50,6 +64,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await stage?.close();
   await tool.close();
+  await mirror.close();
   rmSync(dir, { recursive: true });
 });
 beforeEach(() => {
@@ -127,6 +142,21 @@ test.for([
 ])('a parameter of the agent that the tool could take for its key is refused: %s', async (query) => {
   expectRefused(await call('query', `/x?${query}`), 400, 'header_forbidden');
   expect(tool.seen).toEqual([]);
+});
+
+describe('W3: it is masked as it was sent', () => {
+  test('in a URL, whatever signs it has', async () => {
+    const { body } = await call('signs');
+    const sent = new URL(tool.seen[0]?.path ?? '', 'http://tool');
+    expect(sent.searchParams.get('api_key')).toBe(signs);
+    expect(JSON.parse(body)).toMatchObject({
+      path: `/x?api_key=${'*'.repeat(sent.search.length - '?api_key='.length)}`,
+    });
+  });
+
+  test('the password without its user', async () => {
+    expect((await call('pair')).body).toBe(`["service-account","${'*'.repeat(password.length)}"]`);
+  });
 });
 
 test.for(['absent', 'forged', 'long'])('W1: a key that cannot be read, or is none, sends nothing: %s', async (name) => {

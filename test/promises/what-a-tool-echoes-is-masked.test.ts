@@ -124,6 +124,18 @@ describe('W3: a credential that a tool gives back is masked', () => {
     for (const name of ['crm', 'bound']) expect((await call(name)).body).toBe(`<${'*'.repeat(40)}>`);
   });
 
+  test('the one before it, when the tool called that expired', async () => {
+    let first: string | undefined;
+    answer = (given, response) => {
+      first ??= given;
+      if (given !== first) response.end(`${first} and ${given}.`);
+      else response.writeHead(401, { 'WWW-Authenticate': 'Bearer error="invalid_token"' }).end();
+    };
+    const came = await call('crm');
+    expect([came.status, first === token]).toEqual([200, false]);
+    expect(came.body).toBe(`${'*'.repeat(first?.length ?? 0)} and ${'*'.repeat(token.length)}.`);
+  });
+
   test('and the record says that it was there', async () => {
     answer = (given, response) => response.end(given);
     await call('crm');

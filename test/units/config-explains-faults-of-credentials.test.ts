@@ -49,6 +49,25 @@ testRows([
   ],
 ]);
 
+/** The tool says itself which of two services it takes. */
+const either = (token: string, more = '', services = '') =>
+  `${good.replace('token_services: {', `token_services: { u: { issuer: "https://u", client_auth: spiffe_jwt${services} },`)}tools: { t: { match: { host: h.example.org }, token: { from: [s, u], audience: [t], ${token} }${more} } }`;
+
+testRows([
+  ['unverified, one of several', either('proof: dpop', ', risk: ‸write', ', verify: response-only'), /of u\)/],
+  [
+    'unreadable, one of several',
+    either('proof: ‸mtls', ', tls: { client: svid }', ', verify: response-only'),
+    /mtls needs a token that can be read: `u`/,
+  ],
+  ['grantor is one of several', either('grant: identity_chaining, granted_by: ‸u'), /the service in `from` itself/],
+  [
+    'client without name, one of several',
+    either('grant: ‸id_jag, granted_by: i', '', ', client_id: a }, i: { issuer: "https://i", client_auth: spiffe_jwt'),
+    /needs `token_services\.s\.client_id`/,
+  ],
+]);
+
 test('tokens that nobody checks are for reading only, or that is called unsafe', () => {
   expect(loadSettings(blind(''), 'w.yaml').settings.tools.get('t')?.risk).toBe('read');
   const { settings } = loadSettings(blind(', risk: payment, unsafe_unverified: true'), 'w.yaml');

@@ -12,6 +12,9 @@ const maxSecretBytes = 8192;
 /** A file is read again on the first call after this long: a rotated secret needs no reload, and a removed one stops calls. */
 const keptMs = 1000;
 
+/** A shorter password would be met by chance in answers that do not hold it. */
+const shortestScreened = 8;
+
 type SecretSettings = NonNullable<ToolSettings['secret']>;
 
 /**
@@ -20,6 +23,8 @@ type SecretSettings = NonNullable<ToolSettings['secret']>;
  */
 export class BrokeredSecret {
   readonly #secret: Secret;
+  /** The password of `user:password`: a tool may well answer with it alone. */
+  readonly #password: Secret | undefined;
   readonly #headers: readonly string[];
   readonly #query: string | undefined;
   /** `secret:` and the tool's name: in events it stands where a token has its service. */
@@ -32,11 +37,13 @@ export class BrokeredSecret {
   constructor(tool: string, settings: SecretSettings, text: string) {
     this.service = `secret:${tool}`;
     this.#secret = new Secret(text);
+    const password = settings.in === 'basic' ? text.slice(text.indexOf(':') + 1) : '';
+    this.#password = password.length < shortestScreened ? undefined : new Secret(password);
     const { name = 'Authorization', prefix } = settings;
     const before = prefix ?? (name.toLowerCase() === 'authorization' ? 'Bearer ' : '');
     const inHeader = { header: [name, before + text], basic: ['Authorization', basic(text)], query: [] };
     this.#headers = inHeader[settings.in];
-    this.#query = settings.in === 'query' ? `${encodeURIComponent(name)}=${encodeURIComponent(text)}` : undefined;
+    this.#query = settings.in === 'query' ? `${encodeURIComponent(name)}=${inUrl(text)}` : undefined;
   }
 
   /** First 16 hex digits of the SHA-256 of the text: its name in events. */
@@ -54,9 +61,9 @@ export class BrokeredSecret {
     return this.#query;
   }
 
-  /** The text itself, for masking it in answers. */
-  reveal(): string {
-    return this.#secret.reveal();
+  /** What is masked in answers. */
+  screened(): readonly Secret[] {
+    return this.#password === undefined ? [this.#secret] : [this.#secret, this.#password];
   }
 
   toString(): string {
@@ -165,6 +172,11 @@ async function readText(file: string): Promise<string> {
   if (text.length > maxSecretBytes || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(text))
     throw new Refusal('identity_unavailable', 'The secret of a tool is empty, too long or no printable text.');
   return text;
+}
+
+/** RFC 3986 2.1, every sign but the unreserved: it comes back in this form, and is known in this form alone. */
+function inUrl(text: string): string {
+  return encodeURIComponent(text).replaceAll(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 /** RFC 7617: `user:password` in base64. */
