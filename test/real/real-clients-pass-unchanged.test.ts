@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { gzipped, sha256, tenMiB } from '../stage/body-tool.ts';
+import { sha256, tenMiB } from '../stage/body-tool.ts';
 import { eventGapMs, openClientStage, type ClientStage } from './client-stage.ts';
 import { findFloorNode, findPython, isThere, run, type Ended } from './programs.ts';
 
@@ -42,10 +42,11 @@ describe.each(origins)('%s', (origin) => {
       const { stdout } = await runWell('curl', ['-sS', '--fail', ...framing, '-T', upload, `${origin}/up`]);
       expect(JSON.parse(stdout.toString())).toMatchObject({ digest: sha256(tenMiB), bytes: tenMiB.length });
     }
-    expect((await runWell('curl', ['-sS', '--fail', `${origin}/gzip`])).stdout.equals(gzipped)).toBe(true);
-    expect((await runWell('curl', ['-sS', '--compressed', `${origin}/gzip`])).stdout.toString()).toBe(
-      '{"a":"compressed"}',
-    );
+    // Compressed though nobody asked for it: it is unfolded, since it could hide the credential, and curl gets it plain.
+    for (const wish of [[], ['--compressed']]) {
+      const { stdout } = await runWell('curl', ['-sS', '--fail', ...wish, `${origin}/gzip`]);
+      expect(stdout.toString()).toBe('{"a":"compressed"}');
+    }
     expect(
       (await runWell('curl', ['-sS', '-o', '/dev/null', '-w', '%{http_code}', `${origin}/none`])).stdout.toString(),
     ).toBe('404');
@@ -125,7 +126,7 @@ console.log(many.every((text) => text === 'hello'));
 
 test('curl gets the same status, headers and body as without a sidecar', async (context) => {
   context.skip(!(await isThere('curl')), 'curl is missing');
-  for (const path of ['hello', 'gzip', 'head', 'no-content', 'not-modified', 'none', 'too-large-kept', 'until-close']) {
+  for (const path of ['hello', 'head', 'no-content', 'not-modified', 'none', 'too-large-kept', 'until-close']) {
     const answers = [];
     for (const direct of [['--noproxy', '*', '--connect-to', `plain.test:80:127.0.0.1:${clients.plainPort}`], []]) {
       const method = path === 'head' ? ['-I'] : ['-i'];
