@@ -174,8 +174,7 @@ export class TokenService {
     const verification = this.#verificationOf(order);
     verification.checkPossible(endpoints);
     const askedAtMs = world.now();
-    // From here the token's life is counted, and from here on it may exist.
-    // Our own token is bound to nothing: where the order's certificate is looked at, there would be none to see.
+    // From here on the token may exist. Our own is bound to nothing: where the order's certificate is looked at, there would be none to see.
     const actor = order.subject === undefined ? nobody : await this.#findActor(found, deadline);
     const request = () => this.#request(order, { actor, statement }, endpoints, deadline);
     // A statement is good for one attempt.
