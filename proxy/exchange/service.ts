@@ -169,12 +169,13 @@ export class TokenService {
     checkSubjectTime(order.subject, world.now(), this.name);
     // Before the documents of the service, which are fetched with it too: their absence would be told in its place.
     await this.#present?.();
-    const endpoints = endpointsFor(order, await this.#discovery.find(deadline));
+    const found = await this.#discovery.find(deadline);
+    const endpoints = endpointsFor(order, found);
     const verification = this.#verificationOf(order);
     verification.checkPossible(endpoints);
     const askedAtMs = world.now();
-    // From here the token's life is counted, and from here on it may exist.
-    const actor = order.subject === undefined ? nobody : await this.#findActor(endpoints, deadline);
+    // From here on the token may exist. Our own is bound to nothing: where the order's certificate is looked at, there would be none to see.
+    const actor = order.subject === undefined ? nobody : await this.#findActor(found, deadline);
     const request = () => this.#request(order, { actor, statement }, endpoints, deadline);
     // A statement is good for one attempt.
     const isOnce = visit.isProbe || statement !== undefined;

@@ -156,7 +156,11 @@ export class TokenDesk {
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
     const landing = flight?.promise ?? this.#fly(order, 'first');
-    return this.#services.get(order.service)?.hurry(landing) ?? landing;
+    const hurried = this.#services.get(order.service)?.hurry(landing) ?? landing;
+    // Of two legs either service may be the one that is probed.
+    return order.grantedBy === undefined
+      ? hurried
+      : (this.#services.get(order.grantedBy.service)?.hurry(hurried) ?? hurried);
   }
 
   /** In the background: the caller has a good token and does not wait. */

@@ -15,6 +15,7 @@ const later = 'sk-live-99ZZqKz0aXyTn4vB7mRwQ2pLc9eNEWER';
 let dir: string;
 const signs = "aB!cD/eF(gH)iJ*kL'mN/oP!qR(sT)uV*wX";
 const password = 'pw-7hQ2x9Lm';
+const quoted = 'pw"7h\\Q2/x9"Lm';
 let tool: EchoTool;
 /** Answers with what it was told in `Authorization`, taken apart. */
 let mirror: EchoTool;
@@ -34,6 +35,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'long'), 'x'.repeat(9000));
   writeFileSync(join(dir, 'signs'), signs);
   writeFileSync(join(dir, 'pair'), `service-account:${password}`);
+  writeFileSync(join(dir, 'quoted'), `service-account:${quoted}`);
   tool = await openEchoTool();
   mirror = await openEchoTool({
     answer: ({ headers }, response) => {
@@ -51,6 +53,7 @@ beforeAll(async () => {
       query: secret({ file: join(dir, 'key'), in: 'query', name: 'api_key' }),
       signs: secret({ file: join(dir, 'signs'), in: 'query', name: 'api_key' }),
       pair: { port: mirror.port, token: false, more: { secret: { file: join(dir, 'pair'), in: 'basic' } } },
+      quoted: { port: mirror.port, token: false, more: { secret: { file: join(dir, 'quoted'), in: 'basic' } } },
       changing: secret({ file: join(dir, 'changing'), in: 'header', name: 'x-key' }),
       absent: secret({ file: join(dir, 'none'), in: 'header' }),
       forged: secret({ file: join(dir, 'forged'), in: 'header' }),
@@ -152,6 +155,11 @@ describe('W3: it is masked as it was sent', () => {
     expect(JSON.parse(body)).toMatchObject({
       path: `/x?api_key=${'*'.repeat(sent.search.length - '?api_key='.length)}`,
     });
+  });
+
+  test('in JSON, whatever has to be escaped there', async () => {
+    const { body } = await call('quoted');
+    expect(body).toBe(`["service-account","${'*'.repeat(JSON.stringify(quoted).length - 2)}"]`);
   });
 
   test('the password without its user', async () => {

@@ -1,8 +1,9 @@
 import { decodeJwt } from 'jose';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
-import { refusalOf } from '../fakes/token-desk.ts';
-import { openTlsDesks, type TlsDesks, withAliases } from '../stage/tls-desks.ts';
+import type { TlsTokenService } from '../fakes/tls-token-service.ts';
+import { agentId, type DeskUnderTest, openDesk, refusalOf } from '../fakes/token-desk.ts';
+import { openTlsDesks, type Svids, type TlsDesks, withAliases } from '../stage/tls-desks.ts';
 
 let desks: TlsDesks;
 
@@ -29,6 +30,38 @@ test('W4, W5: a bound token is asked for with the certificate that it is bound t
     ['/mtls/token', first.thumbprint, true],
     ['/mtls/token', second.thumbprint, true],
   ]);
+});
+
+/** A desk that sends a token of our own as `actor_token`. */
+function withActor(service: TlsTokenService, x509Svids: Svids): Promise<DeskUnderTest> {
+  const tls = { ca: desks.caFile };
+  const { call } = desks.endpointsFor({ issuer: service.issuer, tls });
+  const settings = { client_auth: 'spiffe_jwt', actor: 'client_credentials', tls, expect: { act: 'any' } } as const;
+  return openDesk(service, settings, { call, x509Svids });
+}
+
+test('an actor token beside it is bound to nothing, and is asked for where nobody looks at certificates', async () => {
+  const service = await desks.start({ metadata: withAliases });
+  const under = await withActor(service, await desks.svids());
+  const certificate = await desks.svid();
+  await under.desk.take(await under.order({ certificate }));
+  expect(service.posts.map(({ path, x5t }) => [path, x5t])).toEqual([
+    ['/token', undefined],
+    ['/mtls/token', certificate.thumbprint],
+  ]);
+});
+
+test('an actor token is not used under another identity than the one that obtained it', async () => {
+  const service = await desks.start();
+  const svids = await desks.svids();
+  const under = await withActor(service, svids);
+  const actors: (string | null | undefined)[] = [];
+  for (const [txn, id] of Object.entries({ a: agentId, b: agentId, c: `${agentId}-two` })) {
+    svids.current = await desks.svid(id);
+    await under.desk.take(await under.order({ txn }));
+    actors.push(service.posts.at(-1)?.form.get('actor_token'));
+  }
+  expect([actors[1] === actors[0], actors[2] === actors[0]]).toEqual([true, false]);
 });
 
 test.for([

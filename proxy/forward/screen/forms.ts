@@ -100,7 +100,14 @@ export const forms: readonly Form[] = [
   },
   { name: 'quoted-printable, every byte', write: (secret) => [bothCases(secret, '=')[1] ?? secret] },
   { name: 'JSON with \\u escapes, every character', write: (secret) => bothCases(secret, '\\u00') },
-  { name: 'JSON with \\/', write: (secret) => [ascii(secret.toString('latin1').replaceAll('/', '\\/'))] },
+  {
+    name: 'JSON with \\/',
+    write: (secret) => {
+      // What has to be escaped, and what may be.
+      const escaped = secret.toString('latin1').replaceAll(/["\\]/g, '\\$&');
+      return [escaped, escaped.replaceAll('/', '\\/')].map(ascii);
+    },
+  },
   { name: 'character references, decimal', write: (secret) => [each(secret, (byte) => `&#${byte};`)] },
   {
     name: 'character references, hexadecimal',
