@@ -85,11 +85,13 @@ describe('W3: a credential that a tool gives back is masked', () => {
     answer = (given, response, request) => {
       expect(request.headers['accept-encoding']).toBe('identity');
       const body = compress(`you sent ${given}, and so on`);
-      response.writeHead(200, { 'Content-Encoding': coding, 'Content-Length': body.length, ETag: '"x"' }).end(body);
+      const about = { 'Content-Length': body.length, ETag: '"x"', 'Repr-Digest': 'sha-256=:of the coded bytes:' };
+      response.writeHead(200, { 'Content-Encoding': coding, ...about }).end(body);
     };
     const came = await call('crm', { headers: { 'Accept-Encoding': 'gzip, br' } });
     expect(came.body).toBe(`you sent ${'*'.repeat(token.length)}, and so on`);
-    expect([came.headers['content-encoding'], came.headers['etag']]).toEqual([undefined, '"x"']);
+    const { etag, 'content-encoding': left, 'repr-digest': digest } = came.headers;
+    expect([left, digest, etag]).toEqual([undefined, undefined, '"x"']);
   });
 
   test('in headers, the reason phrase and trailers', async () => {

@@ -46,6 +46,7 @@ const ofTheCoding = new Set([
   'content-md5',
   'content-digest',
   'digest',
+  'repr-digest',
   'accept-ranges',
 ]);
 
