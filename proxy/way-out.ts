@@ -187,6 +187,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     ladder: {
       handles: tasks.handles,
+      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung },
       standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
     },
     desk: new Desk(rules, catalogue.tools, record.trail),

@@ -3,10 +3,12 @@ import type { Call } from '../intercept/call.ts';
 import { findHandleText } from '../tasks/handle-text.ts';
 import type { Handle, HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
+import { HandleRefusal } from './handle-refusal.ts';
 import { checkLeak } from './leak.ts';
+import { checkTraced, findByTrace, type TraceRung } from './trace-rung.ts';
 
 /** By which rung a task was found; it stands in every event as `task_by`. */
-export type TaskBy = 'handle' | 'proxy' | 'standing' | 'none';
+export type TaskBy = 'handle' | 'proxy' | 'trace' | 'standing' | 'none';
 
 /** A call of which is known for which task it is made, or that it needs none. */
 class AttributedCall {
@@ -29,26 +31,17 @@ class AttributedCall {
 
 export type Attributed = AttributedCall;
 
-/** The wrong use of a handle that is known: whose it is stands in the event. */
-export class HandleRefusal extends Refusal {
-  readonly task: Task;
-
-  constructor(code: 'handle_ended' | 'handle_foreign_tool', detail: string | undefined, task: Task) {
-    super(code, detail);
-    this.task = task;
-  }
-}
-
 /** What the ladder looks tasks up in. */
 export interface Ladder {
   readonly handles: HandleBook;
+  readonly trace: TraceRung;
   /** The task in which the agent acts for itself, where the configuration has one. */
   readonly standing: Task | undefined;
 }
 
 /**
  * Finds the task of a call by the ladder of DESIGN 4. The first rung that is present decides, and a wrong one refuses: a call is never
- * given to a task by guess (W11). Nothing but a handle says "this task", whoever else is on the connection.
+ * given to a task by guess (W11). Nothing but a handle or a trace that began here says "this task", whoever else is on the connection.
  */
 export function identify(call: Call, ladder: Ladder): Attributed {
   checkLeak(call, ladder.handles);
@@ -57,10 +50,16 @@ export function identify(call: Call, ladder: Ladder): Attributed {
   if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)
     throw new Refusal('task_conflict');
   const handle = inHeader ?? inProxy;
+  const traced = findByTrace(call, ladder.trace);
   if (handle !== undefined) {
+    if (traced !== undefined && traced !== handle.task) throw new Refusal('task_conflict');
     checkHandle(handle, call.tool.name);
     if (inProxy !== undefined && inProxy !== handle) checkHandle(inProxy, call.tool.name);
     return new AttributedCall(call, handle.task.errand(call.tool.name), inHeader === undefined ? 'proxy' : 'handle');
+  }
+  if (traced !== undefined) {
+    checkTraced(traced);
+    return new AttributedCall(call, traced.errand(call.tool.name), 'trace');
   }
   if (!call.tool.credentialed) return new AttributedCall(call, undefined, 'none');
   if (ladder.standing === undefined) throw new Refusal('task_unknown', unknownDetail(call));

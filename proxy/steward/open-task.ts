@@ -4,7 +4,8 @@ import type { Issuers } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
 import { allowTools } from '../tasks/purposes.ts';
-import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import type { OpenedTask } from '../tasks/opened-task.ts';
+import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import { Problem } from './problem.ts';
 import type { OpenTaskRequest } from './task-request.ts';
 
