@@ -134,6 +134,7 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
   const answer = renderRefusal(refusal, arrival.id, throughProxy);
   const { call, attributed, permit } = progress;
   const target = call === undefined ? seenTarget(arrival) : undefined;
+  if (!progress.admitted) attributed?.giveBackUses();
   const misused = error instanceof HandleRefusal ? error : undefined;
   const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
   rooms.trail.refused(

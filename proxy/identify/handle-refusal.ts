@@ -8,7 +8,7 @@ export class HandleRefusal extends Refusal {
   readonly by: 'handle' | 'trace';
 
   constructor(
-    code: 'handle_ended' | 'handle_foreign_tool',
+    code: 'handle_ended' | 'handle_foreign_tool' | 'handle_foreign_peer' | 'handle_spent',
     detail: string | undefined,
     task: Task,
     by: 'handle' | 'trace' = 'handle',

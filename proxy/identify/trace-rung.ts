@@ -1,10 +1,11 @@
 import type { Call } from '../intercept/call.ts';
-import { isFromHere } from './peer.ts';
 import { Refusal } from '../refusal.ts';
+import { isFromHere } from '../tasks/peer.ts';
 import { isRiskier } from '../tasks/purposes.ts';
 import type { Task } from '../tasks/task.ts';
 import type { TraceMarks } from '../tasks/trace-mark.ts';
 import { HandleRefusal } from './handle-refusal.ts';
+import { isForPeer } from './peer-check.ts';
 
 /** Rung 3 of the ladder: the member `waybill` of `tracestate`, which tracing carries from the request of the way in. */
 export interface TraceRung {
@@ -39,7 +40,14 @@ export function findByTrace(call: Call, rung: TraceRung): Task | undefined {
 }
 
 /** A trace outlives its task easily: work that goes on behind the answer is refused, and never given to another task. */
-export function checkTraced(task: Task): void {
+export function checkTraced(task: Task, { request }: Call): void {
   if (task.state !== 'open')
     throw new HandleRefusal('handle_ended', 'The task that the trace of the call names has ended.', task, 'trace');
+  if (!isForPeer(task, request.socket))
+    throw new HandleRefusal(
+      'handle_foreign_peer',
+      'The trace of the call names a task of another user id.',
+      task,
+      'trace',
+    );
 }

@@ -3,6 +3,7 @@ import { Secret } from '../trust/secret.ts';
 import type { Issuers } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
+import { uidsAreTold } from '../tasks/peer.ts';
 import { allowTools } from '../tasks/purposes.ts';
 import type { OpenedTask } from '../tasks/opened-task.ts';
 import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
@@ -23,6 +24,8 @@ export class TaskOpener {
 
   /** Throws a `Problem`; nothing is opened then. */
   async open(request: OpenTaskRequest, by: string): Promise<OpenedTask> {
+    if (request.uid !== undefined && !uidsAreTold)
+      throw new Problem('request_invalid', 'uid: this system does not tell the user of a connection; Linux does.');
     const purpose = request.purpose ?? this.#settings.agent.purpose;
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
@@ -42,6 +45,8 @@ export class TaskOpener {
         purpose,
         tools,
         perToolHandles: request.handles === 'per_tool',
+        uses: request.uses,
+        uid: request.uid,
         lifeMs: Math.min(request.deadline ?? deadline, deadline),
         parent: request.parent,
         by,

@@ -124,6 +124,7 @@ function describe(task: Task): Record<string, unknown> {
     cause: task.cause,
     parent: task.parent?.txn,
     standing: task.standing ? true : undefined,
+    uid: task.uid,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { HandleBook } from './handle.ts';
 import type { Task } from './task.ts';
 import type { TraceMarks } from './trace-mark.ts';
+import { UseCount } from './use-count.ts';
 
 /** An open task with everything that names it. This is the one time that handles are told. */
 export interface OpenedTask {
@@ -19,17 +20,26 @@ interface Names {
   readonly marks: TraceMarks;
 }
 
+/** Which names a task is to have. */
+interface Naming {
+  readonly perToolHandles: boolean;
+  readonly traced?: boolean;
+  /** How often each handle may be used. */
+  readonly uses?: number | undefined;
+}
+
 /** Makes the names that a task is asked to have. */
 export function nameTask(
   task: Task,
-  { perToolHandles, traced = false }: { readonly perToolHandles: boolean; readonly traced?: boolean },
+  { perToolHandles, traced = false, uses }: Naming,
   { handles: book, marks }: Names,
 ): OpenedTask {
   if (task.standing) return { task, handle: undefined, handles: undefined, mark: undefined };
   const mark = traced ? marks.mint(task) : undefined;
-  if (!perToolHandles) return { task, handle: book.mint(task, undefined), handles: undefined, mark };
-  const handles = Object.fromEntries([...task.tools].map((tool) => [tool, book.mint(task, tool)]));
-  return { task, handle: book.mint(task, undefined), handles, mark };
+  const mint = (tool?: string): string => book.mint(task, tool, uses === undefined ? undefined : new UseCount(uses));
+  if (!perToolHandles) return { task, handle: mint(), handles: undefined, mark };
+  const handles = Object.fromEntries([...task.tools].map((tool) => [tool, mint(tool)]));
+  return { task, handle: mint(), handles, mark };
 }
 
 /** Makes all of them tombstones. */

@@ -32,6 +32,10 @@ export interface TaskRequest {
   readonly perToolHandles: boolean;
   /** Whether a trace may name it (rung 3). */
   readonly traced?: boolean;
+  /** How often each handle may be used; undefined: as often as one likes. */
+  readonly uses?: number | undefined;
+  /** User id that may call in it; default: that of the parent, else the agent's where the configuration tells it. */
+  readonly uid?: number | undefined;
   /** Milliseconds from now; Infinity only for the standing task. */
   readonly lifeMs: number;
   readonly parent?: string | undefined;
@@ -73,15 +77,17 @@ export class TaskBook {
   readonly #world: World;
   readonly #ending: TaskEnding;
   readonly #maxOpen: number;
+  readonly #agentUid: number | undefined;
   readonly #open = new Map<string, Held>();
   readonly #ended = new Recent<string, Task>(maxEnded);
   /** Open tasks by the owner of their share. */
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
 
-  constructor(world: World, maxOpen: number, ending: TaskEnding) {
+  constructor(world: World, maxOpen: number, ending: TaskEnding, agentUid?: number) {
     this.#world = world;
     this.#maxOpen = maxOpen;
+    this.#agentUid = agentUid;
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
     this.marks = new TraceMarks(world.random);
@@ -126,6 +132,7 @@ export class TaskBook {
       chain: request.chain,
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
+      uid: request.uid ?? parent?.uid ?? this.#agentUid,
     });
     const opened = nameTask(task, request, this);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };
