@@ -20,14 +20,15 @@ export const agentTable = z
       description: 'Where it runs; rules read it as `environment`.',
       examples: ['production'],
     }),
-    // Where agent and sidecar share a uid, custody against a hostile agent is not promised (DESIGN 9).
+    // Read from /proc/net/tcp once per connection, without any capability. Where agent and sidecar share a uid, custody against a hostile agent is not promised (DESIGN 9).
     uid: z
       .int()
       .min(0)
       .max(4_294_967_294)
       .optional()
       .meta({
-        description: 'User id of the agent process, if it differs from the one of the sidecar.',
+        description:
+          'User id of the agent’s processes. Handles, traces and the standing task are then good on connections of this user only (`handle_foreign_peer`); agent and sidecar have to be in one network namespace, as in a pod. Linux only.',
         examples: [1000],
       }),
   })

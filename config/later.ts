@@ -5,7 +5,6 @@ const laterKeys: ReadonlySet<string> = new Set([
   'identity.embedded',
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',
-  'tasks.trace_rung',
   'tasks.unsafe_assume_sole_task',
 ]);
 

@@ -123,7 +123,7 @@ function explainChoice(path: SettingPath, written: unknown): string {
   const nodes = findNodes(path, written);
   const choices = nodes.flatMap((node) => node.enum ?? (node.const === undefined ? [] : [node.const]));
   const expected = `must be ${nodes[0] === undefined ? 'another value' : oneOf(describeType(nodes[0]))}`;
-  if (choices.includes(Number(value)) && typeof value === 'string') return `${expected}, without quotes`;
+  if (typeof value === 'string' && choices.includes(Number(value))) return `${expected}, without quotes`;
   return typeof value === 'string' ? expected + suggest(value, choices.map(String)) : expected;
 }
 

@@ -17,6 +17,17 @@ export function checkRules(written: Written): readonly Finding[] {
   return findings;
 }
 
+/** Only Linux tells which user a connection belongs to: elsewhere every handle would be refused. */
+export function checkAgentUid(written: Written, platform: string = process.platform): readonly Finding[] {
+  if (!written.has(['agent', 'uid']) || platform === 'linux') return [];
+  return [
+    {
+      path: ['agent', 'uid'],
+      message: `binds handles to a user id, which needs Linux; this is ${platform}. Remove it here`,
+    },
+  ];
+}
+
 /** Purposes name tools that exist. */
 export function checkPurposes(written: Written): readonly Finding[] {
   return written.names(['purposes']).flatMap((name) => checkToolNames(written, ['purposes', name, 'tools']));

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { duration } from './durations.ts';
+import { risk } from './risks.ts';
 import { identifier, line } from './text.ts';
 
 /** Off by default: with it, a call that names no task may still be one of the agent itself. */
@@ -53,6 +54,15 @@ export const tasksTable = z
       description: 'The task in which the agent acts for itself, without a user; `off`: there is none.',
       examples: ['off', { purpose: 'keep the catalogue fresh', tools: ['catalogue'] }],
     }),
+    // Stores of traces see the mark of a task, so it is never good for more than it has to be.
+    trace_rung: z
+      .union([z.literal('off'), risk])
+      .prefault('read')
+      .meta({
+        description:
+          'Up to which risk of a tool a call may say by its trace for which task it is made: the way in puts the member `waybill` into `tracestate` of each request, OpenTelemetry carries it to the calls that belong to it, and the way out takes it from loopback only and removes it. `off`: nothing is put in, and only handles count.',
+        examples: ['read', 'write', 'off'],
+      }),
     // Bounded, so that an orchestrator in a loop cannot fill the memory.
     max_open: z
       .int()
@@ -69,5 +79,5 @@ export const tasksTable = z
   .meta({
     title: 'tasks',
     description: 'How long tasks live, and whether the agent may act for itself.',
-    examples: [{ mode: 'request', linger: '2s', deadline: '15m', standing: 'off' }],
+    examples: [{ mode: 'request', linger: '2s', deadline: '15m', standing: 'off', trace_rung: 'read' }],
   });

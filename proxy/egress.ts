@@ -7,7 +7,8 @@ import type { ServiceChoice } from './exchange/service-choice.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
 import { probeNonce } from './forward/probe.ts';
 import type { Lease, Upstreams } from './forward/upstream.ts';
-import { HandleRefusal, identify, type Attributed, type Ladder } from './identify/ladder.ts';
+import { HandleRefusal } from './identify/handle-refusal.ts';
+import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
 import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
@@ -133,10 +134,11 @@ function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: Egr
   const answer = renderRefusal(refusal, arrival.id, throughProxy);
   const { call, attributed, permit } = progress;
   const target = call === undefined ? seenTarget(arrival) : undefined;
-  const task = error instanceof HandleRefusal ? error.task : undefined;
+  if (!progress.admitted) attributed?.giveBackUses();
+  const misused = error instanceof HandleRefusal ? error : undefined;
   const decision = error instanceof RuleRefusal ? error.decision : permit?.decision;
   rooms.trail.refused(
-    { id: arrival.id, way: 'out', refusal, status: answer.status, call, attributed, task, decision, target },
+    { id: arrival.id, way: 'out', refusal, status: answer.status, call, attributed, misused, decision, target },
     progress.admitted,
   );
   answerRefusal(arrival, refusal, answer);

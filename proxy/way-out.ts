@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os';
 import type { IpPort } from '../config/addresses.ts';
 import { isSpiffe } from '../config/identity.ts';
 import type { LoadedSettings } from '../config/load.ts';
@@ -16,6 +15,7 @@ import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
+import { HandleRefusal } from './identify/handle-refusal.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
@@ -27,9 +27,10 @@ import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './
 import type { OpenRecord } from './open-record.ts';
 import { openServiceChoice } from './open-service-choice.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
-import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
+import { isOwnAddress } from './route/own-address.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
+import type { Task } from './tasks/task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
 import type { Workload } from './workload.ts';
@@ -68,7 +69,7 @@ export async function openWayOut(
   const rules = compileRulesOrErrors(config, '');
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
-  const guard = new EgressGuard(world, (address, port) => own.has(port) && isLocal(address));
+  const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
   const recognised = [...settings.trust.issuers, ...settings.token_services.values()];
   const endpoints = openEndpoints(guard, world, privateAuthorities(recognised));
   const identity = await openIdentity(settings, guard, world, record, log);
@@ -188,6 +189,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     ladder: {
       handles: tasks.handles,
+      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung },
       standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
@@ -214,7 +216,8 @@ function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof open
     checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
     onRefused: (id, refusal, target) => {
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
-      rooms.trail.refused({ id, way: 'out', refusal, status, target }, false);
+      const misused = refusal instanceof HandleRefusal ? refusal : undefined;
+      rooms.trail.refused({ id, way: 'out', refusal, status, target, misused }, false);
     },
     nextCallId: rooms.nextCallId,
     monotonic: rooms.world.monotonic,
@@ -222,11 +225,13 @@ function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof open
 }
 
 function openTasks(config: LoadedSettings, world: World, record: OpenRecord, desk: TokenDesk): TaskBook {
-  return new TaskBook(world, config.settings.tasks.max_open, {
-    takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
-    recordOpened: (task, by) => record.trail.taskOpened(task, by),
-    recordEnded: (task, by) => record.trail.taskEnded(task, by),
-  });
+  const { tasks, agent } = config.settings;
+  const ending = {
+    takeBack: (task: Task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
+    recordOpened: (task: Task, by: string) => record.trail.taskOpened(task, by),
+    recordEnded: (task: Task, by: string) => record.trail.taskEnded(task, by),
+  };
+  return new TaskBook(world, tasks.max_open, ending, agent.uid);
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {
@@ -239,9 +244,4 @@ function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[]
 function callIds(boot: string): () => string {
   let count = 0;
   return () => `${boot}-${(count += 1).toString(36)}`;
-}
-
-function isLocal(address: string): boolean {
-  if (classifyAddress(address) === 'loopback') return true;
-  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === address) === true);
 }

@@ -42,6 +42,11 @@ class BoundCall {
     return this.call.target.origin.authority;
   }
 
+  /** The agent's end-to-end headers. */
+  get forward(): readonly string[] {
+    return this.call.headers.forward;
+  }
+
   get body(): CallBody {
     return this.credential.routed.body;
   }

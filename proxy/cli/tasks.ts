@@ -21,6 +21,7 @@ interface Sidecar {
 /** `waybill tasks`: what an orchestrator does, by hand. */
 export const tasks: Command = {
   usage: `Usage: waybill tasks open --subject-token-file FILE [--purpose P] [--tools A,B] [--deadline 10m] [--handles per_tool]
+                          [--uses N] [--uid N]
        waybill tasks list [--all]
        waybill tasks complete TXN [--reason R]
        waybill tasks fail TXN [--reason R]
@@ -32,6 +33,8 @@ export const tasks: Command = {
   --tools A,B                 only these of the purpose's tools
   --deadline 10m              a shorter life than the configuration gives
   --handles per_tool          one handle for each tool, good at that tool alone
+  --uses N                    how many calls each handle is good for
+  --uid N                     the user id of the processes that may use them; Linux only
   --subject-token-type URI    if it is no access token (RFC 8693, 3)
   --parent TXN                a task that this one ends with, and whose tools are the most it gets
 
@@ -72,6 +75,8 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
       tools: { type: 'string' },
       handles: { type: 'string' },
       deadline: { type: 'string' },
+      uses: { type: 'string' },
+      uid: { type: 'string' },
       parent: { type: 'string' },
     },
   });
@@ -85,12 +90,19 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
     tools: values.tools?.split(',').map((name) => name.trim()),
     handles: values.handles,
     deadline: values.deadline,
+    uses: numberOf(values.uses),
+    uid: numberOf(values.uid),
     parent: values.parent,
   };
   const { place, trustFolder } = findSidecar(values, invocation);
   const opened = await callOperator(place, 'POST', '/v1/tasks', order);
   if (values.json) invocation.print(JSON.stringify(opened));
   else showOpened(opened, trustFolder, invocation);
+}
+
+/** What is no number is refused by the API, as what it is. */
+function numberOf(text: string | undefined): number | string | undefined {
+  return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : text;
 }
 
 /** `tasks list`: the API never tells handles, so neither does this. */

@@ -91,7 +91,7 @@ function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
 function headersFor(sent: Admissible, { handles, pseudonym }: Road): string[] {
   const { call, body } = sent;
   const { headers } = call;
-  const out: string[] = ['Host', sent.host, ...headers.forward];
+  const out: string[] = ['Host', sent.host, ...sent.forward];
   // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
   if (sent.screened === undefined) out.push(...headers.selection);
   else out.push('Accept-Encoding', 'identity');

@@ -1,12 +1,19 @@
+import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import type { Call } from '../intercept/call.ts';
 import { findHandleText } from '../tasks/handle-text.ts';
 import type { Handle, HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
+import type { UseCount } from '../tasks/use-count.ts';
+import { HandleRefusal } from './handle-refusal.ts';
 import { checkLeak } from './leak.ts';
+import { isForPeer } from './peer-check.ts';
+import { checkTraced, findByTrace, type TraceRung } from './trace-rung.ts';
 
 /** By which rung a task was found; it stands in every event as `task_by`. */
-export type TaskBy = 'handle' | 'proxy' | 'standing' | 'none';
+export type TaskBy = 'handle' | 'proxy' | 'trace' | 'standing' | 'none';
+
+const nothing: readonly UseCount[] = [];
 
 /** A call of which is known for which task it is made, or that it needs none. */
 class AttributedCall {
@@ -15,11 +22,18 @@ class AttributedCall {
   /** Undefined only for a tool without credential that was called without a handle. */
   readonly errand: Errand | undefined;
   readonly by: TaskBy;
+  readonly #spent: readonly UseCount[];
 
-  constructor(call: Call, errand: Errand | undefined, by: TaskBy) {
+  constructor(call: Call, errand: Errand | undefined, by: TaskBy, spent: readonly UseCount[] = nothing) {
     this.call = call;
     this.errand = errand;
     this.by = by;
+    this.#spent = spent;
+  }
+
+  /** Gives back the uses of its handles: the call was refused, and nothing left. */
+  giveBackUses(): void {
+    for (const uses of this.#spent) uses.giveBack();
   }
 
   static isMade(value: object): boolean {
@@ -29,26 +43,17 @@ class AttributedCall {
 
 export type Attributed = AttributedCall;
 
-/** The wrong use of a handle that is known: whose it is stands in the event. */
-export class HandleRefusal extends Refusal {
-  readonly task: Task;
-
-  constructor(code: 'handle_ended' | 'handle_foreign_tool', detail: string | undefined, task: Task) {
-    super(code, detail);
-    this.task = task;
-  }
-}
-
 /** What the ladder looks tasks up in. */
 export interface Ladder {
   readonly handles: HandleBook;
+  readonly trace: TraceRung;
   /** The task in which the agent acts for itself, where the configuration has one. */
   readonly standing: Task | undefined;
 }
 
 /**
  * Finds the task of a call by the ladder of DESIGN 4. The first rung that is present decides, and a wrong one refuses: a call is never
- * given to a task by guess (W11). Nothing but a handle says "this task", whoever else is on the connection.
+ * given to a task by guess (W11). Nothing but a handle or a trace that began here says "this task", whoever else is on the connection.
  */
 export function identify(call: Call, ladder: Ladder): Attributed {
   checkLeak(call, ladder.handles);
@@ -57,22 +62,38 @@ export function identify(call: Call, ladder: Ladder): Attributed {
   if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)
     throw new Refusal('task_conflict');
   const handle = inHeader ?? inProxy;
+  const traced = findByTrace(call, ladder.trace);
   if (handle !== undefined) {
-    checkHandle(handle, call.tool.name);
-    if (inProxy !== undefined && inProxy !== handle) checkHandle(inProxy, call.tool.name);
-    return new AttributedCall(call, handle.task.errand(call.tool.name), inHeader === undefined ? 'proxy' : 'handle');
+    if (traced !== undefined && traced !== handle.task) throw new Refusal('task_conflict');
+    const { socket } = call.request;
+    checkHandle(handle, call.tool.name, socket);
+    if (inProxy !== undefined && inProxy !== handle) checkHandle(inProxy, call.tool.name, socket);
+    const spent = spendUses(handle, inProxy ?? handle);
+    const by = inHeader === undefined ? 'proxy' : 'handle';
+    return new AttributedCall(call, handle.task.errand(call.tool.name), by, spent);
+  }
+  if (traced !== undefined) {
+    checkTraced(traced, call);
+    return new AttributedCall(call, traced.errand(call.tool.name), 'trace');
   }
   if (!call.tool.credentialed) return new AttributedCall(call, undefined, 'none');
-  if (ladder.standing === undefined) throw new Refusal('task_unknown', unknownDetail(call));
+  if (ladder.standing === undefined || !isForPeer(ladder.standing, call.request.socket))
+    throw new Refusal('task_unknown', unknownDetail(call));
   if (!standingMayUse(call.tool.settings.on_behalf_of)) throw new Refusal('subject_required');
   return new AttributedCall(call, ladder.standing.errand(call.tool.name), 'standing');
 }
 
 /** The rung of a CONNECT: it holds for the whole tunnel. Refuses a wrong handle before the tunnel is opened. */
-export function checkProxyCredential(value: string, ladder: Ladder, tools: readonly string[]): 'handle' | 'none' {
+export function checkProxyCredential(
+  value: string,
+  ladder: Ladder,
+  tools: readonly string[],
+  socket: Socket,
+): 'handle' | 'none' {
   const handle = findHandle(value, ladder.handles);
   if (handle === undefined) return 'none';
-  checkHandle(handle, handle.tool !== undefined && tools.includes(handle.tool) ? handle.tool : (tools[0] ?? ''));
+  const tool = handle.tool !== undefined && tools.includes(handle.tool) ? handle.tool : (tools[0] ?? '');
+  checkHandle(handle, tool, socket);
   return 'handle';
 }
 
@@ -91,7 +112,7 @@ function findInHeaders(call: Call, handles: HandleBook): Handle | undefined {
     const handle = findHandle(credentials[at + 1] ?? '', handles);
     if (handle === undefined) continue;
     if (found !== undefined && found.task !== handle.task) throw new Refusal('task_conflict');
-    if (found !== undefined) checkHandle(found, call.tool.name);
+    if (found !== undefined) checkHandle(found, call.tool.name, call.request.socket);
     found = handle;
   }
   return found;
@@ -118,12 +139,25 @@ function findHandle(value: string, handles: HandleBook): Handle | undefined {
   return found;
 }
 
-function checkHandle(handle: Handle, tool: string): void {
+function checkHandle(handle: Handle, tool: string, socket: Socket): void {
   if (handle.task.state !== 'open') throw new HandleRefusal('handle_ended', undefined, handle.task);
   if (handle.tool !== undefined && handle.tool !== tool) {
     const detail = `The handle was issued for ${handle.tool} and was used at ${tool}.`;
     throw new HandleRefusal('handle_foreign_tool', detail, handle.task);
   }
+  if (!isForPeer(handle.task, socket)) {
+    const detail = 'The handle was issued for a user id that is not that of this connection.';
+    throw new HandleRefusal('handle_foreign_peer', detail, handle.task);
+  }
+  if (handle.uses?.isSpent === true) throw new HandleRefusal('handle_spent', undefined, handle.task);
+}
+
+/** A call uses each handle that it carries; a task's own, told twice, once. Nothing came in between since they were checked. */
+function spendUses(first: Handle, second: Handle): readonly UseCount[] {
+  const counts = new Set([first.uses, second.uses].filter((uses) => uses !== undefined));
+  if (counts.size === 0) return nothing;
+  for (const uses of counts) if (!uses.spend()) throw new HandleRefusal('handle_spent', undefined, first.task);
+  return [...counts];
 }
 
 function unknownDetail(call: Call): string {

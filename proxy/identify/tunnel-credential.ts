@@ -12,8 +12,9 @@ const waitsForChallenge = /^(?:git|jgit|java|apache-httpclient|mozilla|libsoup|m
  */
 export function checkTunnelCredential(connect: ConnectRequest, ladder: Ladder): void {
   const names = connect.tools.map((tool) => tool.name);
-  const { proxyAuthorization } = connect;
-  if (proxyAuthorization !== undefined && checkProxyCredential(proxyAuthorization, ladder, names) === 'handle') return;
+  const { proxyAuthorization, socket } = connect;
+  if (proxyAuthorization !== undefined && checkProxyCredential(proxyAuthorization, ladder, names, socket) === 'handle')
+    return;
   const needsTask = connect.tools.every(
     (tool) => tool.credentialed && !(ladder.standing !== undefined && standingMayUse(tool.settings.on_behalf_of)),
   );

@@ -1,6 +1,6 @@
 import { Refusal } from '../refusal.ts';
 import { mayBeNominated, type HeaderClass } from './header-names.ts';
-import { isTraceparent, isTracestate, withoutOwnTrace } from './trace-context.ts';
+import { isTraceparent, isTracestate, ownTraceIn, withoutOwnTrace } from './trace-context.ts';
 
 /** The agent's headers, read once. Flat arrays `[name, value, …]` as node:http gives them; nothing is rebuilt as an object. */
 export interface HeaderList {
@@ -15,6 +15,8 @@ export interface HeaderList {
   readonly proxyAuthorization: string | undefined;
   readonly origin: string | undefined;
   readonly via: string | undefined;
+  /** Values of our member of `tracestate`, which is no part of `forward`; undefined for none. */
+  readonly traceMarks: readonly string[] | undefined;
   /** Declared length of the body, bytes; undefined when none was declared. */
   readonly contentLength: number | undefined;
   readonly chunked: boolean;
@@ -30,6 +32,7 @@ class Reading {
   proxyAuthorization: string | undefined;
   origin: string | undefined;
   via: string | undefined;
+  traceMarks: string[] | undefined;
   contentLength: number | undefined;
   chunked = false;
   expectContinue = false;
@@ -104,6 +107,7 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
       return;
     case 'tracestate': {
       const kept = withoutOwnTrace(value);
+      if (kept !== value) reading.traceMarks = [...(reading.traceMarks ?? []), ...ownTraceIn(value)];
       if (kept === '' && value !== '') return;
       reading.tracestate = reading.tracestate === undefined ? kept : `${reading.tracestate},${kept}`;
       reading.forward.push(name, kept);

@@ -30,6 +30,14 @@ export function isTracestate(value: string): boolean {
   return true;
 }
 
+/** Values of our member of `tracestate`: one, unless somebody wrote it again. */
+export function ownTraceIn(value: string): string[] {
+  return value.split(',').flatMap((part) => {
+    const found = /^[ \t]*waybill[ \t]*=(?<mark>.*)$/i.exec(part)?.groups?.['mark'];
+    return found === undefined ? [] : [found.trim()];
+  });
+}
+
 /** Members of `tracestate` but ours: it names a task, and nobody else may set it or see it (W12). The others go on as they came. */
 export function withoutOwnTrace(value: string): string {
   if (!/waybill/i.test(value)) return value;

@@ -18,6 +18,7 @@ export interface ConnectRequest {
   readonly tools: readonly Tool[];
   readonly proxyAuthorization: string | undefined;
   readonly userAgent: string;
+  readonly socket: Socket;
 }
 
 /** Reads a CONNECT request (RFC 9110 9.3.6). Refuses bodies, disagreeing hosts and unlisted destinations before anything is opened. */
@@ -48,6 +49,7 @@ export function readConnect(
     tools,
     proxyAuthorization: headers.proxyAuthorization,
     userAgent: request.headers['user-agent'] ?? '',
+    socket: request.socket,
   };
 }
 

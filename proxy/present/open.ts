@@ -3,7 +3,8 @@ import { Refusal } from '../refusal.ts';
 import type { Allowance } from '../tasks/purposes.ts';
 import type { Lingering } from '../tasks/lingering.ts';
 import type { TaskGrant, TaskSubject } from '../tasks/task.ts';
-import { TaskRejected, type OpenedTask, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
+import type { OpenedTask } from '../tasks/opened-task.ts';
+import { TaskRejected, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
 import type { InboundToken } from '../verify/inbound-token.ts';
 import type { Verified } from '../verify/verify.ts';
 
@@ -37,6 +38,8 @@ export interface TaskDoor {
   readonly deadlineMs: number;
   /** Where tasks wait for their end after the answer; undefined where they outlive their request. */
   readonly lingering: Lingering | undefined;
+  /** Whether requests carry the mark of their task in their trace. */
+  readonly traced: boolean;
   /** Most open tasks of one caller and subject: one caller must not fill the book. */
   readonly maxOpenPerCaller: number;
 }
@@ -58,6 +61,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
     purpose,
     tools: allowance.tools,
     perToolHandles: false,
+    traced: door.traced,
     lifeMs: door.deadlineMs,
     by: 'request',
     caller,

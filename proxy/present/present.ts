@@ -7,6 +7,7 @@ import type { World } from '../world.ts';
 import { chainHeader, claimHeaders } from './claim-headers.ts';
 import type { InertTokens } from './inert-token.ts';
 import type { Opened } from './open.ts';
+import { withTraceMark } from './trace-context.ts';
 
 /** What the program behind the way in gets to see instead of the caller's credential. */
 export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
@@ -28,11 +29,14 @@ class PresentedCall {
 
   /** What the program is called by. */
   readonly host: string;
+  /** The caller's end-to-end headers, with the mark of the task in their trace. */
+  readonly forward: readonly string[];
 
-  constructor(opened: Opened, body: CallBody, host: string, injected: readonly string[]) {
+  constructor(opened: Opened, body: CallBody, host: string, forward: readonly string[], injected: readonly string[]) {
     this.opened = opened;
     this.body = body;
     this.host = host;
+    this.forward = forward;
     this.#injected = injected;
   }
 
@@ -87,10 +91,13 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   const injected = isOwn ? ['x-api-key', apiKey] : [];
   injected.push(...credentialFor(opened, verified, presenter));
   const { origin } = verified.call.target;
-  if (presenter.ownHost === undefined) return new PresentedCall(opened, body, origin.authority, injected);
+  const { mark } = opened.opened;
+  const came = verified.call.headers.forward;
+  const forward = mark === undefined ? came : withTraceMark(came, mark, presenter.world.random);
+  if (presenter.ownHost === undefined) return new PresentedCall(opened, body, origin.authority, forward, injected);
   // The caller's own headers of these names were removed.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
-  return new PresentedCall(opened, body, presenter.ownHost, injected);
+  return new PresentedCall(opened, body, presenter.ownHost, forward, injected);
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

@@ -33,8 +33,8 @@ export interface RefusedCall {
   /** Present from the stage on that made it. */
   readonly call?: Call | undefined;
   readonly attributed?: Attributed | undefined;
-  /** Of a handle that was used wrongly: whose it is. */
-  readonly task?: Task | undefined;
+  /** Of a handle or a trace that was used wrongly: whose it is. */
+  readonly misused?: { readonly task: Task; readonly by: 'handle' | 'trace' } | undefined;
   /** On the way in, what is known of who called. */
   readonly caller?: CallerFacts | undefined;
   /** Of the rules, where they were asked. */
@@ -116,7 +116,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
-  if (refused.task !== undefined) text += `${ofTask(refused.task)}handle"`;
+  if (refused.misused !== undefined) text += `${ofTask(refused.misused.task)}${refused.misused.by}"`;
   if (refused.caller !== undefined)
     text += subjectOf(refused.caller) + callerFields(refused.caller) + proofFields(refused.caller);
   text += `,"agent":${agentName}`;

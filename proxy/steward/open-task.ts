@@ -3,8 +3,10 @@ import { Secret } from '../trust/secret.ts';
 import type { Issuers } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
+import { uidsAreTold } from '../tasks/peer.ts';
 import { allowTools } from '../tasks/purposes.ts';
-import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import type { OpenedTask } from '../tasks/opened-task.ts';
+import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import { Problem } from './problem.ts';
 import type { OpenTaskRequest } from './task-request.ts';
 
@@ -22,6 +24,8 @@ export class TaskOpener {
 
   /** Throws a `Problem`; nothing is opened then. */
   async open(request: OpenTaskRequest, by: string): Promise<OpenedTask> {
+    if (request.uid !== undefined && !uidsAreTold)
+      throw new Problem('request_invalid', 'uid: this system does not tell the user of a connection; Linux does.');
     const purpose = request.purpose ?? this.#settings.agent.purpose;
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
@@ -41,6 +45,8 @@ export class TaskOpener {
         purpose,
         tools,
         perToolHandles: request.handles === 'per_tool',
+        uses: request.uses,
+        uid: request.uid,
         lifeMs: Math.min(request.deadline ?? deadline, deadline),
         parent: request.parent,
         by,

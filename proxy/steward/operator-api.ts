@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { OpenedTask } from '../tasks/opened-task.ts';
 import type { Task } from '../tasks/task.ts';
-import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
 import { checkRole, type Role } from './roles.ts';
@@ -123,6 +124,7 @@ function describe(task: Task): Record<string, unknown> {
     cause: task.cause,
     parent: task.parent?.txn,
     standing: task.standing ? true : undefined,
+    uid: task.uid,
   };
 }
 

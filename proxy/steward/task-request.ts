@@ -22,6 +22,8 @@ const openRequest = z.strictObject({
   tools: z.array(z.string().max(100)).max(1000).optional(),
   handles: z.enum(['task', 'per_tool']).default('task'),
   deadline: duration.optional(),
+  uses: z.int().min(1).max(1_000_000).optional(),
+  uid: z.int().min(0).max(4_294_967_294).optional(),
   parent: z.string().max(100).optional(),
 });
 

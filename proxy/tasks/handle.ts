@@ -2,11 +2,14 @@ import type { World } from '../world.ts';
 import { findHandleText, handleTextsIn, mayHoldHandle, standsAlone } from './handle-text.ts';
 import { Recent } from './recent.ts';
 import type { Task } from './task.ts';
+import type { UseCount } from './use-count.ts';
 
 /** What a handle stands for: a task, and with `handles: per_tool` the one tool it may be used at. */
 export interface Handle {
   readonly task: Task;
   readonly tool: string | undefined;
+  /** How often it may still be used; undefined: as often as one likes. */
+  readonly uses: UseCount | undefined;
 }
 
 /** What a text that looks like a handle turned out to be. */
@@ -32,9 +35,9 @@ export class HandleBook {
     this.#epoch = random(6).toString('base64url');
   }
 
-  mint(task: Task, tool: string | undefined): string {
+  mint(task: Task, tool: string | undefined, uses?: UseCount): string {
     const text = `wbh_${this.#epoch}${this.#random(32).toString('base64url')}`;
-    this.#handles.set(text, { task, tool });
+    this.#handles.set(text, { task, tool, uses });
     return text;
   }
 

@@ -27,6 +27,7 @@ export function allowTools(settings: Settings, purpose: string, asked: readonly 
     : { kind: 'outside', tool: outside };
 }
 
-function isRiskier(risk: string | undefined, limit: string | undefined): boolean {
+/** Whether a risk is graver than the limit; none is as grave as can be. */
+export function isRiskier(risk: string | undefined, limit: string | undefined): boolean {
   return limit !== undefined && risks.indexOf(risk ?? 'export') > risks.indexOf(limit);
 }

@@ -1,8 +1,10 @@
 import type { World } from '../world.ts';
 import { HandleBook } from './handle.ts';
+import { nameTask, retireNames, type OpenedTask } from './opened-task.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
 import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
+import { TraceMarks } from './trace-mark.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
@@ -28,6 +30,12 @@ export interface TaskRequest {
   readonly purpose: string;
   readonly tools: ReadonlySet<string>;
   readonly perToolHandles: boolean;
+  /** Whether a trace may name it (rung 3). */
+  readonly traced?: boolean;
+  /** How often each handle may be used; undefined: as often as one likes. */
+  readonly uses?: number | undefined;
+  /** User id that may call in it; default: that of the parent, else the agent's where the configuration tells it. */
+  readonly uid?: number | undefined;
   /** Milliseconds from now; Infinity only for the standing task. */
   readonly lifeMs: number;
   readonly parent?: string | undefined;
@@ -39,14 +47,6 @@ export interface TaskRequest {
   readonly share?: { readonly owner: string; readonly max: number };
   /** Who opened it: `operator_api`, `config`. */
   readonly by: string;
-}
-
-export interface OpenedTask {
-  readonly task: Task;
-  /** Handle of the whole task, undefined for the standing one. This is the one time that handles are told. */
-  readonly handle: string | undefined;
-  /** With `per_tool` also a handle for each tool: the orchestrator gives the agent these and keeps the other. */
-  readonly handles: Readonly<Record<string, string>> | undefined;
 }
 
 export interface EndedTask {
@@ -73,20 +73,24 @@ interface Held {
 /** The tasks of this process, open and lately ended, and their handles. */
 export class TaskBook {
   readonly handles: HandleBook;
+  readonly marks: TraceMarks;
   readonly #world: World;
   readonly #ending: TaskEnding;
   readonly #maxOpen: number;
+  readonly #agentUid: number | undefined;
   readonly #open = new Map<string, Held>();
   readonly #ended = new Recent<string, Task>(maxEnded);
   /** Open tasks by the owner of their share. */
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
 
-  constructor(world: World, maxOpen: number, ending: TaskEnding) {
+  constructor(world: World, maxOpen: number, ending: TaskEnding, agentUid?: number) {
     this.#world = world;
     this.#maxOpen = maxOpen;
+    this.#agentUid = agentUid;
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
+    this.marks = new TraceMarks(world.random);
     this.#young = new WaitingLine(settledMs, world.monotonic, (held) => this.#armDeadline(held));
   }
 
@@ -128,8 +132,9 @@ export class TaskBook {
       chain: request.chain,
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
+      uid: request.uid ?? parent?.uid ?? this.#agentUid,
     });
-    const opened = this.#withHandles(task, request.perToolHandles);
+    const opened = nameTask(task, request, this);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };
     this.#open.set(task.txn, held);
     this.#watchDeadline(held, now);
@@ -168,7 +173,7 @@ export class TaskBook {
     if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
     this.#giveBack(held.owner);
     task.end(state, cause, this.#world.now(), sparing);
-    this.#retireHandles(held.opened);
+    retireNames(held.opened, this);
     this.#ended.add(txn, task);
     const taken = this.#ending.takeBack(task);
     this.#ending.recordEnded(task, by);
@@ -199,18 +204,6 @@ export class TaskBook {
     const parent = this.#open.get(txn)?.opened.task;
     if (parent === undefined) throw new TaskRejected('parent_not_open', 'the parent task is not open');
     return parent;
-  }
-
-  #withHandles(task: Task, perTool: boolean): OpenedTask {
-    if (task.standing) return { task, handle: undefined, handles: undefined };
-    if (!perTool) return { task, handle: this.handles.mint(task, undefined), handles: undefined };
-    const handles = Object.fromEntries([...task.tools].map((tool) => [tool, this.handles.mint(task, tool)]));
-    return { task, handle: this.handles.mint(task, undefined), handles };
-  }
-
-  #retireHandles({ handle, handles }: OpenedTask): void {
-    if (handle !== undefined) this.handles.retire(handle);
-    for (const name in handles) this.handles.retire(handles[name] ?? '');
   }
 
   /** A timer of its own only for a task that ends soon, or that is still open when others of its time are not. */

@@ -49,6 +49,8 @@ export interface TaskParts {
   readonly caller: string;
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
+  /** User id of the processes that may call in it; undefined: any. */
+  readonly uid?: number | undefined;
 }
 
 /** A call under way that its task can end. */
@@ -71,6 +73,7 @@ export class Task {
   readonly caller: string;
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
+  readonly uid: number | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -94,6 +97,7 @@ export class Task {
     this.caller = parts.caller;
     this.chain = parts.chain;
     this.txnToken = parts.txnToken;
+    this.uid = parts.uid;
     this.#grant = parts.grant;
   }
 

@@ -11,7 +11,11 @@ testRows([
   ['key like nothing', `${good}‸zzzzzz: 1`, /^zzzzzz: unknown key$/],
   ['the design’s other name', tool(', ‸unsafe_plaintext: true'), /plaintext: unsafe/],
   ['inherited name', `${good}‸constructor: 1`, /^constructor: unknown key$/],
-  ['later key', `${good}tasks: { ‸trace_rung: read }`, /^tasks\.trace_rung: not available in this version of Waybill/],
+  [
+    'later key',
+    `${good}tasks: { ‸unsafe_assume_sole_task: true }`,
+    /^tasks\.unsafe_assume_sole_task: not available in this version of Waybill/,
+  ],
   ['later key of a token', tool('', 'from: s, audience: [t], ‸scopes_by_tool: {}'), /not available in this version/],
   [
     'later value',

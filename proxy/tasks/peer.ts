@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs';
+import { isIPv4, type Socket } from 'node:net';
+import { endianness } from 'node:os';
+
+/** Whether this system tells which user a connection of its own belongs to. */
+export const uidsAreTold = process.platform === 'linux';
+
+/** Whether a connection came from this machine, or from this pod. TLS inside a tunnel tells the address of the connection around it. */
+export function isFromHere({ remoteAddress = '' }: Socket): boolean {
+  const plain = unmapped(remoteAddress);
+  return plain === '::1' || /^127(?:\.\d{1,3}){3}$/.test(plain);
+}
+
+const uids = new WeakMap<Socket, number | undefined>();
+
+/**
+ * The user id of the process that opened a connection to us in our own network namespace, as the kernel tells it to everybody
+ * (`/proc/net/tcp`, `tcp6`); undefined where it does not. Asked for once per connection: the tables are as long as the machine has
+ * connections, and whoever opened it stays who it was.
+ */
+export function uidOf(socket: Socket): number | undefined {
+  if (!uids.has(socket)) uids.set(socket, uidsAreTold ? readUid(socket) : undefined);
+  return uids.get(socket);
+}
+
+function readUid({ remoteAddress, remotePort, localAddress, localPort }: Socket): number | undefined {
+  if (remoteAddress === undefined || localAddress === undefined) return undefined;
+  const peer = { address: unmapped(remoteAddress), port: remotePort ?? 0 };
+  const own = { address: unmapped(localAddress), port: localPort ?? 0 };
+  if (!isIPv4(peer.address)) return findUid('/proc/net/tcp6', peer, own, '');
+  // A socket for both families that calls an IPv4 address stands in the other table.
+  return findUid('/proc/net/tcp', peer, own, '') ?? findUid('/proc/net/tcp6', peer, own, mappedPrefix);
+}
+
+interface Place {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** `::ffff:0:0/96` as the table writes it. */
+const mappedPrefix = `${'0'.repeat(16)}${words(Buffer.from([0, 0, 0xff, 0xff]))}`;
+
+/** Looks for the peer's end of the connection: what is local to it is remote to us. */
+function findUid(table: string, peer: Place, own: Place, prefix: string): number | undefined {
+  let text: string;
+  try {
+    text = readFileSync(table, 'latin1');
+  } catch {
+    return undefined;
+  }
+  const ends = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
+  const at = text.indexOf(ends);
+  if (at === -1) return undefined;
+  const [state, , , , uid, , inode] = text
+    .slice(at + ends.length, text.indexOf('\n', at))
+    .trim()
+    .split(/\s+/);
+  // A connection that nobody holds any more (TIME_WAIT, and others without an inode) is listed as that of root.
+  if (state === '06' || inode === undefined || inode === '0') return undefined;
+  return uid !== undefined && /^\d+$/.test(uid) ? Number(uid) : undefined;
+}
+
+function written({ address, port }: Place): string {
+  return `${words(bytesOf(address))}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+}
+
+/** The table writes addresses as words of the machine's own order. */
+function words(bytes: Buffer): string {
+  const ordered = endianness() === 'LE' ? Buffer.from(bytes).swap32() : bytes;
+  return ordered.toString('hex').toUpperCase();
+}
+
+function bytesOf(address: string): Buffer {
+  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number));
+  const [front = '', back] = (address.split('%')[0] ?? '').split('::');
+  const [head, tail] = [front, back ?? ''].map((part) => (part === '' ? [] : part.split(':')));
+  const zeros = 8 - (head?.length ?? 0) - (tail?.length ?? 0);
+  const groups = [...(head ?? []), ...Array.from({ length: Math.max(0, zeros) }, () => '0'), ...(tail ?? [])];
+  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex');
+}
+
+/** A listener for both families sees IPv4 in the form of IPv6. */
+function unmapped(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/i, '');
+}
