@@ -41,6 +41,13 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
     },
   ],
   [
+    'revoke',
+    {
+      summary: 'take a task, a user, an agent, a tool or everything out at once',
+      load: async () => (await import('./cli/revoke.ts')).revoke,
+    },
+  ],
+  [
     'events',
     {
       summary: 'verify the record: sequence and hash chain',

@@ -26,18 +26,19 @@ import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalog
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openServiceChoice } from './open-service-choice.ts';
+import { openTasks, type OpenTasks } from './open-tasks.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { classifyAddress } from './route/address-class.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
-import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
-export interface WayOut {
-  readonly tasks: TaskBook;
+export interface WayOut extends OpenTasks {
+  readonly desk: TokenDesk;
+  readonly tools: ToolCatalogue['tools'];
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly world: World;
@@ -86,7 +87,7 @@ export async function openWayOut(
       if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
     },
   });
-  const tasks = openTasks(config, world, record, desk);
+  const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
   const parts = {
     config,
     world,
@@ -97,6 +98,7 @@ export async function openWayOut(
     guard,
     desk,
     tasks,
+    cutOffs,
     endpoints,
     workload,
     x509Svids,
@@ -116,7 +118,7 @@ export async function openWayOut(
   return finish(parts, rooms, await openPodCa(paths.caDir, paths.caPublish, world.now));
 }
 
-interface Parts {
+interface Parts extends OpenTasks {
   readonly config: LoadedSettings;
   readonly world: World;
   readonly record: OpenRecord;
@@ -125,7 +127,6 @@ interface Parts {
   readonly catalogue: ToolCatalogue;
   readonly guard: EgressGuard;
   readonly desk: TokenDesk;
-  readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly x509Svids: X509SvidSource;
@@ -134,10 +135,13 @@ interface Parts {
 }
 
 function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
-  const { tasks, endpoints, workload, world, desk, own } = parts;
+  const { tasks, cutOffs, endpoints, workload, world, desk, own } = parts;
   let listener: Listener | undefined;
   return {
     tasks,
+    cutOffs,
+    desk,
+    tools: parts.catalogue.tools,
     endpoints,
     workload,
     world,
@@ -218,14 +222,6 @@ function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof open
     nextCallId: rooms.nextCallId,
     monotonic: rooms.world.monotonic,
   };
-}
-
-function openTasks(config: LoadedSettings, world: World, record: OpenRecord, desk: TokenDesk): TaskBook {
-  return new TaskBook(world, config.settings.tasks.max_open, {
-    takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
-    recordOpened: (task, by) => record.trail.taskOpened(task, by),
-    recordEnded: (task, by) => record.trail.taskEnded(task, by),
-  });
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Task } from '../tasks/task.ts';
 import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
+import { parseRevokeRequest } from './revoke-request.ts';
 import { checkRole, type Role } from './roles.ts';
 import { parseEndRequest, parseOpenRequest } from './task-request.ts';
 
@@ -10,6 +12,7 @@ import { parseEndRequest, parseOpenRequest } from './task-request.ts';
 export interface OperatorRooms {
   readonly book: TaskBook;
   readonly opener: TaskOpener;
+  readonly killSwitch: KillSwitch;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
   onFault(error: unknown): void;
@@ -45,6 +48,13 @@ async function dispatch(
   const url = URL.parse(request.url ?? '/', 'http://operator');
   if (url === null) throw new Problem('not_found');
   const [version, collection, txn, action, ...more] = url.pathname.split('/').slice(1);
+  if (url.pathname === '/v1/revoke') {
+    checkMethod(request, 'POST');
+    checkRole(role, 'operator');
+    const revoke = parseRevokeRequest(await readJson(request));
+    sendJson(response, 200, rooms.killSwitch.revoke(revoke, 'operator_api'));
+    return;
+  }
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');
   if (action !== undefined) {
     if (action !== 'complete' && action !== 'fail') throw new Problem('not_found');

@@ -1,4 +1,5 @@
 import type { World } from '../world.ts';
+import type { CutOffs } from './cut-offs.ts';
 import { HandleBook } from './handle.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
@@ -6,7 +7,7 @@ import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject,
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
-  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline';
+  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline' | 'revoked';
 
   constructor(reason: TaskRejected['reason'], message: string) {
     super(message);
@@ -33,6 +34,10 @@ export interface TaskRequest {
   readonly parent?: string | undefined;
   readonly standing?: boolean;
   readonly caller?: string;
+  /** When the token was issued that it is opened with, or without one the caller's certificate. Undefined: not known. */
+  readonly issuedAtMs?: number | undefined;
+  /** When the certificate of its caller was issued, where there is one. */
+  readonly callerIssuedAtMs?: number | undefined;
   readonly chain?: TaskChain | undefined;
   readonly txnToken?: TaskTxnToken | undefined;
   /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
@@ -75,6 +80,7 @@ export class TaskBook {
   readonly handles: HandleBook;
   readonly #world: World;
   readonly #ending: TaskEnding;
+  readonly #cutOffs: CutOffs;
   readonly #maxOpen: number;
   readonly #open = new Map<string, Held>();
   readonly #ended = new Recent<string, Task>(maxEnded);
@@ -82,8 +88,9 @@ export class TaskBook {
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
 
-  constructor(world: World, maxOpen: number, ending: TaskEnding) {
+  constructor(world: World, maxOpen: number, ending: TaskEnding, cutOffs: CutOffs) {
     this.#world = world;
+    this.#cutOffs = cutOffs;
     this.#maxOpen = maxOpen;
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
@@ -102,6 +109,8 @@ export class TaskBook {
 
   open(request: TaskRequest): OpenedTask {
     const { share } = request;
+    if (this.#cutOffs.stops(request))
+      throw new TaskRejected('revoked', 'what it comes with was issued before a revocation');
     if (this.lackFor(request) !== undefined)
       throw new TaskRejected(
         'too_many',
@@ -128,6 +137,7 @@ export class TaskBook {
       chain: request.chain,
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
+      closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = this.#withHandles(task, request.perToolHandles);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };

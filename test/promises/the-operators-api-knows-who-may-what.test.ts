@@ -67,12 +67,14 @@ describe('W10: each role may what it is for', () => {
     ['open', 'POST', () => '/v1/tasks', ['orchestrator', 'operator']],
     ['complete', 'POST', (txn) => `/v1/tasks/${txn}/complete`, ['orchestrator', 'operator']],
     ['fail', 'POST', (txn) => `/v1/tasks/${txn}/fail`, ['orchestrator', 'operator']],
+    ['revoke', 'POST', () => '/v1/revoke', ['operator']],
   ];
   test.for(calls)('%s', async ([what, method, path, may]) => {
     const subject_token = await stage.service.subjectToken();
     for (const role of roles) {
       const txn = await openOne();
-      const body = what === 'open' ? { subject_token, tools: ['crm'] } : method === 'POST' ? {} : undefined;
+      const ofPost = what === 'revoke' ? { task: txn, reason: 'test' } : {};
+      const body = what === 'open' ? { subject_token, tools: ['crm'] } : method === 'POST' ? ofPost : undefined;
       const before = await openTasks();
       const answer = await send(method, path(txn), { role, body });
       if (may.includes(role)) expect([role, answer.status]).toEqual([role, what === 'open' ? 201 : 200]);
