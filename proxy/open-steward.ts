@@ -1,5 +1,6 @@
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
+import { openInventory } from './open-inventory.ts';
 import type { OpenRecord } from './open-record.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
@@ -45,6 +46,7 @@ export async function openSteward(
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
     opener: new TaskOpener(settings, issuers, wayOut.tasks),
+    inventory: openInventory(settings, wayOut, record),
     killSwitch: openKillSwitch(wayOut, paths, record, log),
     outbound: () => wayOut.agentAddress(),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),

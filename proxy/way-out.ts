@@ -11,7 +11,7 @@ import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
-import { openPurse } from './exchange/credential.ts';
+import { openPurse, type Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
@@ -38,7 +38,10 @@ import type { World } from './world.ts';
 /** The way out, opened and not yet listening. */
 export interface WayOut extends OpenTasks {
   readonly desk: TokenDesk;
+  readonly purse: Purse;
   readonly tools: ToolCatalogue['tools'];
+  /** When the X.509-SVID came that is in use. */
+  readonly svidRotatedAtMs: () => number | undefined;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly world: World;
@@ -102,6 +105,7 @@ export async function openWayOut(
     endpoints,
     workload,
     x509Svids,
+    svidRotatedAtMs: identity.rotatedAtMs,
     own,
   };
   const rooms = makeRooms(parts);
@@ -130,6 +134,7 @@ interface Parts extends OpenTasks {
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly x509Svids: X509SvidSource;
+  readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
@@ -141,6 +146,8 @@ function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
     tasks,
     cutOffs,
     desk,
+    purse: rooms.purse,
+    svidRotatedAtMs: parts.svidRotatedAtMs,
     tools: parts.catalogue.tools,
     endpoints,
     workload,

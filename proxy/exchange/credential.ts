@@ -7,7 +7,7 @@ import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { type BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
+import { type BrokeredSecret, type SecretUse, SecretShelf } from './issuers/brokered-secret.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
@@ -128,6 +128,11 @@ class Purse {
     return renewed === undefined
       ? undefined
       : new CallCredential(routed, { ...held, token: await renewed, from: 'exchange' });
+  }
+
+  /** Of the static key of a tool: its name in events, and when a call last got it. */
+  useOfSecret(tool: string): SecretUse {
+    return this.#shelf.useOf(tool);
   }
 
   #brokered(routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {

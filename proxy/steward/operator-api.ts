@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Task } from '../tasks/task.ts';
 import { TaskRejected, type OpenedTask, type TaskBook } from '../tasks/task-book.ts';
+import { takeInventory, type InventorySources } from './inventory.ts';
 import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
@@ -13,6 +14,7 @@ export interface OperatorRooms {
   readonly book: TaskBook;
   readonly opener: TaskOpener;
   readonly killSwitch: KillSwitch;
+  readonly inventory: InventorySources;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
   onFault(error: unknown): void;
@@ -48,11 +50,11 @@ async function dispatch(
   const url = URL.parse(request.url ?? '/', 'http://operator');
   if (url === null) throw new Problem('not_found');
   const [version, collection, txn, action, ...more] = url.pathname.split('/').slice(1);
-  if (url.pathname === '/v1/revoke') {
-    checkMethod(request, 'POST');
-    checkRole(role, 'operator');
-    const revoke = parseRevokeRequest(await readJson(request));
-    sendJson(response, 200, rooms.killSwitch.revoke(revoke, 'operator_api'));
+  if (url.pathname === '/v1/revoke') return revoke(request, response, role, rooms);
+  if (url.pathname === '/v1/inventory') {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    sendJson(response, 200, takeInventory(rooms.inventory));
     return;
   }
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');
@@ -78,6 +80,18 @@ async function dispatch(
     const tasks = rooms.book.list().filter((task) => state === null || task.state === state);
     sendJson(response, 200, { tasks: tasks.map(describe) });
   }
+}
+
+async function revoke(
+  request: IncomingMessage,
+  response: ServerResponse,
+  role: Role,
+  rooms: OperatorRooms,
+): Promise<void> {
+  checkMethod(request, 'POST');
+  checkRole(role, 'operator');
+  const order = parseRevokeRequest(await readJson(request));
+  sendJson(response, 200, rooms.killSwitch.revoke(order, 'operator_api'));
 }
 
 async function endTask(
