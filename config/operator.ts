@@ -21,6 +21,12 @@ export const operatorTable = z
       description: 'Address of the API over HTTP; used only if `tokens` names a file.',
       examples: ['127.0.0.1:15000'],
     }),
+    revocations: path.optional().meta({
+      description:
+        'File that keeps revocations over a restart (mode 0600); a sidecar that cannot read it does not start.',
+      examples: ['/var/lib/waybill/revocations.json'],
+      'x-default': '`revocations.json` beside the record, else in `<state>`',
+    }),
     tokens: z
       .strictObject({
         reader: tokenFile('read', 'reader'),

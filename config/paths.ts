@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Settings } from './settings.ts';
 
 /** Whose process this is; a snapshot, so that the outcome depends on nothing else. */
@@ -21,6 +21,8 @@ export interface Paths extends Folders {
   readonly operatorSocket: string;
   /** Undefined where standard output alone is the record. */
   readonly recordFile: string | undefined;
+  /** Whom the sidecar must not serve any more, kept over a restart. */
+  readonly revocationsFile: string;
 }
 
 /**
@@ -44,12 +46,17 @@ export function defaultFolders({ uid, env }: Surroundings): Folders {
 export function resolvePaths(settings: Settings, surroundings: Surroundings): Paths {
   const folders = defaultFolders(surroundings);
   const stdoutAlone = settings.record.stdout && settings.record.file === undefined;
+  const recordFile = stdoutAlone ? undefined : (settings.record.file ?? join(folders.state, 'events.jsonl'));
   return {
     ...folders,
     caDir: settings.ca.dir ?? join(folders.run, 'ca'),
     caPublish: settings.ca.publish ?? join(folders.run, 'trust'),
     operatorSocket: settings.operator.socket ?? join(folders.run, 'operator.sock'),
-    recordFile: stdoutAlone ? undefined : (settings.record.file ?? join(folders.state, 'events.jsonl')),
+    recordFile,
+    // Beside the record, which a restart finds again too.
+    revocationsFile:
+      settings.operator.revocations ??
+      join(recordFile === undefined ? folders.state : dirname(recordFile), 'revocations.json'),
   };
 }
 

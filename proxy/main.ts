@@ -41,6 +41,20 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
     },
   ],
   [
+    'revoke',
+    {
+      summary: 'take a task, a user, an agent, a tool or everything out at once',
+      load: async () => (await import('./cli/revoke.ts')).revoke,
+    },
+  ],
+  [
+    'inventory',
+    {
+      summary: 'list identities, credentials and tasks of a running sidecar',
+      load: async () => (await import('./cli/inventory.ts')).inventory,
+    },
+  ],
+  [
     'events',
     {
       summary: 'verify the record: sequence and hash chain',
@@ -102,7 +116,7 @@ async function help(name: string | undefined): Promise<number> {
 
 /** All commands, one line each. */
 function overview(): string {
-  const lines = [...commands].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}\n`);
+  const lines = [...commands].map(([name, { summary }]) => `  ${name.padEnd(11)}${summary}\n`);
   return `Waybill, the sidecar that exchanges an agent's identity for a token of one tool, one task and a few minutes.
 
 Usage: waybill COMMAND [options]

@@ -21,9 +21,11 @@ export async function openIdentity(
   let changed: ((spiffeId: string) => void) | undefined;
   let replaced: (() => void) | undefined;
   let last = '';
+  let rotatedAtMs: number | undefined;
   const workload = await openWorkload(settings, guard, world, {
     rotated: (spiffeId, expiresAtMs) => {
       record.trail.svidRotated(spiffeId, expiresAtMs);
+      rotatedAtMs = world.now();
       if (spiffeId !== last) changed?.(spiffeId);
       last = spiffeId;
       replaced?.();
@@ -38,6 +40,8 @@ export async function openIdentity(
   });
   return {
     workload,
+    /** When the X.509-SVID came that is in use, or was last. */
+    rotatedAtMs: () => rotatedAtMs,
     /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */
     onChange(hear: (spiffeId: string) => void) {
       changed = hear;

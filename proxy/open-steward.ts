@@ -1,5 +1,6 @@
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
+import { openInventory } from './open-inventory.ts';
 import type { OpenRecord } from './open-record.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
@@ -7,6 +8,8 @@ import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
 import type { WayOut } from './way-out.ts';
+import { writeCutOffs } from './steward/cut-off-file.ts';
+import { KillSwitch } from './steward/kill-switch.ts';
 import { TaskOpener } from './steward/open-task.ts';
 import type { OperatorRooms } from './steward/operator-api.ts';
 import { openOperatorPort, openOperatorSocket, type StewardListener } from './steward/operator-listener.ts';
@@ -43,6 +46,8 @@ export async function openSteward(
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
     opener: new TaskOpener(settings, issuers, wayOut.tasks),
+    inventory: openInventory(settings, wayOut, record),
+    killSwitch: openKillSwitch(wayOut, paths, record, log),
     outbound: () => wayOut.agentAddress(),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
@@ -72,6 +77,21 @@ export async function openSteward(
     await closeAll(opened);
     throw error;
   }
+}
+
+function openKillSwitch(wayOut: WayOut, paths: Paths, record: OpenRecord, log: ProcessLog): KillSwitch {
+  const { tasks: book, cutOffs, desk, tools, world } = wayOut;
+  const kept = cutOffs.list().length;
+  if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
+  return new KillSwitch({
+    book,
+    cutOffs,
+    custody: desk,
+    tools,
+    trail: record.trail,
+    world,
+    keep: (all) => writeCutOffs(paths.revocationsFile, all),
+  });
 }
 
 async function keep(opened: StewardListener[], opening: Promise<StewardListener>): Promise<StewardListener> {

@@ -6,7 +6,10 @@ import type { Paths } from '../config/paths.ts';
  * folder, another user could have made it first, with a CA of his own in it or a link to where we should not write.
  * @param uid of this process. @throws Error with a sentence for the operator.
  */
-export function claimRunFolder({ run, caDir, caPublish, operatorSocket }: Paths, uid: number): void {
+export function claimRunFolder(
+  { run, caDir, caPublish, operatorSocket }: Pick<Paths, 'run' | 'caDir' | 'caPublish' | 'operatorSocket'>,
+  uid: number,
+): void {
   if (![caDir, caPublish, operatorSocket].some((path) => path.startsWith(`${run}/`))) return;
   mkdirSync(run, { recursive: true, mode: 0o700 });
   const found = lstatSync(run);

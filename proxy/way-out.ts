@@ -10,7 +10,7 @@ import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
 import { runEgress, type EgressRooms } from './egress.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
-import { openPurse } from './exchange/credential.ts';
+import { openPurse, type Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
@@ -26,19 +26,22 @@ import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalog
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openServiceChoice } from './open-service-choice.ts';
+import { openTasks, type OpenTasks } from './open-tasks.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { isOwnAddress } from './route/own-address.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
-import type { Task } from './tasks/task.ts';
-import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The way out, opened and not yet listening. */
-export interface WayOut {
-  readonly tasks: TaskBook;
+export interface WayOut extends OpenTasks {
+  readonly desk: TokenDesk;
+  readonly purse: Purse;
+  readonly tools: ToolCatalogue['tools'];
+  /** When the X.509-SVID came that is in use. */
+  readonly svidRotatedAtMs: () => number | undefined;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly world: World;
@@ -88,7 +91,7 @@ export async function openWayOut(
       if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
     },
   });
-  const tasks = openTasks(config, world, record, desk);
+  const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
   const parts = {
     config,
     world,
@@ -99,9 +102,11 @@ export async function openWayOut(
     guard,
     desk,
     tasks,
+    cutOffs,
     endpoints,
     workload,
     x509Svids,
+    svidRotatedAtMs: identity.rotatedAtMs,
     own,
   };
   const rooms = makeRooms(parts);
@@ -118,7 +123,7 @@ export async function openWayOut(
   return finish(parts, rooms, await openPodCa(paths.caDir, paths.caPublish, world.now));
 }
 
-interface Parts {
+interface Parts extends OpenTasks {
   readonly config: LoadedSettings;
   readonly world: World;
   readonly record: OpenRecord;
@@ -127,19 +132,24 @@ interface Parts {
   readonly catalogue: ToolCatalogue;
   readonly guard: EgressGuard;
   readonly desk: TokenDesk;
-  readonly tasks: TaskBook;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly x509Svids: X509SvidSource;
+  readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
 }
 
 function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
-  const { tasks, endpoints, workload, world, desk, own } = parts;
+  const { tasks, cutOffs, endpoints, workload, world, desk, own } = parts;
   let listener: Listener | undefined;
   return {
     tasks,
+    cutOffs,
+    desk,
+    purse: rooms.purse,
+    svidRotatedAtMs: parts.svidRotatedAtMs,
+    tools: parts.catalogue.tools,
     endpoints,
     workload,
     world,
@@ -222,16 +232,6 @@ function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof open
     nextCallId: rooms.nextCallId,
     monotonic: rooms.world.monotonic,
   };
-}
-
-function openTasks(config: LoadedSettings, world: World, record: OpenRecord, desk: TokenDesk): TaskBook {
-  const { tasks, agent } = config.settings;
-  const ending = {
-    takeBack: (task: Task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
-    recordOpened: (task: Task, by: string) => record.trail.taskOpened(task, by),
-    recordEnded: (task: Task, by: string) => record.trail.taskEnded(task, by),
-  };
-  return new TaskBook(world, tasks.max_open, ending, agent.uid);
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

@@ -1,22 +1,7 @@
-import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
-import { configOption, findConfigFile, findPlaces } from './config-file.ts';
-import { callOperator, OperatorRefusal, readTextFile, type OperatorPlace } from './operator-client.ts';
+import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
+import { callOperator, OperatorRefusal, readTextFile } from './operator-client.ts';
+import { connection, findSidecar } from './sidecar-place.ts';
 import { showOpened, showTasks } from './task-views.ts';
-
-/** Options of every action: where the sidecar is, and how its answer is shown. */
-const connection = {
-  ...configOption,
-  ...jsonOption,
-  socket: { type: 'string' },
-  url: { type: 'string' },
-  'token-file': { type: 'string' },
-} as const;
-
-/** Where the sidecar is, and where it publishes its certificate. */
-interface Sidecar {
-  readonly place: OperatorPlace;
-  readonly trustFolder: string;
-}
 
 /** `waybill tasks`: what an orchestrator does, by hand. */
 export const tasks: Command = {
@@ -136,29 +121,4 @@ async function end(invocation: Invocation, args: readonly string[], action: stri
     const { state, credentials_dropped: dropped, revocations_queued: queued } = ended;
     invocation.print(`${txn} ${String(state)}: ${String(dropped)} tokens dropped, ${String(queued)} to be revoked`);
   }
-}
-
-/** The options of `connection` as they were given. */
-interface ConnectionValues {
-  readonly config?: string | undefined;
-  readonly socket?: string | undefined;
-  readonly url?: string | undefined;
-  readonly 'token-file'?: string | undefined;
-}
-
-/** Decides which sidecar is meant. Two ways at once are an error: acting on another sidecar than the person means is worse. */
-function findSidecar(values: ConnectionValues, { surroundings }: Invocation): Sidecar {
-  const { socket, url, 'token-file': tokenFile } = values;
-  if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {
-    throw new CommandFailure(exitCodes.usage, 'give --socket PATH, or --url URL together with --token-file FILE');
-  }
-  // Who names the sidecar itself need not have its configuration in order.
-  const named = socket !== undefined || url !== undefined;
-  const found = named && values.config === undefined ? undefined : findConfigFile(values.config);
-  const { operatorSocket, caPublish } = findPlaces(found, surroundings);
-  if (url === undefined || tokenFile === undefined) {
-    return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
-  }
-  if (!URL.canParse(url)) throw new CommandFailure(exitCodes.usage, '--url is no URL, such as http://127.0.0.1:15000');
-  return { place: { url: new URL(url), tokenFile }, trustFolder: caPublish };
 }

@@ -7,7 +7,7 @@ import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { type BrokeredSecret, SecretShelf } from './issuers/brokered-secret.ts';
+import { type BrokeredSecret, type SecretUse, SecretShelf } from './issuers/brokered-secret.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
@@ -107,6 +107,7 @@ class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
+    checkNotRevoked(errand);
     const txnToken = this.#txnTokens.take(errand, call.target.origin, call.tool);
     // One after the other: what a refused call had asked for besides would be nobody's.
     if (txnToken instanceof Promise) return txnToken.then((token) => this.#take(errand, routed, token));
@@ -126,10 +127,18 @@ class Purse {
   async renew(credential: Credential): Promise<Credential | undefined> {
     const { held, routed } = credential;
     if (held?.order === undefined) return undefined;
+    // The tool refuses a token that was revoked, and it must not be the tool that gets us a new one.
+    const { errand } = routed.permit.attributed;
+    if (errand !== undefined) checkNotRevoked(errand);
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
       : new CallCredential(routed, { ...held, token: await renewed, before: held.token, from: 'exchange' });
+  }
+
+  /** Of the static key of a tool: its name in events, and when a call last got it. */
+  useOfSecret(tool: string): SecretUse {
+    return this.#shelf.useOf(tool);
   }
 
   #brokered(routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
@@ -193,6 +202,11 @@ class Purse {
     if (service === undefined) throw new Error('a tool whose token service is not configured');
     return service;
   }
+}
+
+/** A tool whose credentials were revoked gets no new ones for what was issued before: the user has to sign in again. */
+function checkNotRevoked({ task, tool }: Errand): void {
+  if (task.hasClosed(tool)) throw new Refusal('grant_dead', 'The credentials of this tool were revoked.');
 }
 
 export type { Purse };

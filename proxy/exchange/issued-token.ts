@@ -30,6 +30,8 @@ export class IssuedToken {
   readonly expiresAtMs: number;
   readonly validUntilMs: number | undefined;
   readonly issuedAtMs: number;
+  /** When a call last got it, for the inventory; undefined: never. */
+  lastUsedAtMs: number | undefined;
 
   constructor(facts: IssuedTokenFacts) {
     // One digest gives both names of the token, and the header value is joined once: calls only read.

@@ -74,6 +74,7 @@ export class TokenDesk {
     if (entry === undefined || now >= entry.token.expiresAtMs) return this.#obtain(order, now);
     if (now < entry.refreshAtMs) this.#trail.cache('hit');
     else this.#refresh(order, now);
+    entry.token.lastUsedAtMs = now;
     return entry.token;
   }
 
@@ -208,6 +209,8 @@ export class TokenDesk {
       this.#custody.giveBack({ order, token, service }, flight.unwanted);
       throw flight.unwanted === 'task_ended' ? taskEnded() : new Refusal('identity_unavailable');
     }
+    // All but a refresh have somebody waiting, who takes it at once.
+    if (cause !== 'refresh') token.lastUsedAtMs = this.#world.now();
     this.#custody.keep(order, token, service);
     const { txn, tool } = order;
     const ms = this.#world.monotonic() - startedMs;

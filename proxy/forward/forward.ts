@@ -3,6 +3,7 @@ import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
 import type { HandleBook } from '../tasks/handle.ts';
+import type { Task } from '../tasks/task.ts';
 import { Relay, type RelayEnd, UnreadableAnswer } from './relay.ts';
 import { nothingToScreen, screenFor } from './screen/screen.ts';
 import type { Lease } from './upstream.ts';
@@ -42,7 +43,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   });
   const slot = task?.holdOpen(relay);
   if (call.response.destroyed) relay.stop('aborted');
-  else if (task !== undefined && task.state !== 'open') relay.stop('cut');
+  else if (task !== undefined && (task.state !== 'open' || isClosed(sent, task))) relay.stop('cut');
   client.dispatch(
     {
       method: call.method,
@@ -53,6 +54,11 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     relay,
   );
   return promise;
+}
+
+/** Revoked since the credential was taken: what waited for the record, or for a nonce, does not leave with it. */
+function isClosed({ way, call }: Admissible, task: Task): boolean {
+  return way === 'out' && call.tool.credentialed && task.hasClosed(call.tool.name);
 }
 
 /** The last look: a token that is bound to a certificate leaves on a connection that shows this one, or not at all (RFC 8705 3). */

@@ -57,6 +57,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #screen: AnswerScreen;
   readonly #isBodiless: boolean;
   readonly #isInbound: boolean;
+  readonly #tool: string;
   #body: AnswerBody | undefined;
   /** Set when the tool has sent everything: from then on an abort of its connection is not heard. */
   #received = false;
@@ -76,12 +77,18 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#screen = screen;
     this.#isBodiless = call.method === 'HEAD';
     this.#isInbound = call.way === 'in';
+    this.#tool = call.tool.name;
     call.response.once('close', this.#onAgentClosed);
   }
 
   /** Whether it is the request of a caller of ours, who has had nothing of the answer yet. */
   get isAwaited(): boolean {
     return this.#isInbound && this.#status === 0;
+  }
+
+  /** The program behind the way in is no tool, whatever it is called. */
+  isTo(tool: string): boolean {
+    return !this.#isInbound && this.#tool === tool;
   }
 
   /** Ends both sides: the agent left, or the task ended. */

@@ -65,6 +65,8 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
     lifeMs: door.deadlineMs,
     by: 'request',
     caller,
+    issuedAtMs: issueTimeOf(verified),
+    callerIssuedAtMs: verified.peer?.notBeforeMs,
     share: { owner: standing.owner, max: door.maxOpenPerCaller },
     chain,
     txnToken: verified.txnToken,
@@ -76,10 +78,24 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
   } catch (error) {
     if (error instanceof TaskRejected && error.reason === 'too_many')
       throw new Refusal('overloaded', 'Too many tasks are open.');
+    if (error instanceof TaskRejected && error.reason === 'revoked') throw revokedBefore(verified);
     if (error instanceof TaskRejected)
       throw new Refusal('token_invalid', `The ${token === undefined ? 'certificate' : 'token'} is about to end.`);
     throw error;
   }
+}
+
+/** When what the request comes with was issued, as far as that says. */
+function issueTimeOf({ token, peer }: Verified): number | undefined {
+  if (token === undefined) return peer?.notBeforeMs;
+  const { iat } = token.claims;
+  return typeof iat === 'number' ? iat * 1000 : undefined;
+}
+
+function revokedBefore({ token }: Verified): Refusal {
+  return token === undefined
+    ? new Refusal('caller_not_allowed', 'The certificate was issued before this caller was revoked.')
+    : new Refusal('token_invalid', 'The access token is not valid here (revoked).');
 }
 
 /** Ends the task of a request that was answered, after it lingered: an agent may finish its calls just after its answer. */

@@ -7,6 +7,7 @@ export const eventNames = [
   'call.probe',
   'task.opened',
   'task.ended',
+  'principal.revoked',
   'token.issued',
   'token.rejected',
   'token.cut',

@@ -81,6 +81,18 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(taskEndedFields(task, by));
   }
 
+  /** The kill switch was used. @param beforeMs what was issued before opens no task any more; undefined for a single task. */
+  principalRevoked(
+    what: Readonly<Record<string, string>>,
+    reason: string,
+    by: string,
+    beforeMs: number | undefined,
+    came: { readonly tasks: number; readonly credentials: number },
+  ): void {
+    const before = beforeMs === undefined ? undefined : new Date(beforeMs).toISOString();
+    this.#log.append(eventFields('principal.revoked', { principal: what, cause: reason, by, before, ...came }));
+  }
+
   issued(info: Parameters<ExchangeTrail['issued']>[0]): void {
     this.#log.append(eventFields('token.issued', tokenMembers(info)));
   }

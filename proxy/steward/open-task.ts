@@ -44,6 +44,7 @@ export class TaskOpener {
         },
         purpose,
         tools,
+        issuedAtMs: subject.issuedAtMs,
         perToolHandles: request.handles === 'per_tool',
         uses: request.uses,
         uid: request.uid,
@@ -93,6 +94,8 @@ export function problemOf(error: TaskRejected): Problem {
       return new Problem('parent_not_open');
     case 'not_open':
       return new Problem('task_not_open');
+    case 'revoked':
+      return new Problem('subject_revoked');
     case 'deadline':
       return new Problem('request_invalid', error.message);
     default:

@@ -2,8 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { OpenedTask } from '../tasks/opened-task.ts';
 import type { Task } from '../tasks/task.ts';
 import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
+import { takeInventory, type InventorySources } from './inventory.ts';
+import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
+import { parseRevokeRequest } from './revoke-request.ts';
 import { checkRole, type Role } from './roles.ts';
 import { parseEndRequest, parseOpenRequest } from './task-request.ts';
 
@@ -11,6 +14,8 @@ import { parseEndRequest, parseOpenRequest } from './task-request.ts';
 export interface OperatorRooms {
   readonly book: TaskBook;
   readonly opener: TaskOpener;
+  readonly killSwitch: KillSwitch;
+  readonly inventory: InventorySources;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
   onFault(error: unknown): void;
@@ -46,6 +51,13 @@ async function dispatch(
   const url = URL.parse(request.url ?? '/', 'http://operator');
   if (url === null) throw new Problem('not_found');
   const [version, collection, txn, action, ...more] = url.pathname.split('/').slice(1);
+  if (url.pathname === '/v1/revoke') return revoke(request, response, role, rooms);
+  if (url.pathname === '/v1/inventory') {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    sendJson(response, 200, takeInventory(rooms.inventory));
+    return;
+  }
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');
   if (action !== undefined) {
     if (action !== 'complete' && action !== 'fail') throw new Problem('not_found');
@@ -69,6 +81,18 @@ async function dispatch(
     const tasks = rooms.book.list().filter((task) => state === null || task.state === state);
     sendJson(response, 200, { tasks: tasks.map(describe) });
   }
+}
+
+async function revoke(
+  request: IncomingMessage,
+  response: ServerResponse,
+  role: Role,
+  rooms: OperatorRooms,
+): Promise<void> {
+  checkMethod(request, 'POST');
+  checkRole(role, 'operator');
+  const order = parseRevokeRequest(await readJson(request));
+  sendJson(response, 200, rooms.killSwitch.revoke(order, 'operator_api'));
 }
 
 async function endTask(

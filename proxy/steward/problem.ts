@@ -8,6 +8,7 @@ const problems = {
   role_missing: [403, 'The role of this token may not do that'],
   host_forbidden: [403, 'The request does not name this listener'],
   subject_token_invalid: [403, 'The subject token is not accepted'],
+  subject_revoked: [403, 'The subject token was issued before a revocation'],
   purpose_not_allowed: [403, 'The purpose does not allow that'],
   parent_not_open: [409, 'The parent task is not open'],
   not_found: [404, 'There is nothing here'],
@@ -15,6 +16,7 @@ const problems = {
   task_not_open: [409, 'The task has ended'],
   too_many_tasks: [429, 'Too many tasks are open'],
   issuer_unavailable: [503, 'The keys of the issuer cannot be had'],
+  revocation_not_kept: [500, 'Revoked here and now, but it could not be kept for a restart'],
   internal_fault: [500, 'The sidecar failed'],
 } as const satisfies Record<string, readonly [status: number, title: string]>;
 

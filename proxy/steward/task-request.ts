@@ -41,7 +41,8 @@ export function parseEndRequest(body: unknown): { reason?: string | undefined } 
   return parse(endRequest, body ?? {});
 }
 
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+/** Reads a body by a schema. Throws `request_invalid` as above. */
+export function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.map(

@@ -1,4 +1,5 @@
 import type { World } from '../world.ts';
+import type { CutOffs } from './cut-offs.ts';
 import { HandleBook } from './handle.ts';
 import { nameTask, retireNames, type OpenedTask } from './opened-task.ts';
 import { Recent } from './recent.ts';
@@ -8,7 +9,7 @@ import { TraceMarks } from './trace-mark.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
-  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline';
+  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline' | 'revoked';
 
   constructor(reason: TaskRejected['reason'], message: string) {
     super(message);
@@ -41,6 +42,10 @@ export interface TaskRequest {
   readonly parent?: string | undefined;
   readonly standing?: boolean;
   readonly caller?: string;
+  /** When the token was issued that it is opened with, or without one the caller's certificate. Undefined: not known. */
+  readonly issuedAtMs?: number | undefined;
+  /** When the certificate of its caller was issued, where there is one. */
+  readonly callerIssuedAtMs?: number | undefined;
   readonly chain?: TaskChain | undefined;
   readonly txnToken?: TaskTxnToken | undefined;
   /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
@@ -76,6 +81,7 @@ export class TaskBook {
   readonly marks: TraceMarks;
   readonly #world: World;
   readonly #ending: TaskEnding;
+  readonly #cutOffs: CutOffs;
   readonly #maxOpen: number;
   readonly #agentUid: number | undefined;
   readonly #open = new Map<string, Held>();
@@ -84,8 +90,9 @@ export class TaskBook {
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
 
-  constructor(world: World, maxOpen: number, ending: TaskEnding, agentUid?: number) {
+  constructor(world: World, maxOpen: number, ending: TaskEnding, cutOffs: CutOffs, agentUid?: number) {
     this.#world = world;
+    this.#cutOffs = cutOffs;
     this.#maxOpen = maxOpen;
     this.#agentUid = agentUid;
     this.#ending = ending;
@@ -106,6 +113,8 @@ export class TaskBook {
 
   open(request: TaskRequest): OpenedTask {
     const { share } = request;
+    if (this.#cutOffs.stops(request))
+      throw new TaskRejected('revoked', 'what it comes with was issued before a revocation');
     if (this.lackFor(request) !== undefined)
       throw new TaskRejected(
         'too_many',
@@ -133,6 +142,7 @@ export class TaskBook {
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
       uid: request.uid ?? parent?.uid ?? this.#agentUid,
+      closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = nameTask(task, request, this);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };

@@ -51,12 +51,16 @@ export interface TaskParts {
   readonly txnToken: TaskTxnToken | undefined;
   /** User id of the processes that may call in it; undefined: any. */
   readonly uid?: number | undefined;
+  /** Tools of which it gets no credentials, because they were revoked after its own token was issued. */
+  readonly closedTools: ReadonlySet<string>;
 }
 
 /** A call under way that its task can end. */
 export interface Cuttable {
   /** The request of a caller on the way in, who has had nothing of the answer yet. */
   readonly isAwaited: boolean;
+  /** Whether it is a call of the way out to this tool. */
+  isTo(tool: string): boolean;
   stop(why: 'cut'): void;
 }
 
@@ -84,6 +88,7 @@ export class Task {
   /** Slots that are used again. A Set that grows and shrinks chains its old tables, and each keeps calls alive past their end. */
   #inFlight: (Cuttable | undefined)[] | undefined;
   #freeSlots: number[] | undefined;
+  #closedTools: ReadonlySet<string>;
 
   constructor(parts: TaskParts) {
     this.txn = parts.txn;
@@ -99,6 +104,7 @@ export class Task {
     this.txnToken = parts.txnToken;
     this.uid = parts.uid;
     this.#grant = parts.grant;
+    this.#closedTools = parts.closedTools;
   }
 
   get state(): TaskState {
@@ -115,6 +121,17 @@ export class Task {
 
   get grant(): TaskGrant | undefined {
     return this.#grant;
+  }
+
+  /** Whether the credentials of a tool were revoked since this task's own token was issued: it gets no new ones. */
+  hasClosed(tool: string): boolean {
+    return this.#closedTools.has(tool);
+  }
+
+  /** The credentials of a tool are revoked: its calls under way are cut, and it gets no new ones in this task. */
+  closeTool(tool: string): void {
+    this.#closedTools = new Set([...this.#closedTools, tool]);
+    for (const call of this.#inFlight ?? []) if (call?.isTo(tool) === true) call.stop('cut');
   }
 
   /** The key that this task's tokens are bound to: made when first needed, never stored, never shared with another task. */

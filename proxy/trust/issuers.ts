@@ -11,6 +11,8 @@ export interface VerifiedSubject {
   readonly sub: string;
   /** Where the issuer names its tokens: what opens one task only. */
   readonly jti?: string;
+  /** Milliseconds since the epoch; absent where the token does not say. */
+  readonly issuedAtMs?: number;
   /** End of the token, and the latest end of everything that is exchanged for it. */
   readonly expiresAtMs: number;
   /** The inbound chain (RFC 8693 4.1), at most 10 well-formed actors. */
@@ -130,6 +132,7 @@ function readSubject({ payload, header: { typ } }: StrictJws, iss: string, nowMs
     iss,
     sub,
     expiresAtMs: exp * 1000,
+    ...(isSeconds(iat) ? { issuedAtMs: iat * 1000 } : {}),
     ...(jti === undefined ? {} : { jti }),
     ...(act === undefined ? {} : { act }),
     ...(cnf === undefined ? {} : { cnf }),

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hash, X509Certificate } from 'node:crypto';
 import type { PeerCertificate } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
 import { InvalidSvidPath, type X509BundleOf } from '../spiffe/x509-path.ts';
@@ -10,6 +10,8 @@ export interface Peer {
   readonly trustDomain: string;
   /** `base64url(SHA-256(DER of the leaf))`, as a bound token names it (RFC 8705 3.1). */
   readonly x5t: string;
+  /** When its certificate was issued, as far as that says. */
+  readonly notBeforeMs: number;
   readonly notAfterMs: number;
 }
 
@@ -42,6 +44,7 @@ export function checkPeer(
       spiffeId: path.spiffeId,
       trustDomain: path.trustDomain,
       x5t: hash('sha256', leaf, 'base64url'),
+      notBeforeMs: new X509Certificate(leaf).validFromDate.getTime(),
       notAfterMs: path.notAfterMs,
     };
     checked.set(certificate, { peer, svid });

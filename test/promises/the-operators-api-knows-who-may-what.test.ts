@@ -64,15 +64,18 @@ describe('W10: each role may what it is for', () => {
     ['list', 'GET', () => '/v1/tasks', ['reader', 'operator']],
     ['list what is open', 'GET', () => '/v1/tasks?state=open', ['reader', 'operator']],
     ['look at one', 'GET', (txn) => `/v1/tasks/${txn}`, ['reader', 'operator']],
+    ['take the inventory', 'GET', () => '/v1/inventory', ['reader', 'operator']],
     ['open', 'POST', () => '/v1/tasks', ['orchestrator', 'operator']],
     ['complete', 'POST', (txn) => `/v1/tasks/${txn}/complete`, ['orchestrator', 'operator']],
     ['fail', 'POST', (txn) => `/v1/tasks/${txn}/fail`, ['orchestrator', 'operator']],
+    ['revoke', 'POST', () => '/v1/revoke', ['operator']],
   ];
   test.for(calls)('%s', async ([what, method, path, may]) => {
     const subject_token = await stage.service.subjectToken();
     for (const role of roles) {
       const txn = await openOne();
-      const body = what === 'open' ? { subject_token, tools: ['crm'] } : method === 'POST' ? {} : undefined;
+      const ofPost = what === 'revoke' ? { task: txn, reason: 'test' } : {};
+      const body = what === 'open' ? { subject_token, tools: ['crm'] } : method === 'POST' ? ofPost : undefined;
       const before = await openTasks();
       const answer = await send(method, path(txn), { role, body });
       if (may.includes(role)) expect([role, answer.status]).toEqual([role, what === 'open' ? 201 : 200]);

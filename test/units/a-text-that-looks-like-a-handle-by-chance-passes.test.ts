@@ -16,6 +16,7 @@ const task = new Task({
   caller: '',
   chain: undefined,
   txnToken: undefined,
+  closedTools: new Set(),
 });
 
 test('a key or token of the agent’s own goes on, though its random letters spell the mark of a handle; a handle does not', () => {

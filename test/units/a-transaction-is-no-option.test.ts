@@ -1,15 +1,17 @@
 import { expect, test } from 'vitest';
+import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
 import { TaskBook } from '../../proxy/tasks/task-book.ts';
 import { realWorld } from '../../proxy/world.ts';
 
 test('the name of a task is a plain word whatever the dice say, so that commands take it as it stands', () => {
   // 0xf8 begins with "-" in base64url.
   const world = { ...realWorld([]), random: (bytes: number) => Buffer.alloc(bytes, 0xf8) };
-  const book = new TaskBook(world, 1, {
+  const ending = {
     takeBack: () => ({ dropped: 0, revocations_queued: 0 }),
     recordOpened: () => undefined,
     recordEnded: () => undefined,
-  });
+  };
+  const book = new TaskBook(world, 1, ending, new CutOffs(() => [], []));
   const subject = { iss: 'https://sso.example.org', sub: 'alice', kind: 'user' } as const;
   const opened = book.open({
     subject,

@@ -13,6 +13,7 @@ test('root uses the folders of the system', () => {
     caPublish: '/run/waybill/trust',
     operatorSocket: '/run/waybill/operator.sock',
     recordFile: '/var/lib/waybill/events.jsonl',
+    revocationsFile: '/var/lib/waybill/revocations.json',
   });
 });
 
@@ -34,6 +35,7 @@ test('what the configuration says wins', () => {
     caPublish: '/b',
     operatorSocket: '/c',
     recordFile: '/d',
+    revocationsFile: '/revocations.json',
   });
 });
 

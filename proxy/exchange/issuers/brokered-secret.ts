@@ -75,11 +75,19 @@ export class BrokeredSecret {
   }
 }
 
+/** What is known of the use of a static key. */
+export interface SecretUse {
+  /** First 16 hex digits of the SHA-256 of its text, as it was read last. */
+  readonly id: string | undefined;
+  readonly lastUsedAtMs: number | undefined;
+}
+
 /** The static keys of all tools that have one: read on use, each at most once a second. */
 export class SecretShelf {
   readonly #world: World;
   readonly #held = new Map<string, { readonly secret: BrokeredSecret; readonly untilMs: number }>();
   readonly #reading = new Map<string, Promise<BrokeredSecret>>();
+  readonly #usedAtMs = new Map<string, number>();
 
   constructor(world: World) {
     this.#world = world;
@@ -93,9 +101,15 @@ export class SecretShelf {
     if (target.origin.scheme !== tool.mount.scheme || target.origin.port !== tool.mount.port)
       throw new Refusal('destination_unlisted', `The credential of ${tool.name} is for another scheme or port.`);
     if (settings.in === 'query') checkQuery(target.path, settings.name ?? '');
+    this.#usedAtMs.set(tool.name, this.#world.now());
     const held = this.#held.get(tool.name);
     if (held !== undefined && this.#world.monotonic() < held.untilMs) return held.secret;
     return this.#reading.get(tool.name) ?? this.#read(tool, settings);
+  }
+
+  /** For the inventory; what is not known yet is undefined. */
+  useOf(tool: string): SecretUse {
+    return { id: this.#held.get(tool)?.secret.id, lastUsedAtMs: this.#usedAtMs.get(tool) };
   }
 
   #read({ name }: Tool, settings: SecretSettings): Promise<BrokeredSecret> {
@@ -141,17 +155,18 @@ function decoded(text: string): string {
   }
 }
 
-async function readSecret(tool: string, { file, dir, in: place }: SecretSettings): Promise<string> {
-  if (file !== undefined) {
-    const text = await readText(file);
-    if (place === 'basic' && !text.includes(':'))
-      throw new Refusal('identity_unavailable', 'The secret of a tool is no `user:password`.');
-    return text;
-  }
+/** The files that the secret of a tool stands in: one, or one for the user name and one for the password. */
+export function secretFiles(tool: string, { file, dir, in: place }: SecretSettings): readonly string[] {
+  if (file !== undefined) return [file];
   if (dir === undefined) throw new Error('a secret without a file');
-  if (place !== 'basic') return readText(join(dir, tool));
-  const [user, password] = await Promise.all(['username', 'password'].map((name) => readText(join(dir, name))));
-  return `${user}:${password}`;
+  return (place === 'basic' ? ['username', 'password'] : [tool]).map((name) => join(dir, name));
+}
+
+async function readSecret(tool: string, settings: SecretSettings): Promise<string> {
+  const text = (await Promise.all(secretFiles(tool, settings).map(readText))).join(':');
+  if (settings.in === 'basic' && !text.includes(':'))
+    throw new Refusal('identity_unavailable', 'The secret of a tool is no `user:password`.');
+  return text;
 }
 
 /** The content of a file, without the newline that editors and `echo` leave at its end. */

@@ -1,0 +1,43 @@
+import { CommandFailure, exitCodes, jsonOption, type Invocation } from './command.ts';
+import { configOption, findConfigFile, findPlaces } from './config-file.ts';
+import type { OperatorPlace } from './operator-client.ts';
+
+/** Options of every command that speaks to a sidecar: where the sidecar is, and how its answer is shown. */
+export const connection = {
+  ...configOption,
+  ...jsonOption,
+  socket: { type: 'string' },
+  url: { type: 'string' },
+  'token-file': { type: 'string' },
+} as const;
+
+/** Where the sidecar is, and where it publishes its certificate. */
+export interface Sidecar {
+  readonly place: OperatorPlace;
+  readonly trustFolder: string;
+}
+
+/** The options of `connection` as they were given. */
+export interface ConnectionValues {
+  readonly config?: string | undefined;
+  readonly socket?: string | undefined;
+  readonly url?: string | undefined;
+  readonly 'token-file'?: string | undefined;
+}
+
+/** Decides which sidecar is meant. Two ways at once are an error: acting on another sidecar than the person means is worse. */
+export function findSidecar(values: ConnectionValues, { surroundings }: Invocation): Sidecar {
+  const { socket, url, 'token-file': tokenFile } = values;
+  if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {
+    throw new CommandFailure(exitCodes.usage, 'give --socket PATH, or --url URL together with --token-file FILE');
+  }
+  // Who names the sidecar itself need not have its configuration in order.
+  const named = socket !== undefined || url !== undefined;
+  const found = named && values.config === undefined ? undefined : findConfigFile(values.config);
+  const { operatorSocket, caPublish } = findPlaces(found, surroundings);
+  if (url === undefined || tokenFile === undefined) {
+    return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
+  }
+  if (!URL.canParse(url)) throw new CommandFailure(exitCodes.usage, '--url is no URL, such as http://127.0.0.1:15000');
+  return { place: { url: new URL(url), tokenFile }, trustFolder: caPublish };
+}

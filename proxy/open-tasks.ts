@@ -1,0 +1,38 @@
+import type { LoadedSettings } from '../config/load.ts';
+import type { Paths } from '../config/paths.ts';
+import type { TokenDesk } from './exchange/token-desk.ts';
+import type { OpenRecord } from './open-record.ts';
+import { readCutOffs } from './steward/cut-off-file.ts';
+import { CutOffs } from './tasks/cut-offs.ts';
+import { TaskBook } from './tasks/task-book.ts';
+import type { World } from './world.ts';
+
+/** The tasks of a sidecar, and whom it must not serve any more. */
+export interface OpenTasks {
+  readonly tasks: TaskBook;
+  readonly cutOffs: CutOffs;
+}
+
+/**
+ * Opens the task book with the cut-offs of earlier runs. Throws where those are there and cannot be read.
+ * @param spiffeId our own of this moment, or empty.
+ */
+export function openTasks(
+  { settings }: LoadedSettings,
+  paths: Paths,
+  world: World,
+  record: OpenRecord,
+  desk: TokenDesk,
+  spiffeId: () => string,
+): OpenTasks {
+  const cutOffs = new CutOffs(
+    () => [settings.agent.name, spiffeId()].filter((name) => name !== ''),
+    readCutOffs(paths.revocationsFile),
+  );
+  const ending: ConstructorParameters<typeof TaskBook>[2] = {
+    takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
+    recordOpened: (task, by) => record.trail.taskOpened(task, by),
+    recordEnded: (task, by) => record.trail.taskEnded(task, by),
+  };
+  return { tasks: new TaskBook(world, settings.tasks.max_open, ending, cutOffs, settings.agent.uid), cutOffs };
+}

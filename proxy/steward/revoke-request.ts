@@ -1,0 +1,38 @@
+import { z } from 'zod';
+import type { Principal } from '../tasks/principals.ts';
+import { Problem } from './problem.ts';
+import { parse } from './task-request.ts';
+
+/** What is revoked: one task, or a principal with all that is open of it. */
+export type Revocable = Principal | { readonly kind: 'task'; readonly txn: string };
+
+/** Body of `POST /v1/revoke` (WIRE 1). */
+export interface RevokeRequest {
+  readonly what: Revocable;
+  readonly reason: string;
+}
+
+const request = z.strictObject({
+  task: z.string().min(1).max(100).optional(),
+  // The issuer is empty for a workload that is its own subject.
+  subject: z.strictObject({ iss: z.string().max(1024), sub: z.string().min(1).max(1024) }).optional(),
+  agent: z.string().min(1).max(2048).optional(),
+  tool: z.string().min(1).max(100).optional(),
+  all: z.literal(true).optional(),
+  reason: z.string().min(1).max(500),
+});
+
+/** Throws `request_invalid`. Two principals in one request are refused: nobody should guess which of them was meant. */
+export function parseRevokeRequest(body: unknown): RevokeRequest {
+  const { task, subject, agent, tool, all, reason } = parse(request, body);
+  const named: Revocable[] = [];
+  if (task !== undefined) named.push({ kind: 'task', txn: task });
+  if (subject !== undefined) named.push({ kind: 'subject', ...subject });
+  if (agent !== undefined) named.push({ kind: 'agent', id: agent });
+  if (tool !== undefined) named.push({ kind: 'tool', name: tool });
+  if (all !== undefined) named.push({ kind: 'all' });
+  const [what, ...more] = named;
+  if (what === undefined || more.length > 0)
+    throw new Problem('request_invalid', 'Name exactly one of task, subject, agent, tool and all.');
+  return { what, reason };
+}

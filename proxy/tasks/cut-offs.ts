@@ -1,0 +1,86 @@
+import { agentsOf, keyOf, type Belonging, type Principal } from './principals.ts';
+
+/** From when on a revoked principal counts again: what was issued before opens no task. */
+export interface CutOff {
+  readonly principal: Principal;
+  /** Milliseconds since the epoch. */
+  readonly beforeMs: number;
+}
+
+/** A request for a task, as cut-offs see it. */
+export interface Opening extends Belonging {
+  /** When the token was issued that it comes with, or without one the certificate. Unknown is before any cut-off. */
+  readonly issuedAtMs?: number | undefined;
+  /** When the certificate of its caller was issued. */
+  readonly callerIssuedAtMs?: number | undefined;
+}
+
+/** Beyond, the oldest becomes one for everything: whatever is forgotten is refused, never let in. */
+const maxCutOffs = 4096;
+
+/**
+ * The cut-offs of the kill switch. A revocation ends what is open at that moment; a cut-off keeps the same principal from coming back with
+ * a token that was issued before.
+ */
+export class CutOffs {
+  readonly #ownAgent: () => readonly string[];
+  /** Oldest first. */
+  readonly #kept = new Map<string, CutOff>();
+
+  /** @param ownAgent names of our own agent; asked each time, since its SPIFFE ID may come late. */
+  constructor(ownAgent: () => readonly string[], kept: readonly CutOff[]) {
+    this.#ownAgent = ownAgent;
+    for (const { principal, beforeMs } of kept) this.add(principal, beforeMs);
+  }
+
+  get ownAgent(): readonly string[] {
+    return this.#ownAgent();
+  }
+
+  /** Those that hold, oldest first. */
+  list(): readonly CutOff[] {
+    return [...this.#kept.values()];
+  }
+
+  /** A second one of the same principal takes the place of the first, and never an earlier time. */
+  add(principal: Principal, beforeMs: number): void {
+    const key = keyOf(principal);
+    const later = Math.max(beforeMs, this.#kept.get(key)?.beforeMs ?? 0);
+    this.#kept.delete(key);
+    this.#kept.set(key, { principal, beforeMs: later });
+    if (this.#kept.size <= maxCutOffs) return;
+    const [oldest] = this.#kept;
+    if (oldest === undefined) return;
+    this.#kept.delete(oldest[0]);
+    this.add({ kind: 'all' }, oldest[1].beforeMs);
+  }
+
+  /** Whether a task may not be opened, because what it comes with was issued before a cut-off. */
+  stops(opening: Opening): boolean {
+    if (this.#kept.size === 0) return false;
+    const { subject, issuedAtMs, callerIssuedAtMs, caller } = opening;
+    const { iss, sub } = subject;
+    if (this.#isBefore({ kind: 'all' }, issuedAtMs)) return true;
+    if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
+    for (const id of agentsOf(opening, this.#ownAgent())) {
+      // A caller whose key is in wrong hands could ask its issuer for a new token; a new SVID it gets by attestation only.
+      const isOldCaller = id === caller && callerIssuedAtMs !== undefined;
+      if (this.#isBefore({ kind: 'agent', id }, issuedAtMs)) return true;
+      if (isOldCaller && this.#isBefore({ kind: 'agent', id }, callerIssuedAtMs)) return true;
+    }
+    return false;
+  }
+
+  /** Which of these tools a task gets no credentials for. */
+  closedTools(tools: ReadonlySet<string>, issuedAtMs: number | undefined): ReadonlySet<string> {
+    if (this.#kept.size === 0) return none;
+    return new Set([...tools].filter((name) => this.#isBefore({ kind: 'tool', name }, issuedAtMs)));
+  }
+
+  #isBefore(principal: Principal, issuedAtMs: number | undefined): boolean {
+    const cutOff = this.#kept.get(keyOf(principal));
+    return cutOff !== undefined && (issuedAtMs === undefined || issuedAtMs < cutOff.beforeMs);
+  }
+}
+
+const none: ReadonlySet<string> = new Set();

@@ -1,0 +1,59 @@
+import { readActors } from '../trust/act-claim.ts';
+import type { TaskChain, TaskGrant, TaskSubject } from './task.ts';
+
+/** Whom or what the kill switch takes out: a subject, a workload by its SPIFFE ID or name, a tool, or everything. */
+export type Principal =
+  | { readonly kind: 'subject'; readonly iss: string; readonly sub: string }
+  | { readonly kind: 'agent'; readonly id: string }
+  | { readonly kind: 'tool'; readonly name: string }
+  | { readonly kind: 'all' };
+
+/** What of a task, or of a request for one, says whose it is. */
+export interface Belonging {
+  readonly subject: TaskSubject;
+  readonly grant: TaskGrant | undefined;
+  /** SPIFFE ID of the workload whose request it is, or empty. */
+  readonly caller?: string;
+  readonly chain?: TaskChain | undefined;
+}
+
+/** One text for each principal: what cut-offs are kept under. */
+export function keyOf(principal: Principal): string {
+  switch (principal.kind) {
+    case 'subject':
+      return JSON.stringify(['subject', principal.iss, principal.sub]);
+    case 'agent':
+      return JSON.stringify(['agent', principal.id]);
+    case 'tool':
+      return JSON.stringify(['tool', principal.name]);
+    default:
+      return '["all"]';
+  }
+}
+
+/**
+ * The workloads that have a hand in a task: we ourselves, who called, who stands in its signed chain, who acts by its token, and a
+ * workload that is its own subject. An actor in a token grants nothing; that it is named is enough to stop it.
+ * @param own names of our own agent: its SPIFFE ID, and its name in the configuration.
+ */
+export function agentsOf({ subject, grant, caller, chain }: Belonging, own: readonly string[]): ReadonlySet<string> {
+  const actors = grant?.act === undefined ? [] : readActors(grant.act).map(({ sub }) => sub);
+  const agents = new Set([...own, ...(chain?.path ?? []), ...actors]);
+  if (caller !== undefined && caller !== '') agents.add(caller);
+  if (subject.kind !== 'user') agents.add(subject.sub);
+  return agents;
+}
+
+/** Whether a task ends when this principal is revoked. A tool ends no task: its credentials leave all of them. */
+export function concerns(principal: Principal, task: Belonging, own: readonly string[]): boolean {
+  switch (principal.kind) {
+    case 'subject':
+      return task.subject.iss === principal.iss && task.subject.sub === principal.sub;
+    case 'agent':
+      return agentsOf(task, own).has(principal.id);
+    case 'tool':
+      return false;
+    default:
+      return true;
+  }
+}

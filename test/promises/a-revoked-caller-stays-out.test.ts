@@ -1,0 +1,65 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Authority } from '../../proxy/embedded/authority.ts';
+import { callOperator } from '../stage/sidecar-process.ts';
+import { certificateOf, tlsCaller, type ClientCertificate } from '../stage/tls-caller.ts';
+import { openDomain, openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
+
+const planner = 'spiffe://example.org/planner';
+let authority: Authority;
+let stage: WayInStage;
+
+beforeAll(async () => {
+  authority = await openDomain();
+  stage = await openWayIn({
+    authority,
+    origin: 'https://agent.example.org',
+    inbound: (issuer) => ({
+      accept: [
+        { issuer, proof: 'mtls' },
+        { trust_domain: 'example.org', proof: 'mtls' },
+      ],
+    }),
+  });
+});
+afterAll(() => stage?.close());
+
+const svidOf = async (id: string): Promise<ClientCertificate> => certificateOf(await authority.issueX509(id, 3600));
+const revoke = (what: Record<string, unknown>) =>
+  callOperator(stage.sidecar.addresses.socket, 'POST', '/v1/revoke', { ...what, reason: 'test' });
+
+async function mint(client: ClientCertificate, sub: string): Promise<string> {
+  return stage.to.mint({ sub, cnf: { 'x5t#S256': client.x5t } });
+}
+
+async function send(client: ClientCertificate, token: string | null) {
+  const answer = await (await tlsCaller(stage, client)).send({ path: '/x', token, scheme: 'Bearer', proof: null });
+  return answer.status === 200 ? 200 : answer.code;
+}
+
+test('W11: a user who was revoked comes in with a new token only, whoever presents the old one; others as before', async () => {
+  const own = await svidOf(planner);
+  const [alice, bob] = [await mint(own, 'alice'), await mint(own, 'bob')];
+  expect([await send(own, alice), await send(own, bob)]).toEqual([200, 200]);
+  await revoke({ subject: { iss: stage.service.issuer, sub: 'alice' } });
+  const seen = stage.program.seen.length;
+  expect(await send(own, alice)).toBe('token_invalid');
+  expect(stage.program.seen.length).toBe(seen);
+  expect(await send(own, bob)).toBe(200);
+  await sleep(1100);
+  expect(await send(own, await mint(own, 'alice'))).toBe(200);
+});
+
+test('W11: a workload that was revoked comes in with a new SVID only, even with a new token of a user', async () => {
+  const [own, worker] = [await svidOf(planner), await svidOf('spiffe://example.org/worker')];
+  expect([await send(own, null), await send(worker, null)]).toEqual([200, 200]);
+  await revoke({ agent: planner });
+  expect([await send(own, null), await send(worker, null)]).toEqual(['caller_not_allowed', 200]);
+  await sleep(1100);
+  expect(await send(own, await mint(own, 'carol'))).toBe('token_invalid');
+  expect(await send(worker, await mint(worker, 'carol'))).toBe(200);
+  // The authority dates certificates back by 10 s.
+  await sleep(10_500);
+  const renewed = await svidOf(planner);
+  expect([await send(renewed, null), await send(renewed, await mint(renewed, 'carol'))]).toEqual([200, 200]);
+}, 30_000);
