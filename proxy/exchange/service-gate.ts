@@ -50,7 +50,7 @@ export class ServiceGate {
   #inside = 0;
   /** Answers in the service's protocol so far, refusals of single grants among them: a sign of life. */
   #answers = 0;
-  /** End of a pause that the service asked for (429 or 503 with Retry-After). */
+  /** End of a pause that the service asked for (429 or 503 with Retry-After), on the monotonic clock as that of the breaker. */
   #pausedUntilMs = 0;
 
   constructor(name: string, world: World) {
@@ -156,11 +156,11 @@ export class ServiceGate {
 
   /** A service that asked for a pause gets it, from all tasks alike: its limit is on the client, which is us. */
   #pause(seconds: number): void {
-    this.#pausedUntilMs = this.#world.now() + seconds * 1000;
+    this.#pausedUntilMs = this.#world.monotonic() + seconds * 1000;
   }
 
   #pauseLeftMs(): number {
-    return this.#pausedUntilMs - this.#world.now();
+    return this.#pausedUntilMs - this.#world.monotonic();
   }
 
   #refusal(): Refusal {

@@ -2,10 +2,12 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Deadline } from '../../proxy/exchange/deadline.ts';
+import { ServiceGate } from '../../proxy/exchange/service-gate.ts';
 import { makeProofKey } from '../../proxy/proofs/dpop.ts';
 import { Refusal } from '../../proxy/refusal.ts';
 import { eventually } from '../fakes/eventually.ts';
-import { openDesk, refusalOf } from '../fakes/token-desk.ts';
+import { openDesk, refusalOf, shiftedWorld } from '../fakes/token-desk.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
 
 let service: FakeTokenService;
@@ -192,4 +194,16 @@ test('a second attempt makes proof and assertion anew, and does not believe that
   await desk.close(1);
   server.close();
   server.closeAllConnections();
+});
+
+test('a pause that a service asked for ends when it is over, even if the clock is set back meanwhile', async () => {
+  const world = shiftedWorld();
+  const gate = new ServiceGate('corp', world);
+  const visit = await gate.enter(new Deadline(world, 1000));
+  visit.fail(new Refusal('token_service_unavailable', undefined, 1));
+  visit.end();
+  expect(() => gate.check()).toThrow(Refusal);
+  world.aheadMs = -3_600_000;
+  await sleep(1050);
+  gate.check();
 });
