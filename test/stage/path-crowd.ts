@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readRecord } from './event-record.ts';
 import type { AgentPath } from './agent-path.ts';
 import { toolNames } from './agent-path.ts';
@@ -28,7 +29,7 @@ export async function callAsCrowd(path: AgentPath, users: number, calls: number)
     while (next < calls) {
       next += 1;
       const request = { path: `/${sub}/${next}/${toolNames[next % 2]}` };
-      const { status, body } = await caller.call(request, socket);
+      const { status, body } = await patiently(() => caller.call(request, socket));
       if (status !== 200) lost.push(`${request.path}: ${status} ${body}`);
       else if (body !== `${sub} by ${hops.join(' ')}`) mixedUp.push(`${request.path}: ${body}`);
     }
@@ -49,6 +50,15 @@ export async function callAsCrowd(path: AgentPath, users: number, calls: number)
     recordedWrong: [...toldWrong, ...records.flatMap(({ wrong }) => wrong)],
     recorded: records.reduce((sum, { admitted }) => sum + admitted, 0),
   };
+}
+
+/** As the answer asks a client to do: a service that a busy machine kept from answering is asked again a little later. */
+async function patiently<Answer extends { status: number }>(call: () => Promise<Answer>): Promise<Answer> {
+  for (let attempt = 1; ; attempt += 1) {
+    const answer = await call();
+    if (answer.status !== 503 || attempt === 5) return answer;
+    await sleep(1000);
+  }
 }
 
 /** Compares each admission of a tool with the path of its call, which says who made it and where it was to go. */
