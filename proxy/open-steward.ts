@@ -6,6 +6,9 @@ import { faultFacts, type ProcessLog } from './process-log.ts';
 import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
+import type { OwnServices } from './hear-agent.ts';
+import { MemoryLedger } from './replay/ledgers/memory.ts';
+import { maxSpentSubjects } from './steward/agent-door.ts';
 import type { WayOut } from './way-out.ts';
 import { TaskOpener } from './steward/open-task.ts';
 import type { OperatorRooms } from './steward/operator-api.ts';
@@ -22,6 +25,8 @@ export interface Steward {
     readonly operator: string | undefined;
   };
   readonly ports: readonly number[];
+  /** What the agent's own door works on, which is on the agent's port. */
+  readonly agentDoor: OwnServices['door'];
   close(): Promise<void>;
 }
 
@@ -40,9 +45,10 @@ export async function openSteward(
     metadata: new IssuerMetadata(wayOut.world, call),
     world: wayOut.world,
   });
+  const opener = new TaskOpener(settings, issuers, wayOut.tasks);
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
-    opener: new TaskOpener(settings, issuers, wayOut.tasks),
+    opener,
     outbound: () => wayOut.agentAddress(),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
@@ -64,6 +70,15 @@ export async function openSteward(
         health: named(health),
         socket: socket.address,
         operator: operator === undefined ? undefined : named(operator),
+      },
+      agentDoor: {
+        settings,
+        book: wayOut.tasks,
+        opener,
+        spent: new MemoryLedger(wayOut.world, maxSpentSubjects),
+        world: wayOut.world,
+        outbound: rooms.outbound,
+        onFault: (error) => log.error(faultFacts(error), 'fault of the agent’s own door'),
       },
       ports: opened.flatMap(({ port }) => port ?? []),
       close: () => closeAll(opened),

@@ -128,7 +128,8 @@ function findInProxy(call: Call, handles: HandleBook): Handle | undefined {
   return outer ?? inner;
 }
 
-function findHandle(value: string, handles: HandleBook): Handle | undefined {
+/** The handle that a value of a header carries in any form that clients make of it; undefined where it is the agent's own value. */
+export function findHandle(value: string, handles: HandleBook): Handle | undefined {
   const spelled = handles.findSpelled(value);
   if (spelled !== undefined) return spelled;
   const text = findHandleText(value);
