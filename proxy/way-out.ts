@@ -28,6 +28,7 @@ import { faultFacts, type ProcessLog } from './process-log.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { isOwnAddress } from './route/own-address.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
+import { givesMarks } from './tasks/trace-mark.ts';
 import type { Task } from './tasks/task.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { Secret } from './trust/secret.ts';
@@ -187,7 +188,8 @@ function makeRooms(parts: Parts): Rooms {
     },
     ladder: {
       handles: tasks.handles,
-      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung },
+      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung, isGiven: givesMarks(settings) },
+      opensTasks: settings.purposes.size > 0,
       standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
