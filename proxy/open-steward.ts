@@ -7,6 +7,9 @@ import { faultFacts, type ProcessLog } from './process-log.ts';
 import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
+import type { OwnServices } from './hear-agent.ts';
+import { MemoryLedger } from './replay/ledgers/memory.ts';
+import { maxSpentSubjects } from './steward/agent-door.ts';
 import type { WayOut } from './way-out.ts';
 import { writeCutOffs } from './steward/cut-off-file.ts';
 import { KillSwitch } from './steward/kill-switch.ts';
@@ -25,6 +28,8 @@ export interface Steward {
     readonly operator: string | undefined;
   };
   readonly ports: readonly number[];
+  /** What the agent's own door works on, which is on the agent's port. */
+  readonly agentDoor: OwnServices['door'];
   close(): Promise<void>;
 }
 
@@ -43,9 +48,10 @@ export async function openSteward(
     metadata: new IssuerMetadata(wayOut.world, call),
     world: wayOut.world,
   });
+  const opener = new TaskOpener(settings, issuers, wayOut.tasks);
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
-    opener: new TaskOpener(settings, issuers, wayOut.tasks),
+    opener,
     inventory: openInventory(settings, wayOut, record),
     killSwitch: openKillSwitch(wayOut, paths, record, log),
     outbound: () => wayOut.agentAddress(),
@@ -69,6 +75,15 @@ export async function openSteward(
         health: named(health),
         socket: socket.address,
         operator: operator === undefined ? undefined : named(operator),
+      },
+      agentDoor: {
+        settings,
+        book: wayOut.tasks,
+        opener,
+        spent: new MemoryLedger(wayOut.world, maxSpentSubjects),
+        world: wayOut.world,
+        outbound: rooms.outbound,
+        onFault: (error) => log.error(faultFacts(error), 'fault of the agent’s own door'),
       },
       ports: opened.flatMap(({ port }) => port ?? []),
       close: () => closeAll(opened),

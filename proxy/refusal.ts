@@ -50,8 +50,15 @@ export class Refusal extends Error {
   readonly detail: string;
   /** Seconds for Retry-After where a service told more than our default. */
   readonly retryAfter: number | undefined;
+  /** What the agent should do: that of the kind, unless more is known of this call. As public as the detail. */
+  readonly hint: string;
 
-  constructor(code: RefusalCode, detail: string = refusalKinds[code].title, retryAfter?: number) {
+  constructor(
+    code: RefusalCode,
+    detail: string = refusalKinds[code].title,
+    retryAfter?: number,
+    hint: string = refusalKinds[code].hint,
+  ) {
     const limit = Error.stackTraceLimit;
     Error.stackTraceLimit = 0;
     super(code);
@@ -59,6 +66,7 @@ export class Refusal extends Error {
     this.code = code;
     this.detail = detail;
     this.retryAfter = retryAfter;
+    this.hint = hint;
   }
 
   get kind(): RefusalKind {

@@ -57,7 +57,8 @@ export async function openSidecar(
     const steward = (opened.steward = await openSteward(settings, paths, record, wayOut, log));
     const inbound = await wayIn?.listen();
     const ports = inbound === undefined ? steward.ports : [...steward.ports, inbound.port];
-    const outbound = await wayOut.listen(settings.listen.outbound, ports, wayIn?.inert.jwks);
+    const services = { jwks: wayIn?.inert.jwks, door: steward.agentDoor };
+    const outbound = await wayOut.listen(settings.listen.outbound, ports, services);
     const addresses = { outbound, inbound: inbound?.address, ...steward.addresses };
     log.info({ addresses, pid: process.pid, config: config.digest.slice(0, 16) }, 'ready');
     return { addresses, tasks: wayOut.tasks, close: closing(opened, record, log) };

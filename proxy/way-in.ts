@@ -21,6 +21,7 @@ import { classifyAddress } from './route/address-class.ts';
 import { checkJwtSvid } from './spiffe/jwt-svid-check.ts';
 import { allowTools, type Allowance } from './tasks/purposes.ts';
 import { Lingering } from './tasks/lingering.ts';
+import { givesMarks } from './tasks/trace-mark.ts';
 import { Issuers } from './trust/issuers.ts';
 import { IssuerMetadata } from './trust/issuer-metadata.ts';
 import { JwksCache } from './trust/jwks.ts';
@@ -111,7 +112,7 @@ function makeRooms(
       txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
     },
     desk: new EntryDesk(rules, program, record.trail),
-    door: makeDoor(config, inbound, wayOut),
+    door: makeDoor(config, wayOut),
     presenter: {
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
@@ -148,23 +149,18 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
   };
 }
 
-function makeDoor(
-  { settings }: LoadedSettings,
-  inbound: InboundSettings,
-  { tasks, world }: WayOut,
-): IngressRooms['door'] {
+function makeDoor({ settings }: LoadedSettings, { tasks, world }: WayOut): IngressRooms['door'] {
   const allowances = new Map<string, Allowance>();
   for (const name of settings.purposes.keys()) allowances.set(name, allowTools(settings, name, undefined));
   const ofOthers = allowTools(settings, '', undefined);
-  const { linger, mode, trace_rung: traceRung } = settings.tasks;
+  const { linger, mode } = settings.tasks;
   return {
     book: tasks,
     purpose: settings.agent.purpose,
     allow: (purpose) => allowances.get(purpose) ?? ofOthers,
     deadlineMs: settings.tasks.deadline,
     lingering: mode === 'request' ? new Lingering(tasks, linger, world) : undefined,
-    // A tool that checks tokens itself gets no handle either: it calls nobody for its caller.
-    traced: traceRung !== 'off' && (inbound.program === 'agent' || inbound.present !== 'original'),
+    traced: givesMarks(settings),
     maxOpenPerCaller: Math.max(64, Math.floor(settings.tasks.max_open / 4)),
   };
 }

@@ -8,19 +8,17 @@ import { compileRulesOrErrors } from './check-rules.ts';
 import { Desk } from './decide/permit.ts';
 import type { CompiledRules } from './decide/rules.ts';
 import { LinkSigner } from './delegation/link-signer.ts';
-import { runEgress, type EgressRooms } from './egress.ts';
+import type { EgressRooms } from './egress.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
 import { openPurse, type Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { Upstreams } from './forward/upstream.ts';
-import { HandleRefusal } from './identify/handle-refusal.ts';
-import { checkTunnelCredential } from './identify/tunnel-credential.ts';
+import { hearAgent, type OwnServices } from './hear-agent.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
 import { openListener, type Listener } from './intercept/listener.ts';
-import { serveOwnDocument } from './intercept/own-documents.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import { buildToolCatalogue, type ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
@@ -31,6 +29,7 @@ import { faultFacts, type ProcessLog } from './process-log.ts';
 import { EgressGuard } from './route/egress-guard.ts';
 import { isOwnAddress } from './route/own-address.ts';
 import { openStandingTask } from './tasks/standing-task.ts';
+import { givesMarks } from './tasks/trace-mark.ts';
 import type { Secret } from './trust/secret.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
@@ -54,8 +53,8 @@ export interface WayOut extends OpenTasks {
   isListening(): boolean;
   /** `host:port` of the listener as an agent on this machine calls it. */
   agentAddress(): string;
-  /** Starts to listen. @param ports of our other listeners, which the agent must not reach through us (W10). @param jwks keys of inert tokens. */
-  listen(at: IpPort, ports: readonly number[], jwks: object | undefined): Promise<string>;
+  /** Starts to listen. @param ports of our other listeners, which the agent must not reach through us (W10). */
+  listen(at: IpPort, ports: readonly number[], services: OwnServices): Promise<string>;
   /** Ends listening, tasks, tokens and connections; each waits at most `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
@@ -162,8 +161,9 @@ function finish(parts: Parts, rooms: Rooms, ca: PodCa): WayOut {
       const { address = '127.0.0.1', port = 0 } = listener ?? {};
       return formatAddress(/^(?:0\.0\.0\.0|::)$/.test(address) ? '127.0.0.1' : address, port);
     },
-    async listen(at, ports, jwks) {
-      listener = await openListener({ host: at.address, port: at.port }, () => rooms.reader, ca, hearers(rooms, jwks));
+    async listen(at, ports, services) {
+      const hearers = hearAgent(rooms, services);
+      listener = await openListener({ host: at.address, port: at.port }, () => rooms.reader, ca, hearers);
       for (const port of [...ports, listener.port]) own.add(port);
       return formatAddress(listener.address, listener.port);
     },
@@ -199,7 +199,8 @@ function makeRooms(parts: Parts): Rooms {
     },
     ladder: {
       handles: tasks.handles,
-      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung },
+      trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung, isGiven: givesMarks(settings) },
+      opensTasks: settings.purposes.size > 0,
       standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
@@ -215,22 +216,6 @@ function makeRooms(parts: Parts): Rooms {
       log.error({ call: id, ...faultFacts(error) }, 'fault');
     },
     nextCallId: callIds(record.log.boot),
-  };
-}
-
-function hearers(rooms: Rooms, jwks: object | undefined): Parameters<typeof openListener>[3] {
-  return {
-    onRequest: (arrival) => {
-      if (!serveOwnDocument(arrival, jwks)) void runEgress(arrival, rooms);
-    },
-    checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
-    onRefused: (id, refusal, target) => {
-      const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
-      const misused = refusal instanceof HandleRefusal ? refusal : undefined;
-      rooms.trail.refused({ id, way: 'out', refusal, status, target, misused }, false);
-    },
-    nextCallId: rooms.nextCallId,
-    monotonic: rooms.world.monotonic,
   };
 }
 

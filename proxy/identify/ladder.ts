@@ -8,6 +8,7 @@ import type { UseCount } from '../tasks/use-count.ts';
 import { HandleRefusal } from './handle-refusal.ts';
 import { checkLeak } from './leak.ts';
 import { isForPeer } from './peer-check.ts';
+import { rungsFor } from './rungs-hint.ts';
 import { checkTraced, findByTrace, type TraceRung } from './trace-rung.ts';
 
 /** By which rung a task was found; it stands in every event as `task_by`. */
@@ -49,6 +50,8 @@ export interface Ladder {
   readonly trace: TraceRung;
   /** The task in which the agent acts for itself, where the configuration has one. */
   readonly standing: Task | undefined;
+  /** Whether the agent may open tasks itself. */
+  readonly opensTasks: boolean;
 }
 
 /**
@@ -78,7 +81,7 @@ export function identify(call: Call, ladder: Ladder): Attributed {
   }
   if (!call.tool.credentialed) return new AttributedCall(call, undefined, 'none');
   if (ladder.standing === undefined || !isForPeer(ladder.standing, call.request.socket))
-    throw new Refusal('task_unknown', unknownDetail(call));
+    throw new Refusal('task_unknown', unknownDetail(call), undefined, rungsFor(call, ladder));
   if (!standingMayUse(call.tool.settings.on_behalf_of)) throw new Refusal('subject_required');
   return new AttributedCall(call, ladder.standing.errand(call.tool.name), 'standing');
 }
@@ -128,7 +131,8 @@ function findInProxy(call: Call, handles: HandleBook): Handle | undefined {
   return outer ?? inner;
 }
 
-function findHandle(value: string, handles: HandleBook): Handle | undefined {
+/** The handle that a value of a header carries in any form that clients make of it; undefined where it is the agent's own value. */
+export function findHandle(value: string, handles: HandleBook): Handle | undefined {
   const spelled = handles.findSpelled(value);
   if (spelled !== undefined) return spelled;
   const text = findHandleText(value);

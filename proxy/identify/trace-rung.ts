@@ -12,10 +12,12 @@ export interface TraceRung {
   readonly marks: TraceMarks;
   /** Gravest risk of a tool at which it counts (`tasks.trace_rung`). */
   readonly upTo: string;
+  /** Whether requests of the way in are given marks, so that there are any. */
+  readonly isGiven: boolean;
 }
 
 /** Whether a call could say by its trace for which task it is made: from this machine, and at a tool that is not too grave. */
-function mayBeTraced(call: Call, { upTo }: TraceRung): boolean {
+export function mayBeTraced(call: Call, { upTo }: TraceRung): boolean {
   return upTo !== 'off' && !isRiskier(call.tool.settings.risk, upTo) && isFromHere(call.request.socket);
 }
 

@@ -15,6 +15,8 @@ export function checkTunnelCredential(connect: ConnectRequest, ladder: Ladder): 
   const { proxyAuthorization, socket } = connect;
   if (proxyAuthorization !== undefined && checkProxyCredential(proxyAuthorization, ladder, names, socket) === 'handle')
     return;
+  // A tunnel to the sidecar itself leads to no tool, and what comes in it is judged there.
+  if (names.length === 0) return;
   const needsTask = connect.tools.every(
     (tool) => tool.credentialed && !(ladder.standing !== undefined && standingMayUse(tool.settings.on_behalf_of)),
   );

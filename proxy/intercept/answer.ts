@@ -39,7 +39,7 @@ export function renderAs(refusal: Refusal, callId: string, status: number): Answ
     code,
     detail: refusal.detail,
     event: callId,
-    hint: kind.hint,
+    hint: refusal.hint,
     retryable: kind.retryable,
   });
   const headers = [

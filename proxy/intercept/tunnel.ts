@@ -7,6 +7,7 @@ import { parseAuthority, normalHost } from './authority.ts';
 import { readHeaders } from './header-list.ts';
 import type { HeaderClass } from './header-names.ts';
 import { originOf } from './origin.ts';
+import { leadsToUs } from './own-documents.ts';
 import type { PodCa } from './pod-ca.ts';
 import type { Tool, ToolCatalogue } from './tool-catalogue.ts';
 import type { Tunnel } from './target.ts';
@@ -41,7 +42,7 @@ export function readConnect(
     }
   }
   const tools = catalogue.at(target.host, target.port);
-  if (tools.length === 0)
+  if (tools.length === 0 && !leadsToUs(target))
     throw new Refusal('destination_unlisted', `No tool is listed at ${target.host}:${target.port}.`);
   return {
     host: target.host,

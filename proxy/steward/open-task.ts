@@ -6,11 +6,21 @@ import { InvalidToken } from '../trust/strict-jws.ts';
 import { uidsAreTold } from '../tasks/peer.ts';
 import { allowTools } from '../tasks/purposes.ts';
 import type { OpenedTask } from '../tasks/opened-task.ts';
-import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
+import { TaskRejected, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
 import { Problem } from './problem.ts';
 import type { OpenTaskRequest } from './task-request.ts';
 
-/** Opens tasks for orchestrators: verifies the subject token, and narrows the tools to what the purpose allows. */
+/** Who asks for a task, and what is asked of him besides. */
+export interface Door {
+  /** As it stands in the event. */
+  readonly by: string;
+  /** Whose share of the open tasks it takes; undefined: nobody's. */
+  readonly share: TaskRequest['share'] | undefined;
+  /** Hears of a subject token that was verified, at once before its task opens; throws to refuse it. */
+  checkSubject(subject: { readonly iss: string; readonly jti?: string; readonly expiresAtMs: number }): void;
+}
+
+/** Opens tasks for orchestrators and for the agent itself: verifies the subject token, and narrows the tools to what the purpose allows. */
 export class TaskOpener {
   readonly #settings: Settings;
   readonly #issuers: Issuers;
@@ -23,13 +33,16 @@ export class TaskOpener {
   }
 
   /** Throws a `Problem`; nothing is opened then. */
-  async open(request: OpenTaskRequest, by: string): Promise<OpenedTask> {
+  async open(request: OpenTaskRequest, door: Door): Promise<OpenedTask> {
     if (request.uid !== undefined && !uidsAreTold)
       throw new Problem('request_invalid', 'uid: this system does not tell the user of a connection; Linux does.');
     const purpose = request.purpose ?? this.#settings.agent.purpose;
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
     const { deadline } = this.#settings.tasks;
+    const { by, share } = door;
+    // What is spent for a task must not be lost for want of room.
+    if (this.#book.lackFor({ share }) === undefined) door.checkSubject(subject);
     try {
       return this.#book.open({
         subject: { iss: subject.iss, sub: subject.sub, kind: 'user' },
@@ -51,6 +64,7 @@ export class TaskOpener {
         lifeMs: Math.min(request.deadline ?? deadline, deadline),
         parent: request.parent,
         by,
+        share,
       });
     } catch (error) {
       throw error instanceof TaskRejected ? problemOf(error) : error;

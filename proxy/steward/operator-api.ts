@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { OpenedTask } from '../tasks/opened-task.ts';
-import type { Task } from '../tasks/task.ts';
 import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import { takeInventory, type InventorySources } from './inventory.ts';
 import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
+import { readJson } from './read-json.ts';
 import { parseRevokeRequest } from './revoke-request.ts';
 import { checkRole, type Role } from './roles.ts';
+import { describe, describeEnded, describeOpened } from './task-answers.ts';
 import { parseEndRequest, parseOpenRequest } from './task-request.ts';
 
 /** What the operator's API works on. */
@@ -21,7 +21,8 @@ export interface OperatorRooms {
   onFault(error: unknown): void;
 }
 
-const maxBodyBytes = 65_536;
+/** Orchestrators are trusted with their tokens, and have the whole book. */
+const operatorDoor = { by: 'operator_api', share: undefined, checkSubject: () => undefined };
 
 /** Serves one request of the operator's API (WIRE 1) for a caller whose role is known. Never rejects. */
 export async function serveOperator(
@@ -72,7 +73,7 @@ async function dispatch(
     sendJson(response, 200, describe(task));
   } else if (request.method === 'POST') {
     checkRole(role, 'orchestrator');
-    const opened = await rooms.opener.open(parseOpenRequest(await readJson(request)), 'operator_api');
+    const opened = await rooms.opener.open(parseOpenRequest(await readJson(request)), operatorDoor);
     sendJson(response, 201, describeOpened(opened, rooms.outbound()));
   } else {
     checkMethod(request, 'GET');
@@ -105,59 +106,9 @@ async function endTask(
   const { reason } = parseEndRequest(await readJson(request));
   const state = action === 'complete' ? 'completed' : 'failed';
   const ended = rooms.book.end(txn, state, reason ?? state, 'operator_api');
-  sendJson(response, 200, {
-    txn,
-    state,
-    credentials_dropped: ended.credentialsDropped,
-    revocations_queued: ended.revocationsQueued,
-  });
+  sendJson(response, 200, describeEnded(ended));
 }
 
 function checkMethod(request: IncomingMessage, method: string): void {
   if (request.method !== method) throw new Problem('method_not_allowed');
-}
-
-/** Undefined for an empty body. */
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBodyBytes) throw new Problem('request_invalid', 'The body is too large.');
-    chunks.push(chunk);
-  }
-  if (size === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
-  } catch {
-    throw new Problem('request_invalid', 'The body is not JSON.');
-  }
-}
-
-/** A task for listings: never a handle. */
-function describe(task: Task): Record<string, unknown> {
-  return {
-    txn: task.txn,
-    state: task.state,
-    subject: { iss: task.subject.iss, sub: task.subject.sub },
-    purpose: task.purpose,
-    tools: [...task.tools],
-    opened_at: new Date(task.openedAtMs).toISOString(),
-    expires_at: Number.isFinite(task.expiresAtMs) ? new Date(task.expiresAtMs).toISOString() : undefined,
-    ended_at: task.endedAtMs === undefined ? undefined : new Date(task.endedAtMs).toISOString(),
-    cause: task.cause,
-    parent: task.parent?.txn,
-    standing: task.standing ? true : undefined,
-    uid: task.uid,
-  };
-}
-
-/** The answer that hands the handles to their owner: the one place where they are told. */
-function describeOpened(opened: OpenedTask, outbound: string): Record<string, unknown> {
-  return {
-    ...describe(opened.task),
-    handle: opened.handle,
-    handles: opened.handles,
-    proxy: opened.handle === undefined ? undefined : `http://task:${opened.handle}@${outbound}`,
-  };
 }

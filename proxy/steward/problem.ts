@@ -7,6 +7,8 @@ const problems = {
   token_missing: [401, 'The operator’s API needs a bearer token'],
   role_missing: [403, 'The role of this token may not do that'],
   host_forbidden: [403, 'The request does not name this listener'],
+  peer_not_allowed: [403, 'This connection is not of the agent'],
+  token_spent: [403, 'The subject token has opened its task before'],
   subject_token_invalid: [403, 'The subject token is not accepted'],
   subject_revoked: [403, 'The subject token was issued before a revocation'],
   purpose_not_allowed: [403, 'The purpose does not allow that'],

@@ -49,7 +49,7 @@ export interface TaskRequest {
   readonly chain?: TaskChain | undefined;
   readonly txnToken?: TaskTxnToken | undefined;
   /** Whose share of the open tasks it takes, and how many that may be: one caller must not fill the book for the others. */
-  readonly share?: { readonly owner: string; readonly max: number };
+  readonly share?: { readonly owner: string; readonly max: number } | undefined;
   /** Who opened it: `operator_api`, `config`. */
   readonly by: string;
 }

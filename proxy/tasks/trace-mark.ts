@@ -1,3 +1,4 @@
+import type { Settings } from '../../config/settings.ts';
 import type { World } from '../world.ts';
 import { Recent } from './recent.ts';
 import type { Task } from './task.ts';
@@ -8,6 +9,11 @@ export type MarkFound = Task | 'unknown' | 'previous_process';
 const shape = /^wbt_(?<epoch>[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{32}$/;
 /** Marks of ended tasks that are remembered, so that their use is told apart from nonsense. */
 const maxEndedMarks = 20_000;
+
+/** Whether requests of the way in get a mark. A tool that checks tokens itself gets no handle either: it calls nobody for its caller. */
+export function givesMarks({ inbound, tasks }: Settings): boolean {
+  return tasks.trace_rung !== 'off' && inbound !== undefined && inbound.present !== 'original';
+}
 
 /**
  * The marks of this process: `wbt_`, the process epoch, 192 random bits, in characters that a value of `tracestate` may have (W3C Trace
