@@ -57,7 +57,7 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
   [
     'events',
     {
-      summary: 'verify the record: sequence and hash chain',
+      summary: 'verify the record: sequence, hash chain and signatures',
       load: async () => (await import('./cli/events.ts')).events,
     },
   ],

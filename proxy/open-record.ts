@@ -3,6 +3,8 @@ import { findPackageJSON } from 'node:module';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
+import type { CheckpointIdentity } from './record/checkpoint.ts';
+import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
 import { EventLog } from './record/event-log.ts';
 import { openFileSink, openStreamSink, withCopy, type EventSink } from './record/event-sink.ts';
 import { Metrics } from './record/metrics.ts';
@@ -18,6 +20,8 @@ export interface LateSources {
   ledgerEntries: () => number;
   svidExpiryMs: () => number | undefined;
   credentialExpiries: () => readonly { readonly tool: string; readonly expiresAtMs: number }[];
+  /** The X.509-SVID that signs checkpoints. */
+  signer: () => CheckpointIdentity | undefined;
 }
 
 /** The record of a sidecar: events, metrics and the trail that writes both. */
@@ -26,6 +30,10 @@ export interface OpenRecord {
   readonly metrics: Metrics;
   readonly trail: Trail;
   readonly late: LateSources;
+  /** Signs what stands there so far; called once, before anything is let through. */
+  sign(): void;
+  /** To be called when the sidecar begins to stop, while its identity is still there. */
+  hold(): void;
   close(): void;
 }
 
@@ -37,6 +45,7 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     ledgerEntries: () => 0,
     svidExpiryMs: () => undefined,
     credentialExpiries: () => [],
+    signer: () => undefined,
   };
   let copiesLost = 0;
   const sink = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
@@ -56,8 +65,13 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     events: () => ({ ...log.counts, copiesLost }),
   });
   const trail = new Trail(log, metrics, settings.agent.name);
-  trail.booted(version, config.digest);
-  return { log, metrics, trail, late, close: () => log.close() };
+  const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
+  trail.booted(version, config.digest, checkpoints.key);
+  const close = (): void => {
+    checkpoints.close();
+    log.close();
+  };
+  return { log, metrics, trail, late, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
 }
 
 function openSink(file: string | undefined, stdout: boolean, onLost: () => void): EventSink {

@@ -4,7 +4,7 @@ import { listUnsafe } from '../config/unsafe.ts';
 import { openWayIn, type WayIn } from './way-in.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
-import { openRecord } from './open-record.ts';
+import { openRecord, type OpenRecord } from './open-record.ts';
 import { claimRunFolder } from './own-folder.ts';
 import { openSteward, type Steward } from './open-steward.ts';
 import type { TaskBook } from './tasks/task-book.ts';
@@ -55,6 +55,7 @@ export async function openSidecar(
       log.warn({ setting }, 'unsafe setting');
     }
     const steward = (opened.steward = await openSteward(settings, paths, record, wayOut, log));
+    record.sign();
     const inbound = await wayIn?.listen();
     const ports = inbound === undefined ? steward.ports : [...steward.ports, inbound.port];
     const services = { jwks: wayIn?.inert.jwks, door: steward.agentDoor };
@@ -83,11 +84,12 @@ async function closeOpened({ wayIn, wayOut, steward }: Openings, withinMs: numbe
   await steward?.close();
 }
 
-function closing(opened: Openings, record: { close(): void }, log: ProcessLog): () => Promise<void> {
+function closing(opened: Openings, record: Pick<OpenRecord, 'hold' | 'close'>, log: ProcessLog): () => Promise<void> {
   let closed: Promise<void> | undefined;
   return () => {
     closed ??= (async () => {
       log.info('stopping');
+      record.hold();
       await closeOpened(opened, graceMs);
       record.close();
       log.info('stopped');

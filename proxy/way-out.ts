@@ -117,6 +117,7 @@ export async function openWayOut(
   });
   identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
+  record.late.signer = () => signingIdentity(workload);
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
   return finish(parts, rooms, await openPodCa(paths.caDir, paths.caPublish, world.now));

@@ -1,16 +1,22 @@
+import type { Seal } from '../record/seals.ts';
 import { verifyEvents, type ChainReport } from '../record/verify-events.ts';
+import { readBundleFile } from '../spiffe/file-bundle.ts';
+import type { X509Bundle } from '../spiffe/x509-path.ts';
 import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
 import { configOption, findConfigFile, findPlaces } from './config-file.ts';
 
 /** `waybill events`: whether the record is what was written. */
 export const events: Command = {
-  usage: `Usage: waybill events verify [FILE...] [--config FILE] [--json]
+  usage: `Usage: waybill events verify [FILE...] [--sequence N] [--bundle FILE [--spiffe-id ID]] [--config FILE] [--json]
 
-Checks the record: every boot's lines are there from 1 on, and each carries the hash of the one before. Rotated files are given in
-the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
+Checks the record: every boot's lines are there from 1 on, each carries the hash of the one before, and each checkpoint (one a minute and
+one at the end) is about the line before it and signed. Rotated files are given in the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
 A line that was being written when a process was killed is torn and no error. Calls that were admitted and have no end are counted:
-their outcome is unknown. What no file can show by itself is that its end was cut off: compare the last sequence with the metric
-waybill_event_sequence.
+their outcome is unknown. Two things no file can show by itself:
+
+  --sequence N      that its end was cut off: N is the metric waybill_event_sequence of the newest boot
+  --bundle FILE     that all of it was made anew with another key: the trust bundle (PEM or SPIFFE JSON) whose SVIDs alone may have
+                    signed; --spiffe-id ID says which of them
 
 Exit code 1 if a chain is broken.
 `,
@@ -19,12 +25,19 @@ Exit code 1 if a chain is broken.
     if (action !== 'verify') throw new CommandFailure(exitCodes.usage, 'say verify; see --help');
     const { values, positionals } = parseArguments({
       args,
-      options: { ...configOption, ...jsonOption },
+      options: {
+        ...configOption,
+        ...jsonOption,
+        sequence: { type: 'string' },
+        bundle: { type: 'string' },
+        'spiffe-id': { type: 'string' },
+      },
       allowPositionals: true,
     });
     // The configuration is asked only where no file is named: a record may lie far from the machine that wrote it.
     const files = positionals.length > 0 ? positionals : [findRecord(values.config, invocation)];
-    const report = await verifyEvents(files).catch((error: unknown) => {
+    const known = await readKnown(values);
+    const report = await verifyEvents(files, known).catch((error: unknown) => {
       throw unreadable(error);
     });
     if (values.json) invocation.print(JSON.stringify(describe(report)));
@@ -32,6 +45,36 @@ Exit code 1 if a chain is broken.
     return report.faultCount === 0 ? exitCodes.ok : exitCodes.no;
   },
 };
+
+/** What is known from elsewhere. */
+async function readKnown(values: {
+  readonly sequence?: string | undefined;
+  readonly bundle?: string | undefined;
+  readonly 'spiffe-id'?: string | undefined;
+}) {
+  const { sequence, bundle, 'spiffe-id': spiffeId } = values;
+  // A witness that was misread would call any record whole.
+  if (sequence !== undefined && !/^\d{1,15}$/.test(sequence))
+    throw new CommandFailure(exitCodes.usage, '--sequence is no number, such as that of waybill_event_sequence');
+  if (spiffeId !== undefined && bundle === undefined)
+    throw new CommandFailure(
+      exitCodes.usage,
+      '--spiffe-id needs --bundle: without, any certificate can claim any name',
+    );
+  return {
+    sequence: sequence === undefined ? undefined : Number(sequence),
+    bundle: bundle === undefined ? undefined : await readBundle(bundle),
+    spiffeId,
+  };
+}
+
+async function readBundle(file: string): Promise<X509Bundle> {
+  try {
+    return { authorities: (await readBundleFile(file)).authorities, revocations: [] };
+  } catch {
+    throw new CommandFailure(exitCodes.usage, `--bundle: ${file} cannot be read, or is no trust bundle`);
+  }
+}
 
 /** The record of the configuration; there may be none to read where standard output alone is the record. */
 function findRecord(config: string | undefined, { surroundings }: Invocation): string {
@@ -53,11 +96,14 @@ function describe(report: ChainReport): object {
   return {
     ok: report.faultCount === 0,
     lines: report.lines,
-    boots: report.boots.map(({ boot, lines, lastSequence, head }) => ({
+    boots: report.boots.map(({ boot, lines, lastSequence, head, seal }) => ({
       boot,
       lines,
       last_seq: lastSequence,
       head,
+      signed_seq: seal.sequence,
+      signed_by: seal.signer,
+      closed: seal.isClosed,
     })),
     errors: report.faults,
     error_count: report.faultCount,
@@ -76,9 +122,18 @@ function show(report: ChainReport, { print }: Invocation): void {
   const verdict = report.faultCount === 0 ? 'whole' : `BROKEN in ${report.faultCount} places`;
   print(`${plural(lines, 'line')}, ${plural(boots.length, 'boot')}: ${verdict}`);
   // The last ones: a sidecar that restarts often would fill the screen.
-  for (const { boot, lastSequence, head } of boots.slice(-5))
+  for (const { boot, lastSequence, head, seal } of boots.slice(-5)) {
     print(`  boot ${boot}: last sequence ${lastSequence}, head ${head}`);
+    print(`    ${describeSeal(seal, lastSequence)}`);
+  }
   if (outcomeUnknown > 0) print(`${plural(outcomeUnknown, 'call')} admitted without an end: outcome unknown`);
+}
+
+function describeSeal({ sequence, signer, isClosed }: Seal, last: number): string {
+  const end = isClosed ? 'ended in order' : 'no end: it runs, was killed, or its end was cut off';
+  if (signer === undefined) return `not signed; ${end}`;
+  const by = signer === 'key' ? 'the key that its boot event names' : signer;
+  return `signed up to ${sequence}${sequence === last ? '' : `, ${plural(last - sequence, 'line')} not yet`}, by ${by}; ${end}`;
 }
 
 function plural(count: number, thing: string): string {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { Seals, type Seal, type Trust } from './seals.ts';
 import { couldBegin, genesis, parseEventLine, type EventLine } from './event-line.ts';
 
 /** A line of a file, counted from 1. */
@@ -10,7 +11,7 @@ export interface LinePlace {
 /** Something that a sidecar never writes: the record was touched, or a part of it is not there. */
 export interface ChainFault extends LinePlace {
   /** `changed`: this line, or the `prev` of the next, is not what was written. */
-  readonly reason: 'unreadable' | 'changed' | 'missing' | 'order' | 'start';
+  readonly reason: 'unreadable' | 'changed' | 'missing' | 'order' | 'start' | 'signature' | 'unsigned' | 'behind';
   readonly message: string;
 }
 
@@ -24,6 +25,8 @@ export interface BootReport {
   readonly lastSequence: number;
   /** SHA-256 of its last line: with the sequence, a witness against truncation if it is kept elsewhere. */
   readonly head: string;
+  /** How far it is signed. */
+  readonly seal: Seal;
 }
 
 export interface ChainReport {
@@ -37,6 +40,14 @@ export interface ChainReport {
   readonly outcomeUnknown: number;
 }
 
+/** What is known from elsewhere. */
+export interface Known extends Trust {
+  /** Of the newest boot: the gauge `waybill_event_sequence`. */
+  readonly sequence: number | undefined;
+  /** Named where there is no line to name. */
+  readonly place: LinePlace;
+}
+
 /** Where a boot's chain stands after the lines so far. */
 interface Boot {
   readonly name: string;
@@ -45,6 +56,7 @@ interface Boot {
   digest: string;
   lastPlace: LinePlace;
   readonly openCalls: Set<string>;
+  readonly seals: Seals;
 }
 
 /** Enough to see what happened; a record of gigabytes that was rewritten must not fill the memory. */
@@ -52,8 +64,9 @@ const keptFaults = 100;
 
 /**
  * Follows the chains of all boots in a record, line by line. A chain is whole if its lines are numbered from 1 without a gap and each
- * carries the hash of the one before. What it cannot find: lines cut off at the end of a boot, and a chain that somebody made anew as
- * a whole; the sequence in the metrics and checkpoints outside the file are witnesses against those.
+ * carries the hash of the one before, and each checkpoint is about the line before it and signed. What it cannot find by itself: lines
+ * cut off at the end of a boot, against which the sequence in the metrics is a witness; and a chain that somebody made anew as a
+ * whole with a key of his own, against which the bundle of the trust domain is.
  */
 export class EventChains {
   readonly #boots = new Map<string, Boot>();
@@ -64,6 +77,12 @@ export class EventChains {
   #latest: Boot | undefined;
   /** A line that cannot be read: what comes next says whether it is the fragment of a write that broke off. */
   #fragment: { readonly place: LinePlace; readonly text: string } | undefined;
+
+  readonly #known: Known;
+
+  constructor(known: Known) {
+    this.#known = known;
+  }
 
   /** Takes the next line, without its line feed. */
   take(place: LinePlace, bytes: Buffer, isTerminated: boolean): void {
@@ -87,6 +106,8 @@ export class EventChains {
     boot.digest = hash('sha256', bytes, 'hex');
     boot.lastPlace = place;
     this.#latest = boot;
+    const wrong = boot.seals.take(line);
+    if (wrong !== undefined) this.#fault(place, 'signature', wrong);
     if (line.call === undefined) return;
     if (line.event === 'call.admitted') boot.openCalls.add(line.call);
     else if (line.event === 'call.ended') boot.openCalls.delete(line.call);
@@ -95,19 +116,32 @@ export class EventChains {
   finish(): ChainReport {
     this.#settleFragment(undefined);
     const boots = [...this.#boots.values()];
+    const reports = boots.map((boot) => this.#report(boot));
+    this.#compareWitness(boots.at(-1));
     return {
       lines: this.#lines,
-      boots: boots.map((boot) => ({
-        boot: boot.name,
-        lines: boot.lines,
-        lastSequence: boot.sequence,
-        head: boot.digest,
-      })),
+      boots: reports,
       faults: this.#faults,
       faultCount: this.#faultCount,
       torn: this.#torn,
       outcomeUnknown: boots.reduce((sum, boot) => sum + boot.openCalls.size, 0),
     };
+  }
+
+  #report(boot: Boot): BootReport {
+    const seal = boot.seals.finish();
+    if (seal.fault !== undefined) this.#fault(boot.lastPlace, 'unsigned', `boot ${boot.name}: ${seal.fault}`);
+    return { boot: boot.name, lines: boot.lines, lastSequence: boot.sequence, head: boot.digest, seal };
+  }
+
+  /** The gauge is that of the process that runs, or ran last. It may be older than the record, never newer. */
+  #compareWitness(latest: Boot | undefined): void {
+    const { sequence, place } = this.#known;
+    if (sequence === undefined) return;
+    const missing = sequence - (latest?.sequence ?? 0);
+    if (missing <= 0) return;
+    const message = `the gauge is ahead of the record: ${sequence} against ${latest?.sequence ?? 0}, ${missing} lines are missing at the end`;
+    this.#fault(latest?.lastPlace ?? place, 'behind', message);
   }
 
   #begin(place: LinePlace, line: EventLine): Boot {
@@ -125,6 +159,7 @@ export class EventChains {
       digest: genesis,
       lastPlace: place,
       openCalls: new Set(),
+      seals: new Seals(line, this.#known),
     };
     this.#boots.set(line.boot, boot);
     return boot;

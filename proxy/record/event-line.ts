@@ -6,6 +6,8 @@ export interface EventLine {
   readonly event: string;
   /** `id` and `attempt` of `call.admitted` and `call.ended`. */
   readonly call: string | undefined;
+  /** All members, as they stand there. */
+  readonly members: Readonly<Record<string, unknown>>;
 }
 
 /** Reads one line of the record. Undefined where it is no JSON, or no event. */
@@ -22,7 +24,7 @@ export function parseEventLine(text: string): EventLine | undefined {
   if (typeof seq !== 'number' || !Number.isSafeInteger(seq) || typeof boot !== 'string') return undefined;
   // Names of boots are printed: a file from elsewhere must not speak to the terminal.
   if (typeof prev !== 'string' || typeof event !== 'string' || !/^[A-Za-z0-9_-]{1,64}$/.test(boot)) return undefined;
-  return { seq, boot, prev, event, call: callOf(value) };
+  return { seq, boot, prev, event, call: callOf(value), members: { ...value } };
 }
 
 /** Of both events the same text, so that an end finds its beginning. */

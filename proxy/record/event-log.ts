@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
+import type { ChainHead } from './checkpoint.ts';
 import { timestampOf } from './event.ts';
 import type { EventSink } from './event-sink.ts';
 
@@ -104,6 +105,14 @@ export class EventLog {
       this.flush();
     }, retryMs);
     return false;
+  }
+
+  /** Writes what waits, and right behind it a line about the newest of them. Nothing while the record cannot be written. */
+  checkpoint(make: (head: ChainHead) => string): void {
+    if (this.#closed || !this.flush()) return;
+    const head = { boot: this.boot, sequence: this.#sequence, digest: this.#previous };
+    this.#others.push(this.#stamped(make(head)));
+    this.flush();
   }
 
   /** Whether the record takes lines: for readiness. */

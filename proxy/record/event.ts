@@ -15,6 +15,7 @@ export const eventNames = [
   'svid.rotated',
   'svid.lost',
   'unsafe',
+  'checkpoint',
 ] as const;
 
 export type EventName = (typeof eventNames)[number];

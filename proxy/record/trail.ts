@@ -124,9 +124,9 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     else this.#metrics.cache.of(result).value += 1;
   }
 
-  /** First line of a boot: what ran, under which configuration. */
-  booted(version: string, configDigest: string): void {
-    this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version }));
+  /** First line of a boot: what ran, under which configuration. @param key public JWK that signs checkpoints while there is no identity. */
+  booted(version: string, configDigest: string, key: object): void {
+    this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version, key }));
   }
 
   unsafe(setting: string): void {

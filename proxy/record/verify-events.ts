@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { EventChains, type ChainReport } from './event-chains.ts';
+import { EventChains, type ChainReport, type Known } from './event-chains.ts';
 
 export type { ChainReport };
 
@@ -11,11 +11,15 @@ const lineFeed = 0x0a;
 export type LineTaker = (line: Buffer, isTerminated: boolean) => void;
 
 /**
- * Checks the record that these files hold, in the order given (a rotated file before the one that follows it): each boot's sequence and
- * hash chain. Reads the files as streams. Rejects with the system's error where one cannot be read.
+ * Checks the record that these files hold, in the order given (a rotated file before the one that follows it): each boot's sequence,
+ * hash chain and signatures. Reads the files as streams. Rejects with the system's error where one cannot be read.
  */
-export async function verifyEvents(files: readonly string[]): Promise<ChainReport> {
-  const chains = new EventChains();
+export async function verifyEvents(
+  files: readonly string[],
+  known: Partial<Omit<Known, 'place'>> = {},
+): Promise<ChainReport> {
+  const { sequence, bundle, spiffeId } = known;
+  const chains = new EventChains({ sequence, bundle, spiffeId, place: { file: files.at(-1) ?? '', line: 0 } });
   for (const file of files) {
     let number = 0;
     await readLines(file, (line, isTerminated) => {
