@@ -115,6 +115,8 @@ class Purse {
   }
 
   #take(errand: Errand, routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
+    // Again: a transaction token may have been waited for.
+    checkNotRevoked(errand);
     if (routed.permit.attributed.call.tool.settings.secret !== undefined) return this.#brokered(routed, txnToken);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);

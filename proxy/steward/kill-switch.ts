@@ -61,7 +61,7 @@ export class KillSwitch {
     if (principal.kind === 'tool') this.#checkTool(principal.name);
     const beforeMs = world.now();
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
-    cutOffs.add(principal, beforeMs);
+    for (const each of withOurOtherNames(principal, cutOffs.ownAgent)) cutOffs.add(each, beforeMs);
     const came = principal.kind === 'tool' ? this.#closeTool(principal.name) : this.#endTasks(principal, reason, by);
     trail.principalRevoked(principal, reason, by, beforeMs, came);
     this.#keep();
@@ -105,4 +105,10 @@ export class KillSwitch {
       throw new Problem('revocation_not_kept');
     }
   }
+}
+
+/** The agent here is cut off under all its names: after a restart its SPIFFE ID may come later than the first request. */
+function withOurOtherNames(principal: Principal, own: readonly string[]): readonly Principal[] {
+  if (principal.kind !== 'agent' || !own.includes(principal.id)) return [principal];
+  return own.map((id) => ({ kind: 'agent', id }));
 }

@@ -30,17 +30,18 @@ const now = Math.floor(Date.now() / 1000);
 test('a good token says who its subject is', async () => {
   const act = { sub: 'spiffe://example.org/planner', iss: 'https://sso.example.org' };
   const cnf = { jkt: 'x' };
-  const text = await service.subjectToken({ act, cnf, jti: 'j1', scope: 'a b', exp: now + 100 });
+  const text = await service.subjectToken({ act, cnf, jti: 'j1', scope: 'a b', iat: now - 5, exp: now + 100 });
   expect(await trusting().verifySubject(text)).toEqual({
     iss: service.issuer,
     sub: 'alice',
     jti: 'j1',
+    issuedAtMs: (now - 5) * 1000,
     expiresAtMs: (now + 100) * 1000,
     act,
     cnf,
     scope: 'a b',
   });
-  const least = await service.subjectToken({ jti: undefined, aud: ['other', 'bot'], exp: now + 50 });
+  const least = await service.subjectToken({ jti: undefined, iat: undefined, aud: ['other', 'bot'], exp: now + 50 });
   expect(Object.keys(await trusting().verifySubject(least)).toSorted()).toEqual(['expiresAtMs', 'iss', 'sub']);
 });
 

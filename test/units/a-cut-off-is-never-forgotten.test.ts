@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import { CutOffs, type Opening } from '../../proxy/tasks/cut-offs.ts';
+import { Secret } from '../../proxy/trust/secret.ts';
+
+const opening = (sub: string, more: Partial<Opening> = {}): Opening => ({
+  subject: { iss: 'https://sso.example.org', sub, kind: 'user' },
+  grant: undefined,
+  issuedAtMs: 1000,
+  ...more,
+});
+const subject = (sub: string) => ({ kind: 'subject', iss: 'https://sso.example.org', sub }) as const;
+const none = (): readonly string[] => [];
+
+test('when there are too many, what is forgotten is refused with everything of its time, and never let in', () => {
+  const cutOffs = new CutOffs(none, []);
+  for (let at = 0; at < 5000; at++) cutOffs.add(subject(`user${at}`), 10_000 + at);
+  expect(cutOffs.list().length).toBeLessThanOrEqual(4096);
+  for (const at of [0, 1, 903, 904, 4999]) {
+    expect(cutOffs.stops(opening(`user${at}`, { issuedAtMs: 10_000 + at - 1 })), `user${at}`).toBe(true);
+    expect(cutOffs.stops(opening(`user${at}`, { issuedAtMs: 20_000 })), `user${at}`).toBe(false);
+  }
+  expect(cutOffs.stops(opening('somebody', { issuedAtMs: 20_000 }))).toBe(false);
+  expect(cutOffs.stops(opening('somebody', { issuedAtMs: 9999 }))).toBe(true);
+});
+
+test('a second cut-off never moves the first one back, also when they are read from a file', () => {
+  const cutOffs = new CutOffs(none, [{ principal: subject('alice'), beforeMs: 2000 }]);
+  cutOffs.add(subject('alice'), 500);
+  expect(cutOffs.stops(opening('alice'))).toBe(true);
+  expect(new CutOffs(none, cutOffs.list()).stops(opening('alice'))).toBe(true);
+});
+
+test('an unknown time of issue is before every cut-off, and no cut-off concerns nobody', () => {
+  const cutOffs = new CutOffs(none, []);
+  const undated = opening('alice', { issuedAtMs: undefined });
+  expect(cutOffs.stops(undated)).toBe(false);
+  cutOffs.add(subject('alice'), 500);
+  expect([cutOffs.stops(undated), cutOffs.stops(opening('alice')), cutOffs.stops(opening('bob'))]).toEqual([
+    true,
+    false,
+    false,
+  ]);
+  expect(cutOffs.stops({ ...undated, subject: { ...undated.subject, iss: 'https://other.example.org' } })).toBe(false);
+});
+
+test('a workload is stopped wherever it has a hand: beside us, as caller, in the chain, as actor, as its own subject', () => {
+  const id = 'spiffe://example.org/planner';
+  const chain = {
+    value: '',
+    path: [id],
+    root: { iss: '', sub: 'alice', jti_hash: '' },
+    may: { resources: [], risk: 'read', hops: 0 },
+    expiresAtMs: 1,
+  } as const;
+  const grant = {
+    token: new Secret('x'),
+    tokenType: '',
+    iss: '',
+    sub: '',
+    expiresAtMs: 1,
+    act: { sub: 'x', act: { sub: id } },
+  };
+  const hands: readonly Partial<Opening>[] = [
+    { caller: id },
+    { chain },
+    { grant },
+    { subject: { iss: '', sub: id, kind: 'workload' } },
+  ];
+  for (const hand of hands) {
+    const cutOffs = new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
+    expect(cutOffs.stops(opening('alice', hand))).toBe(true);
+    expect(cutOffs.stops(opening('alice', { ...hand, issuedAtMs: 3000 }))).toBe(false);
+  }
+  expect(new CutOffs(() => [id], [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening('alice'))).toBe(
+    true,
+  );
+  // A user who is called like the workload is somebody else.
+  expect(new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening(id))).toBe(false);
+});
+
+test('a caller with an old certificate stays out, whatever new token it brings', () => {
+  const id = 'spiffe://example.org/planner';
+  const cutOffs = new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
+  const fresh = { caller: id, issuedAtMs: 3000 };
+  expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 1000 }))).toBe(true);
+  expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 2500 }))).toBe(false);
+});
