@@ -48,6 +48,8 @@ export async function serveAgent(
   const late = setTimeout(() => request.destroy(), bodyMs);
   try {
     checkPeer(request.socket, rooms.settings.agent.uid);
+    // The listener leaves it to whoever wants the body.
+    if (request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue();
     if (action === 'open') await openTask(request, response, rooms);
     else await endTask(request, response, action, rooms);
   } catch (error) {

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
-import { basic, callThrough, exchangeRaw, type RawAnswer } from '../stage/raw-call.ts';
+import { basic, callThrough, dial, exchangeRaw, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
 import { callInTunnel, expectRefused } from '../stage/refused-calls.ts';
 import { askOwnDoor } from '../stage/own-door.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
+import { Wire } from '../stage/wire.ts';
 
 let tool: EchoTool;
 let stage: Stage;
@@ -71,6 +72,13 @@ describe('the agent opens tasks for the users whose tokens it was given', () => 
       await sent(`http://${own}/v1/tasks`, own),
       await callInTunnel(own, 'waybill.local:80', {}, inside),
     ];
+    const wire = new Wire(dial(own));
+    const waiting = { Host: own, Expect: '100-continue', 'Content-Length': String(text.length) };
+    wire.socket.write(requestBytes('POST', '/v1/tasks', waiting));
+    await wire.until('100 Continue');
+    wire.socket.write(JSON.stringify({ subject_token: await token() }));
+    await wire.until('HTTP/1.1 201');
+    wire.socket.destroy();
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
     const opened = read(answers[0]!);
     expect(opened).toMatchObject({
