@@ -5,6 +5,7 @@ const windowBytes = 8;
 const star = 0x2a;
 const readsWords = endianness() === 'LE';
 const nothing = Buffer.alloc(0);
+const mostPassed = 4;
 
 /**
  * Masks a secret in a stream of bytes. Every byte of it becomes a star, so that lengths stay what the tool said. What cannot be a part
@@ -12,7 +13,9 @@ const nothing = Buffer.alloc(0);
  */
 class Masker {
   readonly #pattern: Pattern;
-  /** Tail of the last chunk that was held back. */
+  /** Up to four last bytes that went on although the secret may begin with them: too few to be of use, and nobody waits for them. */
+  #context: Buffer = nothing;
+  /** What was held back behind them. */
   #held: Buffer = nothing;
   /** Where the secret goes on, when the last chunk ended within it. */
   #within: readonly Place[] = [];
@@ -29,23 +32,25 @@ class Masker {
 
   /** What may go on of this chunk and of what was held back before; may be empty. */
   push(chunk: Buffer): Buffer {
-    const bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    const isNew = this.#held.length === 0 && !this.#pattern.goesOn(this.#context, chunk[0]);
+    // Most chunks end with a byte that some form begins with. They are not put together with the next one for that.
+    const passed = isNew ? 0 : this.#context.length;
+    const bytes = isNew ? chunk : Buffer.concat([this.#context, this.#held, chunk]);
     const screened = this.#screen(bytes);
     // Within the secret the tail is masked already.
-    const held = this.#within.length > 0 ? 0 : this.#pattern.heldBack(screened);
-    if (held === 0) {
-      this.#held = nothing;
-      return screened;
-    }
-    // A copy: the reader of the connection writes over its buffer.
-    this.#held = Buffer.from(screened.subarray(screened.length - held));
-    return screened.subarray(0, screened.length - held);
+    const tail = this.#within.length > 0 ? 0 : this.#pattern.heldBack(screened);
+    const goes = tail <= mostPassed ? tail : Math.max(0, tail - (screened.length - passed));
+    // Copies: the reader of the connection writes over its buffer.
+    const from = screened.length - tail;
+    this.#context = goes === 0 ? nothing : Buffer.from(screened.subarray(from, from + goes));
+    this.#held = tail === goes ? nothing : Buffer.from(screened.subarray(from + goes));
+    return screened.subarray(passed, from + goes);
   }
 
   /** What was held back, at the end of the stream. */
   end(): Buffer {
     const rest = this.#held;
-    this.#held = nothing;
+    this.#held = this.#context = nothing;
     return rest;
   }
 

@@ -68,9 +68,7 @@ export class Pattern {
     const filter = this.#filter;
     const end = words.length - 1;
     for (let at = 0; at < end; at += step) {
-      let hash = Math.imul(words[at] ?? 0, 0x9e3779b1) ^ Math.imul(words[at + 1] ?? 0, 0x85ebca6b);
-      hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-      hash ^= hash >>> 13;
+      const hash = Math.imul(words[at] ?? 0, 0x9e3779b1) ^ Math.imul(words[at + 1] ?? 0, 0x85ebca6b);
       const bit = hash >>> (32 - bits);
       if (((filter[bit >>> 5] ?? 0) & (1 << (bit & 31))) !== 0 && this.#isKnown(hash)) return at;
     }
@@ -84,6 +82,16 @@ export class Pattern {
     for (const text of this.#whole) {
       for (let at = text.indexOf(window); at >= 0; at = text.indexOf(window, at + 1)) yield { text, at };
     }
+  }
+
+  /** Whether some form begins with the last of these bytes, any number of them, and has this one next. */
+  goesOn(passed: Buffer, next: number | undefined): boolean {
+    for (let from = 0; from < passed.length; from++) {
+      const length = passed.length - from;
+      if (this.#starts.some((start) => start[length] === next && passed.compare(start, 0, length, from) === 0))
+        return true;
+    }
+    return false;
   }
 
   /** How many bytes at the end could be the beginning of the secret: they wait for what follows. */
@@ -107,7 +115,7 @@ export class Pattern {
       const hash = mix(text.readInt32LE(at), text.readInt32LE(at + 4));
       const bit = hash >>> (32 - bits);
       this.#filter[bit >>> 5] = (this.#filter[bit >>> 5] ?? 0) | (1 << (bit & 31));
-      let slot = hash & mask;
+      let slot = (hash ^ (hash >>> 15)) & mask;
       while (this.#hashes[slot] !== 0 && this.#hashes[slot] !== hash) slot = (slot + 1) & mask;
       this.#hashes[slot] = hash;
     }
@@ -115,7 +123,7 @@ export class Pattern {
 
   #isKnown(hash: number): boolean {
     const mask = this.#hashes.length - 1;
-    let slot = hash & mask;
+    let slot = (hash ^ (hash >>> 15)) & mask;
     while (this.#hashes[slot] !== 0) {
       if (this.#hashes[slot] === hash) return true;
       slot = (slot + 1) & mask;
@@ -127,7 +135,5 @@ export class Pattern {
 
 /** 32 bits of two words, as `search` makes them; where they agree by chance, the bytes themselves are compared. */
 function mix(low: number, high: number): number {
-  let hash = Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return hash ^ (hash >>> 13);
+  return Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca6b);
 }
