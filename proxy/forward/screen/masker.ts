@@ -30,8 +30,13 @@ class Masker {
     return this.#masked;
   }
 
+  get isHolding(): boolean {
+    return this.#held.length > 0;
+  }
+
   /** What may go on of this chunk and of what was held back before; may be empty. */
   push(chunk: Buffer): Buffer {
+    if (chunk.length === 0) return nothing;
     const isNew = this.#held.length === 0 && !this.#pattern.goesOn(this.#context, chunk[0]);
     // Most chunks end with a byte that some form begins with. They are not put together with the next one for that.
     const passed = isNew ? 0 : this.#context.length;
@@ -40,6 +45,10 @@ class Masker {
     // Within the secret the tail is masked already.
     const tail = this.#within.length > 0 ? 0 : this.#pattern.heldBack(screened);
     const goes = tail <= mostPassed ? tail : Math.max(0, tail - (screened.length - passed));
+    if (tail === 0 && passed === 0) {
+      this.#held = this.#context = nothing;
+      return screened;
+    }
     // Copies: the reader of the connection writes over its buffer.
     const from = screened.length - tail;
     this.#context = goes === 0 ? nothing : Buffer.from(screened.subarray(from, from + goes));
@@ -55,13 +64,17 @@ class Masker {
   }
 
   #screen(bytes: Buffer): Buffer {
-    const run = new Run(bytes);
     let from = 0;
+    let at = this.#within.length > 0 ? 0 : this.#next(bytes, 0);
+    // As nearly always.
+    if (at < 0) return bytes;
+    const run = new Run(bytes);
     if (this.#within.length > 0) {
       from = run.goOn(this.#within, 0);
       this.#within = run.reachesEnd;
+      at = this.#next(bytes, from);
     }
-    for (let at = this.#next(bytes, from); at >= 0; at = this.#next(bytes, from)) {
+    for (; at >= 0; at = this.#next(bytes, from)) {
       from = run.maskAround(at, this.#pattern);
       this.#within = run.reachesEnd;
     }
@@ -109,12 +122,19 @@ export class Maskers {
 
   /** What may go on of this chunk and of what was held back before; may be empty. */
   push(chunk: Buffer): Buffer {
-    return this.#all.reduce((bytes, masker) => masker.push(bytes), chunk);
+    let bytes = chunk;
+    for (const masker of this.#all) bytes = masker.push(bytes);
+    return bytes;
   }
 
   /** What was held back, at the end of the stream. */
   end(): Buffer {
-    return this.#all.reduce((rest, masker) => Buffer.concat([masker.push(rest), masker.end()]), nothing);
+    let rest: Buffer = nothing;
+    for (const masker of this.#all) {
+      const passes = masker.push(rest);
+      rest = masker.isHolding ? Buffer.concat([passes, masker.end()]) : passes;
+    }
+    return rest;
   }
 }
 

@@ -1,3 +1,4 @@
+import { endianness } from 'node:os';
 import { forms } from './forms.ts';
 
 /** Bytes that are looked up together: long enough that they are no accident, short enough to be met in every part of 23 bytes. */
@@ -5,6 +6,8 @@ const windowBytes = 8;
 /** Distance of the places that are looked at: a part of 16 + 8 - 1 bytes contains a whole window at one of them. */
 const widest = 16;
 const bits = 18;
+const scratch = Buffer.alloc(16_384);
+const scratchWords = new Int32Array(scratch.buffer, scratch.byteOffset, scratch.length >>> 2);
 /** Of a rare form so many bytes of the secret are learned: who writes all of it down that way writes these too. */
 const enough = 32;
 
@@ -61,18 +64,26 @@ export class Pattern {
 
   /**
    * The first place, one in so many, at which a part of the secret may stand, as an index of words; -1 is certain.
-   * @param words of four bytes, little-endian. @param step Words between two places.
+   * @param words of four bytes, little-endian. @param step Words between two places. @param end Index of the last word that begins no place.
    */
-  search(words: Int32Array, step: number): number {
+  search(words: Int32Array, step: number, end: number = words.length - 1): number {
     // Everything in one loop over local values: a gigabyte passes here.
     const filter = this.#filter;
-    const end = words.length - 1;
     for (let at = 0; at < end; at += step) {
       const hash = Math.imul(words[at] ?? 0, 0x9e3779b1) ^ Math.imul(words[at + 1] ?? 0, 0x85ebca6b);
       const bit = hash >>> (32 - bits);
       if (((filter[bit >>> 5] ?? 0) & (1 << (bit & 31))) !== 0 && this.#isKnown(hash)) return at;
     }
     return -1;
+  }
+
+  /** Whether a text may hold a part of the secret: a look that costs no memory, for the headers of every answer. */
+  mayBeIn(text: string): boolean {
+    if (this.stride % 4 !== 0 || text.length + windowBytes > scratch.length || endianness() !== 'LE') return true;
+    const length = scratch.write(text, 'latin1');
+    // What stood there before must not be read as a part of this text.
+    scratch.fill(0, length, length + windowBytes);
+    return this.search(scratchWords, this.stride >>> 2, (length + 3) >>> 2) >= 0;
   }
 
   /** Where in which forms these bytes stand; empty where it was a chance after all. */

@@ -71,7 +71,7 @@ class CredentialScreen implements AnswerScreen {
   }
 
   text(value: string): string {
-    if (value.length < this.#least) return value;
+    if (value.length < this.#least || !this.#patterns.some((pattern) => pattern.mayBeIn(value))) return value;
     const maskers = new Maskers(this.#patterns);
     const masked = Buffer.concat([maskers.push(Buffer.from(value, 'latin1')), maskers.end()]);
     if (!maskers.hasMasked) return value;
@@ -103,8 +103,14 @@ function isDate(text: string): boolean {
   return text.length === 29 && /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/.test(text);
 }
 
+/** Values of all headers of this lower-case name. */
 function valuesOf(headers: readonly string[], name: string): string[] {
-  return headers.filter((_text, at) => at % 2 === 1 && headers[at - 1]?.toLowerCase() === name);
+  const values: string[] = [];
+  for (let at = 0; at < headers.length; at += 2) {
+    const found = headers[at] ?? '';
+    if (found.length === name.length && found.toLowerCase() === name) values.push(headers[at + 1] ?? '');
+  }
+  return values;
 }
 
 function withoutCoding(headers: readonly string[]): string[] {
