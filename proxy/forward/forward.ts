@@ -29,7 +29,8 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   const { call, body, task } = sent;
   const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
-  const screen = sent.screened === undefined ? nothingToScreen : screenFor(sent.screened);
+  const { screened } = sent;
+  const screen = screened === undefined ? nothingToScreen : screenFor(screened);
   const relay = new Relay(call, sent, screen, {
     onNonce: (nonce) => {
       lease.keepNonce(nonce);
@@ -48,7 +49,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     {
       method: call.method,
       path: sent.revealPath(),
-      headers: headersFor(sent, road),
+      headers: headersFor(sent, road, screened !== undefined),
       body: body.content ?? null,
     },
     relay,
@@ -94,12 +95,12 @@ function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
 }
 
 /** The one place that puts together what leaves: Host, the caller's end-to-end headers, then what we inject. */
-function headersFor(sent: Admissible, { handles, pseudonym }: Road): string[] {
+function headersFor(sent: Admissible, { handles, pseudonym }: Road, isScreened: boolean): string[] {
   const { call, body } = sent;
   const { headers } = call;
   const out: string[] = ['Host', sent.host, ...sent.forward];
   // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
-  if (sent.screened === undefined) out.push(...headers.selection);
+  if (!isScreened) out.push(...headers.selection);
   else out.push('Accept-Encoding', 'identity');
   if (sent.keepsCookies) out.push(...headers.cookies);
   if (sent.keepsCredentials) {
