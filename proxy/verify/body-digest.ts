@@ -1,4 +1,5 @@
 import { hash, timingSafeEqual } from 'node:crypto';
+import { parseDictionary } from 'structured-headers';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
@@ -40,15 +41,28 @@ function digestOf(call: Call): string | undefined {
   return found;
 }
 
-/** A dictionary of byte sequences (RFC 9651 3.2, 3.3.5), read strictly: what cannot be read cannot be compared. */
+/**
+ * A dictionary of byte sequences (RFC 9651 3.2, RFC 9530 2). Stricter than they are: a name that is there twice, and a parameter, which
+ * has no meaning here, are refused, since a tool could read another of the two, or something else in it.
+ */
 function parseDigests(value: string): [string, Buffer][] {
-  const members = value
-    .split(',')
-    .map(
-      (member) => /^[ \t]*(?<name>[a-z*][a-z0-9_.*-]*)=:(?<digest>[A-Za-z0-9+/]*={0,2}):[ \t]*$/.exec(member)?.groups,
-    );
-  return members.map((member) => {
-    if (member === undefined) throw new Refusal('message_malformed', 'Content-Digest cannot be read.');
-    return [member['name'] ?? '', Buffer.from(member['digest'] ?? '', 'base64')];
+  const read = readDictionary(value);
+  // No byte sequence holds a comma, so there are as many members as parts between commas.
+  if (read === undefined || read.size !== value.split(',').length) throw unreadable();
+  return [...read].map(([name, [digest, parameters]]) => {
+    if (!(digest instanceof ArrayBuffer) || parameters.size > 0) throw unreadable();
+    return [name, Buffer.from(digest)];
   });
+}
+
+function readDictionary(value: string): ReturnType<typeof parseDictionary> | undefined {
+  try {
+    return parseDictionary(value);
+  } catch {
+    return undefined;
+  }
+}
+
+function unreadable(): Refusal {
+  return new Refusal('message_malformed', 'Content-Digest cannot be read.');
 }
