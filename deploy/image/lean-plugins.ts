@@ -14,15 +14,25 @@ export const withoutEmbedded: Plugin = {
   },
 };
 
+const unused: readonly { readonly filter: RegExp; readonly of: string }[] = [
+  // Error messages in fifty languages; ours are our own.
+  { filter: /\/locales\/index\.js$/, of: '/zod/' },
+  // A second parser of HTTP, an experiment; and both for processors that cannot do what each of the last fifteen years can (SIMD).
+  { filter: /\/milo\/(no-)?simd\.js$|\/llhttp\/llhttp-wasm\.js$/, of: '/undici/' },
+  // For gRPC's service that describes gRPC.
+  { filter: /^@grpc\/proto-loader$/, of: '/@grpc/grpc-js/' },
+];
+
 /** Parts of packages that nothing here uses, and that their entry loads all the same. */
 export const lean: Plugin = {
   name: 'lean',
   setup(build) {
     build.onResolve({ filter: /^undici$/ }, () => here('lean-undici.js'));
-    // Error messages in fifty languages; ours are our own.
-    build.onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
-      importer.includes('/zod/') ? { path: 'locales', namespace: 'empty' } : undefined,
-    );
+    build.onResolve({ filter: /^@grpc\/grpc-js$/ }, () => here('lean-grpc.js'));
+    for (const { filter, of } of unused)
+      build.onResolve({ filter }, ({ path, importer }) =>
+        importer.includes(of) ? { path, namespace: 'empty' } : undefined,
+      );
     build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: '' }));
   },
 };

@@ -1,5 +1,5 @@
 import type { MethodDefinition } from '@grpc/grpc-js';
-import { fromJSON, type AnyDefinition, type ServiceDefinition } from '@grpc/proto-loader';
+import protobuf from 'protobufjs/light.js';
 
 /**
  * The SPIFFE Workload API in machine form (spiffe/spiffe `standards/workloadapi.proto`): proto3, no package, so the paths are
@@ -9,23 +9,9 @@ import { fromJSON, type AnyDefinition, type ServiceDefinition } from '@grpc/prot
 const optional = (type: string, id: number) => ({ type, id });
 const repeated = (type: string, id: number) => ({ rule: 'repeated', type, id });
 const message = (fields: Record<string, { type: string; id: number; rule?: string }> = {}) => ({ fields });
-const method = (requestType: string, responseType: string, responseStream = true) => ({
-  requestType,
-  responseType,
-  responseStream,
-  comment: '',
-});
 
-const proto: Parameters<typeof fromJSON>[0] = {
+const messages = protobuf.Root.fromJSON({
   nested: {
-    SpiffeWorkloadAPI: {
-      methods: {
-        FetchX509SVID: method('X509SVIDRequest', 'X509SVIDResponse'),
-        FetchX509Bundles: method('X509BundlesRequest', 'X509BundlesResponse'),
-        FetchJWTSVID: method('JWTSVIDRequest', 'JWTSVIDResponse', false),
-        FetchJWTBundles: method('JWTBundlesRequest', 'JWTBundlesResponse'),
-      },
-    },
     BytesEntry: message({ key: optional('string', 1), value: optional('bytes', 2) }),
     X509SVIDRequest: message(),
     X509SVIDResponse: message({
@@ -48,7 +34,7 @@ const proto: Parameters<typeof fromJSON>[0] = {
     JWTBundlesRequest: message(),
     JWTBundlesResponse: message({ bundles: repeated('BytesEntry', 1) }),
   },
-};
+}).resolveAll();
 
 /** One entry of a protobuf `map<string, bytes>`. */
 export interface BytesEntry {
@@ -106,16 +92,40 @@ export type WorkloadApiService = {
 };
 
 /** The service itself. Absent fields are read as proto3 defaults: empty text, empty bytes, empty list. */
-export const workloadApiService: WorkloadApiService = loadService();
+export const workloadApiService: WorkloadApiService = {
+  FetchX509SVID: method('FetchX509SVID', 'X509SVIDRequest', 'X509SVIDResponse'),
+  FetchX509Bundles: method('FetchX509Bundles', 'X509BundlesRequest', 'X509BundlesResponse'),
+  FetchJWTSVID: { ...method('FetchJWTSVID', 'JWTSVIDRequest', 'JWTSVIDResponse'), responseStream: false },
+  FetchJWTBundles: method('FetchJWTBundles', 'JWTBundlesRequest', 'JWTBundlesResponse'),
+};
 
-function loadService(): WorkloadApiService {
-  const definition = fromJSON(proto, { keepCase: true, defaults: true })['SpiffeWorkloadAPI'];
-  if (!isWorkloadApi(definition)) throw new Error('the definition of the Workload API was not loaded');
-  return definition;
+/** A method that answers with a stream. The types of its messages are what the definition above says. */
+function method<Request extends object, Response extends object>(
+  name: string,
+  request: string,
+  response: string,
+): MethodDefinition<Request, Response> {
+  const { write: requestSerialize, read: requestDeserialize } = codec<Request>(request);
+  const { write: responseSerialize, read: responseDeserialize } = codec<Response>(response);
+  const path = `/SpiffeWorkloadAPI/${name}`;
+  const streams = { requestStream: false, responseStream: true };
+  return { path, ...streams, requestSerialize, requestDeserialize, responseSerialize, responseDeserialize };
 }
 
-function isWorkloadApi(definition: AnyDefinition | undefined): definition is ServiceDefinition & WorkloadApiService {
-  return definition !== undefined && 'FetchX509SVID' in definition;
+/** Protobuf of one message, both ways. Reading throws on what is no such message. */
+function codec<Message extends object>(
+  name: string,
+): { write: (content: Message) => Buffer; read: (bytes: Buffer) => Message } {
+  const type = messages.lookupType(name);
+  const isMessage = (content: object): content is Message => type.verify(content) === null;
+  return {
+    write: (content) => Buffer.from(type.encode(type.fromObject(content)).finish()),
+    read: (bytes) => {
+      const content = type.toObject(type.decode(bytes), { defaults: true });
+      if (!isMessage(content)) throw new Error(`an answer of the Workload API is no ${name}`);
+      return content;
+    },
+  };
 }
 
 /** Every call carries this metadata (Workload Endpoint, section 3): a browser or a forged redirect cannot add it, a program can. */
