@@ -120,7 +120,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (this.#challenge !== undefined) return;
     const response = this.#response;
     const hasBody = !this.#isBodiless && status !== 204 && status !== 304;
-    const opened = this.#screen.open(response, headers.forward, hasBody, this.#onBroken);
+    const opened = this.#screen.open(response, headers, hasBody, this.#onBroken);
     if (opened === undefined) {
       controller.abort(new UnreadableAnswer());
       return;
@@ -129,7 +129,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     response.sendDate = false;
     response.writeHead(status, this.#screen.text(statusText ?? ''), opened.headers);
     // Only what follows in the same read is sent with the head; an event stream's head must not wait for its first event.
-    if (headers.hasLength) return;
+    if (headers.length !== undefined) return;
     queueMicrotask(() => {
       if (!this.#headSent && !this.#ended) response.flushHeaders();
     });
@@ -155,12 +155,13 @@ export class Relay implements Dispatcher.DispatchHandler {
     }
     this.#headSent = true;
     this.#received = true;
-    this.#body?.end(() => {
+    this.#body?.end((last) => {
       if (this.#ended) return;
       const kept = readTrailers(trailers ?? {});
       if (kept.length > 0)
         this.#response.addTrailers(kept.map(([name, value]): [string, string] => [name, this.#screen.text(value)]));
-      this.#response.end();
+      if (last === '') this.#response.end();
+      else this.#response.end(last, 'latin1');
       this.#end(this.#answered('ok'));
     });
   }

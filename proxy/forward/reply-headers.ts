@@ -46,7 +46,8 @@ export interface ReplyHeaders {
   readonly nonce: string | undefined;
   /** Values of `WWW-Authenticate`, joined. */
   readonly challenge: string | undefined;
-  readonly hasLength: boolean;
+  /** Value of `Content-Length`; NaN for what is no number. */
+  readonly length: number | undefined;
 }
 
 /**
@@ -74,7 +75,7 @@ class Reading implements ReplyHeaders {
   nonce: string | undefined;
   nonces = 0;
   challenge: string | undefined;
-  hasLength = false;
+  length: number | undefined;
   nominated: string[] | undefined;
 }
 
@@ -89,7 +90,7 @@ function readOwn(reading: Reading, found: ReplyHeaderClass, name: string, value:
     return;
   }
   if (found === 'cookie' && !keepCookies) return;
-  if (found === 'length') reading.hasLength = true;
+  if (found === 'length') reading.length = Number(value);
   if (found === 'challenge')
     reading.challenge = reading.challenge === undefined ? value : `${reading.challenge}, ${value}`;
   reading.forward.push(name, value);

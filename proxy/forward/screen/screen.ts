@@ -11,12 +11,20 @@ export interface Screened {
 
 /** What the agent may see of one answer (W3). */
 export interface AnswerScreen {
-  /** Header values, flat, and the body's way, or undefined for an answer that cannot be read. `onBroken`: it is not what it says. */
-  open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined;
+  /** The head and the body's way, or undefined for an answer that cannot be read. `onBroken`: it is not what it says. */
+  open(response: ServerResponse, head: AnswerHead, hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined;
   /** One text: a trailer, the reason phrase. */
   text(value: string): string;
   /** Whether a text held the credential. */
   readonly hasMasked: boolean;
+}
+
+/** What stands before a body. */
+export interface AnswerHead {
+  /** Names and values, flat. */
+  readonly forward: string[];
+  /** Value of `Content-Length`. */
+  readonly length: number | undefined;
 }
 
 /** An answer whose head may go on. */
@@ -27,7 +35,7 @@ export interface OpenedAnswer {
 
 /** For calls that carry nothing of ours. */
 export const nothingToScreen: AnswerScreen = {
-  open: (response, headers) => ({ headers, body: new OpenBody(response) }),
+  open: (response, { forward, length }) => ({ headers: forward, body: new OpenBody(response, length) }),
   text: (value) => value,
   hasMasked: false,
 };
@@ -61,12 +69,18 @@ class CredentialScreen implements AnswerScreen {
     this.#least = Math.min(...this.#patterns.map(({ shortestRun }) => shortestRun));
   }
 
-  open(response: ServerResponse, headers: string[], hasBody: boolean, onBroken: () => void): OpenedAnswer | undefined {
-    const kept = this.#maskValues(headers);
-    const decoders = hasBody ? decodersFor(valuesOf(headers, 'content-encoding')) : [];
+  open(
+    response: ServerResponse,
+    { forward, length }: AnswerHead,
+    hasBody: boolean,
+    onBroken: () => void,
+  ): OpenedAnswer | undefined {
+    const kept = this.#maskValues(forward);
+    const decoders = hasBody ? decodersFor(valuesOf(forward, 'content-encoding')) : [];
     if (decoders === undefined) return undefined;
-    const plain = new MaskedBody(response, new Maskers(this.#patterns));
-    if (decoders.length === 0) return { headers: kept, body: plain };
+    const maskers = new Maskers(this.#patterns);
+    if (decoders.length === 0) return { headers: kept, body: new MaskedBody(response, length, maskers) };
+    const plain = new MaskedBody(response, undefined, maskers);
     return { headers: withoutCoding(kept), body: new DecodedBody(plain, decoders, onBroken) };
   }
 
