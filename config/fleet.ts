@@ -89,7 +89,8 @@ export const fleetTable = z
     tls: z
       .strictObject({
         ca: path.optional().meta({
-          description: 'File with the CA certificates (PEM) that are trusted for the store in place of the public ones.',
+          description:
+            'File with the CA certificates (PEM) that are trusted for the store in place of the public ones.',
           examples: ['/etc/valkey-ca.pem'],
         }),
       })

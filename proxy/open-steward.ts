@@ -106,6 +106,7 @@ function openKillSwitch(wayOut: WayOut, paths: Paths, record: OpenRecord, log: P
     trail: record.trail,
     world,
     keep: (all) => writeCutOffs(paths.revocationsFile, all),
+    isShared: false,
   });
 }
 
