@@ -117,7 +117,7 @@ export class Fleet {
         this.#fail(error);
         everyMs = this.#retryMs;
       }
-      if (!this.#isClosed && wanted === this.#wanted) await this.#pause(startedAt + everyMs - monotonic());
+      if (!this.#isClosed && wanted === this.#wanted) await this.#pause(Math.max(0, startedAt + everyMs - monotonic()));
     }
   }
 
@@ -173,10 +173,18 @@ export class Fleet {
     cutOffs.freshness.prolong(untilMs);
     this.#touch.prolong(untilMs);
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#fallSilent(), untilMs - world.monotonic()).unref();
+    this.#silence = this.#watchSilence(Math.max(0, untilMs - world.monotonic()));
     if (this.#isSilent) log.info('the store of the fleet says what was revoked');
     this.#isSilent = false;
     this.#told = undefined;
+  }
+
+  #watchSilence(ms: number): NodeJS.Timeout {
+    // A timer may come a moment before the clock says so.
+    return setTimeout(() => {
+      if (this.isInTouch) this.#silence = this.#watchSilence(1);
+      else this.#fallSilent();
+    }, ms).unref();
   }
 
   #fallSilent(): void {
