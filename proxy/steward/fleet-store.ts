@@ -54,14 +54,18 @@ export class StoreSession {
     // Not before it is needed: most sidecars are no fleet.
     const { Redis: Client } = await import('iovalkey');
     const redis = new Client(options);
-    // Without a listener it would print. What fails is told by whoever asked.
-    redis.on('error', () => undefined);
+    // Without a listener it would print. Who asks hears that the connection is closed; why, is told here only.
+    let heard: unknown;
+    redis.on('error', (error: unknown) => (heard ??= error));
     try {
-      await within(redis.connect(), answerMs);
+      await within(
+        redis.connect().then(() => redis.call('hello')),
+        answerMs,
+      );
       return new StoreSession(redis, settings, answerMs);
     } catch (error) {
       redis.disconnect();
-      throw error;
+      throw heard ?? error;
     }
   }
 
