@@ -10,7 +10,7 @@ export interface StoreEntry {
 }
 
 /** A time of a store may be this much ahead of ours, milliseconds: beyond, it would lock a principal out for as long as it says. */
-export const maxAheadMs = 30_000;
+const maxAheadMs = 30_000;
 
 const text = z.string().max(4096);
 const written = z.union([
