@@ -1,5 +1,6 @@
 import { checkClientAuth, checkIssuerAuthorities } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
+import { checkFleet } from './fleet-checks.ts';
 import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
 import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
@@ -33,6 +34,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkListeners,
   checkProgram,
   checkFiles,
+  checkFleet,
 ];
 
 /** What is wrong between settings that are each good alone. Takes the plain value of the file, so that it never waits for good form. */

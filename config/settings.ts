@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { agentTable } from './agent.ts';
 import { caTable } from './ca.ts';
 import { dnsTable } from './dns.ts';
+import { fleetTable } from './fleet.ts';
 import { identityTable } from './identity.ts';
 import { inboundTable, settleInbound } from './inbound.ts';
 import { listenTable } from './listen.ts';
@@ -39,6 +40,7 @@ export const settingsSchema = z
     dns: dnsTable,
     ca: caTable,
     operator: operatorTable,
+    fleet: fleetTable,
     listen: listenTable,
     record: recordTable,
   })

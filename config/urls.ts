@@ -18,7 +18,7 @@ export function findUrlFault(text: string, allowQuery: boolean): string | undefi
 }
 
 /** By address or by the name that is reserved for it (RFC 6761, 6.3); `127.0.0.1.evil.org` is a name like any other. */
-function isLoopbackHost(hostname: string): boolean {
+export function isLoopbackHost(hostname: string): boolean {
   const name = hostname.replace(/^\[|\]$/g, '');
   return name === 'localhost' || name.endsWith('.localhost') || (/^[\d.]+$|:/.test(name) && isLoopbackAddress(name));
 }

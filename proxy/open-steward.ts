@@ -12,6 +12,7 @@ import { MemoryLedger } from './replay/ledgers/memory.ts';
 import { maxSpentSubjects } from './steward/agent-door.ts';
 import type { WayOut } from './way-out.ts';
 import { writeCutOffs } from './steward/cut-off-file.ts';
+import { Fleet } from './steward/fleet.ts';
 import { KillSwitch } from './steward/kill-switch.ts';
 import { TaskOpener } from './steward/open-task.ts';
 import type { OperatorRooms } from './steward/operator-api.ts';
@@ -41,11 +42,10 @@ export async function openSteward(
   wayOut: WayOut,
   log: ProcessLog,
 ): Promise<Steward> {
-  const { call } = wayOut.endpoints;
   const issuers = new Issuers({
     issuers: settings.trust.issuers,
-    keys: new JwksCache(wayOut.world, call),
-    metadata: new IssuerMetadata(wayOut.world, call),
+    keys: new JwksCache(wayOut.world, wayOut.endpoints.call),
+    metadata: new IssuerMetadata(wayOut.world, wayOut.endpoints.call),
     world: wayOut.world,
   });
   const opener = new TaskOpener(settings, issuers, wayOut.tasks);
@@ -53,10 +53,12 @@ export async function openSteward(
     book: wayOut.tasks,
     opener,
     inventory: openInventory(settings, wayOut, record),
-    killSwitch: openKillSwitch(wayOut, paths, record, log),
+    killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
+    shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
+  const fleet = openFleet(settings, wayOut, rooms.killSwitch, record, log);
   const tokens = new RoleTokens(settings.operator.tokens);
   const opened: StewardListener[] = [];
   try {
@@ -86,15 +88,21 @@ export async function openSteward(
         onFault: (error) => log.error(faultFacts(error), 'fault of the agent’s own door'),
       },
       ports: opened.flatMap(({ port }) => port ?? []),
-      close: () => closeAll(opened),
+      close: () => closeAll(opened, fleet),
     };
   } catch (error) {
-    await closeAll(opened);
+    await closeAll(opened, fleet);
     throw error;
   }
 }
 
-function openKillSwitch(wayOut: WayOut, paths: Paths, record: OpenRecord, log: ProcessLog): KillSwitch {
+function openKillSwitch(
+  { fleet }: Settings,
+  wayOut: WayOut,
+  paths: Paths,
+  record: OpenRecord,
+  log: ProcessLog,
+): KillSwitch {
   const { tasks: book, cutOffs, desk, tools, world } = wayOut;
   const kept = cutOffs.list().length;
   if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
@@ -106,7 +114,33 @@ function openKillSwitch(wayOut: WayOut, paths: Paths, record: OpenRecord, log: P
     trail: record.trail,
     world,
     keep: (all) => writeCutOffs(paths.revocationsFile, all),
+    isShared: fleet !== undefined,
   });
+}
+
+/** The others of the fleet hear of what is revoked here, and it of them. Undefined where there are none. */
+function openFleet(
+  { fleet: settings }: Settings,
+  { tasks, cutOffs, tools, world }: WayOut,
+  killSwitch: KillSwitch,
+  { metrics }: OpenRecord,
+  log: ProcessLog,
+): Fleet | undefined {
+  if (settings === undefined) return undefined;
+  const spared = tools.filter(({ credentialed }) => !credentialed).map(({ name }) => name);
+  const fleet = new Fleet({
+    settings,
+    cutOffs,
+    take: (revoked) => killSwitch.take(revoked),
+    cutStreams: () => tasks.list().forEach((task) => task.cutCalls(spared)),
+    counts: metrics.fleet,
+    world,
+    log,
+  });
+  killSwitch.onRevoked(() => fleet.tell());
+  metrics.fleet.isInTouch = () => fleet.isInTouch;
+  fleet.start();
+  return fleet;
 }
 
 async function keep(opened: StewardListener[], opening: Promise<StewardListener>): Promise<StewardListener> {
@@ -115,7 +149,8 @@ async function keep(opened: StewardListener[], opening: Promise<StewardListener>
   return listener;
 }
 
-async function closeAll(opened: readonly StewardListener[]): Promise<void> {
+async function closeAll(opened: readonly StewardListener[], fleet: Fleet | undefined): Promise<void> {
+  fleet?.close();
   await Promise.allSettled(opened.map((listener) => listener.close()));
 }
 
@@ -124,6 +159,7 @@ function missing(record: OpenRecord, wayOut: WayOut): readonly string[] {
   return [
     ...(record.log.isWritable ? [] : ['the record cannot be written']),
     ...(identity === undefined ? [] : [identity]),
+    ...(wayOut.cutOffs.isCurrent ? [] : ['the store of the fleet does not say what was revoked']),
     ...(wayOut.isListening() ? [] : ['the way out does not listen yet']),
   ];
 }

@@ -4,6 +4,7 @@ import type { TokenDesk } from './exchange/token-desk.ts';
 import type { OpenRecord } from './open-record.ts';
 import { readCutOffs } from './steward/cut-off-file.ts';
 import { CutOffs } from './tasks/cut-offs.ts';
+import { always, Freshness, notYet } from './tasks/freshness.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { World } from './world.ts';
 
@@ -25,14 +26,18 @@ export function openTasks(
   desk: TokenDesk,
   spiffeId: () => string,
 ): OpenTasks {
+  const waits = settings.fleet !== undefined && !settings.fleet.unsafe_serve_without_store;
+  const freshness = new Freshness(world.monotonic, waits ? notYet : always);
   const cutOffs = new CutOffs(
     () => [settings.agent.name, spiffeId()].filter((name) => name !== ''),
     readCutOffs(paths.revocationsFile),
+    freshness,
   );
   const ending: ConstructorParameters<typeof TaskBook>[2] = {
     takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   };
-  return { tasks: new TaskBook(world, settings.tasks.max_open, ending, cutOffs, settings.agent.uid), cutOffs };
+  const tasks = new TaskBook(world, settings.tasks.max_open, ending, cutOffs, settings.agent.uid);
+  return { tasks, cutOffs };
 }

@@ -86,6 +86,13 @@ const shared = {
   internal_fault: kind(500, 'forward', 'The sidecar failed', 'The call was not let through. Report the event id.'),
   token_service_unavailable: later('exchange', 'The token service does not answer'),
   identity_unavailable: later('exchange', 'The workload has no identity at the moment'),
+  fleet_unavailable: kind(
+    503,
+    'exchange',
+    'It is not known at the moment what was revoked at other sidecars',
+    'Wait for the time in Retry-After and send the same call again, for a minute. Then stop, and tell the owner of this sidecar.',
+    true,
+  ),
 } as const satisfies Record<string, RefusalKind>;
 
 const wayOut = {

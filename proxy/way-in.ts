@@ -123,7 +123,7 @@ function makeRooms(
     },
     trail: record.trail,
     upstreams: wayOut.upstreams,
-    road: { handles: tasks.handles, pseudonym, onNonce: () => undefined },
+    road: { handles: tasks.handles, revocations: wayOut.cutOffs, pseudonym, onNonce: () => undefined },
     program: place,
     nonce: () => nonces?.current(world.now()),
     onFault: wayOut.onFault,
@@ -135,6 +135,7 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
   const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
   return {
     world: wayOut.world,
+    revocations: wayOut.cutOffs,
     hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
     tokens: openTokens(config, inbound, wayOut),
     txnTokens: openTxnTokens(inbound, wayOut),

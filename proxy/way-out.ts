@@ -206,12 +206,24 @@ function makeRooms(parts: Parts): Rooms {
     },
     desk: new Desk(rules, catalogue.tools, record.trail),
     guard: parts.guard,
-    purse: openPurse({ desk: parts.desk, services: settings.token_services, choice, svids: parts.x509Svids, world }),
+    purse: openPurse({
+      desk: parts.desk,
+      services: settings.token_services,
+      choice,
+      svids: parts.x509Svids,
+      revocations: parts.cutOffs,
+      world,
+    }),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(parts.workload), isSpiffe(settings.identity), world),
     nonces,
     trail: record.trail,
     upstreams,
-    road: { handles: tasks.handles, pseudonym, onNonce: (origin, nonce) => nonces.keep(origin, nonce) },
+    road: {
+      handles: tasks.handles,
+      revocations: parts.cutOffs,
+      pseudonym,
+      onNonce: (origin, nonce) => nonces.keep(origin, nonce),
+    },
     onFault: (id, error) => {
       record.trail.fault();
       log.error({ call: id, ...faultFacts(error) }, 'fault');

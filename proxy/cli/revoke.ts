@@ -21,7 +21,7 @@ export const revoke: Command = {
        waybill revoke --tool NAME --reason R
        waybill revoke --all --reason R
 
-Takes out at once what is named, on this sidecar:
+Takes out at once what is named, on this sidecar, and on the others of its fleet (fleet.store) within fleet.max_silence:
 
   --task      this task ends, as "revoked": its calls under way are cut, its tokens go back, its handle is over
   --subject   all tasks of this user; --issuer is that of the user's tokens, and empty for a workload that is its own subject
@@ -35,6 +35,7 @@ its file (operator.revocations).
 
 Where the sidecar is: --config FILE (its operator.socket), --socket PATH, or --url URL with --token-file FILE (role operator);
 default: ./waybill.yaml, else the default socket. --json prints the answer of the API. Exit code 69 if no sidecar answers.
+A revocation that the store of the fleet does not have yet is done here and told on standard error; the exit code is 0.
 `,
   async run(invocation) {
     const { values } = parseArguments({ args: [...invocation.args], options });
@@ -74,8 +75,12 @@ function principalOf(values: {
   return all ? { all } : { task, agent, tool };
 }
 
-function show(revoked: Readonly<Record<string, unknown>>, json: boolean, { print }: Invocation): void {
+function show(revoked: Readonly<Record<string, unknown>>, json: boolean, { print, tell }: Invocation): void {
   if (json) print(JSON.stringify(revoked));
   else
     print(`revoked: ${String(revoked['tasks'])} tasks ended, ${String(revoked['credentials'])} credentials taken back`);
+  if (revoked['fleet'] === 'pending')
+    tell(
+      'waybill revoke: done on this sidecar, and not yet in the store of the fleet; the others hear of it when the store answers this one',
+    );
 }

@@ -32,8 +32,9 @@ export interface ChainFacts {
   readonly path: readonly string[];
   /** Who it began with, as the first hop's issuer names him. */
   readonly root: ChainRoot;
-  /** Transaction and purpose as the last hop states them. */
-  readonly txn: string;
+  /** The transaction of each hop, in the order of `path`: every hop opens a task of its own. */
+  readonly txns: readonly string[];
+  /** As the last hop states it. */
   readonly purpose: string;
   /** What the last hop allows behind it: not more than any before. */
   readonly may: May;
@@ -132,9 +133,10 @@ function verifyChain(value: string, digest: string, expected: ExpectedChain): Ve
   const [first, last] = [links[0]?.claims, links.at(-1)?.claims];
   if (first?.root === undefined || last === undefined) throw new ChainFault('chain_broken');
   const ends = [...links.map(({ claims }) => claims.exp * 1000), ...svids.map(({ path }) => path.notAfterMs)];
-  const { txn, purpose, may } = last;
+  const { purpose, may } = last;
   const path = links.map(({ claims }) => claims.iss);
-  const facts = { path, root: first.root, txn, purpose, may, expiresAtMs: Math.min(...ends), value, digest };
+  const txns = links.map(({ claims }) => claims.txn);
+  const facts = { path, root: first.root, txns, purpose, may, expiresAtMs: Math.min(...ends), value, digest };
   return { facts, last, svids };
 }
 

@@ -67,12 +67,18 @@ export interface ChosenService {
 /** What orders need to know of each token service, by its name in the configuration. */
 export type KnownServices = ReadonlyMap<string, Pick<ServiceSettings, 'issuer' | 'dialect'>>;
 
+/** Port: whether what is known here of revocations is all that there is. */
+export interface KnownRevocations {
+  readonly isCurrent: boolean;
+}
+
 /** Where a purse finds what calls carry. */
 export interface PurseOptions {
   readonly desk: TokenDesk;
   readonly services: KnownServices;
   readonly choice: ChosenService;
   readonly svids: X509SvidSource;
+  readonly revocations: KnownRevocations;
   readonly world: World;
 }
 
@@ -89,15 +95,17 @@ class Purse {
   readonly #services: KnownServices;
   readonly #choice: ChosenService;
   readonly #svids: X509SvidSource;
+  readonly #revocations: KnownRevocations;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor({ desk, services, choice, svids, world }: PurseOptions) {
+  constructor({ desk, services, choice, svids, revocations, world }: PurseOptions) {
     this.#desk = desk;
     this.#shelf = new SecretShelf(world);
     this.#txnTokens = new TxnTokens(desk, services, world);
     this.#services = services;
     this.#choice = choice;
     this.#svids = svids;
+    this.#revocations = revocations;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -107,7 +115,7 @@ class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
-    checkNotRevoked(errand);
+    this.#checkNotRevoked(errand);
     const txnToken = this.#txnTokens.take(errand, call.target.origin, call.tool);
     // One after the other: what a refused call had asked for besides would be nobody's.
     if (txnToken instanceof Promise) return txnToken.then((token) => this.#take(errand, routed, token));
@@ -116,7 +124,7 @@ class Purse {
 
   #take(errand: Errand, routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
     // Again: a transaction token may have been waited for.
-    checkNotRevoked(errand);
+    this.#checkNotRevoked(errand);
     if (routed.permit.attributed.call.tool.settings.secret !== undefined) return this.#brokered(routed, txnToken);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
@@ -131,7 +139,7 @@ class Purse {
     if (held?.order === undefined) return undefined;
     // The tool refuses a token that was revoked, and it must not be the tool that gets us a new one.
     const { errand } = routed.permit.attributed;
-    if (errand !== undefined) checkNotRevoked(errand);
+    if (errand !== undefined) this.#checkNotRevoked(errand);
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
@@ -141,6 +149,15 @@ class Purse {
   /** Of the static key of a tool: its name in events, and when a call last got it. */
   useOfSecret(tool: string): SecretUse {
     return this.#shelf.useOf(tool);
+  }
+
+  /**
+   * A tool whose credentials were revoked gets no new ones for what was issued before: the user has to sign in again. Of a fleet whose
+   * store is silent nobody knows what was revoked: nothing is handed out then, from the cache neither.
+   */
+  #checkNotRevoked({ task, tool }: Errand): void {
+    if (task.hasClosed(tool)) throw new Refusal('grant_dead', 'The credentials of this tool were revoked.');
+    if (!this.#revocations.isCurrent) throw new Refusal('fleet_unavailable');
   }
 
   #brokered(routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
@@ -204,11 +221,6 @@ class Purse {
     if (service === undefined) throw new Error('a tool whose token service is not configured');
     return service;
   }
-}
-
-/** A tool whose credentials were revoked gets no new ones for what was issued before: the user has to sign in again. */
-function checkNotRevoked({ task, tool }: Errand): void {
-  if (task.hasClosed(tool)) throw new Refusal('grant_dead', 'The credentials of this tool were revoked.');
 }
 
 export type { Purse };

@@ -17,6 +17,8 @@ export type Forwarded =
 /** What forwarding needs beside the connection: the handles that must not leave, and our name. */
 export interface Road {
   readonly handles: HandleBook;
+  /** Whether what is known here of revocations is all that there is. */
+  readonly revocations: { readonly isCurrent: boolean };
   /** Our name in `Via`, by which a loop is found. */
   readonly pseudonym: string;
   /** Hears of a nonce that a tool sent in `DPoP-Nonce`. */
@@ -44,7 +46,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   });
   const slot = task?.holdOpen(relay);
   if (call.response.destroyed) relay.stop('aborted');
-  else if (task !== undefined && (task.state !== 'open' || isClosed(sent, task))) relay.stop('cut');
+  else if (task !== undefined && (task.state !== 'open' || isClosed(sent, task, road))) relay.stop('cut');
   client.dispatch(
     {
       method: call.method,
@@ -57,9 +59,10 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   return promise;
 }
 
-/** Revoked since the credential was taken: what waited for the record, or for a nonce, does not leave with it. */
-function isClosed({ way, call }: Admissible, task: Task): boolean {
-  return way === 'out' && call.tool.credentialed && task.hasClosed(call.tool.name);
+/** Revoked, or perhaps revoked, since the credential was taken: what waited for the record, or for a nonce, does not leave with it. */
+function isClosed({ way, call }: Admissible, task: Task, { revocations }: Road): boolean {
+  if (way === 'in') return !revocations.isCurrent;
+  return call.tool.credentialed && (task.hasClosed(call.tool.name) || !revocations.isCurrent);
 }
 
 /** The last look: a token that is bound to a certificate leaves on a connection that shows this one, or not at all (RFC 8705 3). */

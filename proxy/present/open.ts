@@ -79,6 +79,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
     if (error instanceof TaskRejected && error.reason === 'too_many')
       throw new Refusal('overloaded', 'Too many tasks are open.');
     if (error instanceof TaskRejected && error.reason === 'revoked') throw revokedBefore(verified);
+    if (error instanceof TaskRejected && error.reason === 'not_current') throw new Refusal('fleet_unavailable');
     if (error instanceof TaskRejected)
       throw new Refusal('token_invalid', `The ${token === undefined ? 'certificate' : 'token'} is about to end.`);
     throw error;

@@ -3,6 +3,7 @@ import type { RevocationCause, RevocationOutcome } from '../exchange/exchange-tr
 import { kindOf, refusalCodes, type Way } from '../refusal.ts';
 import { waysOf, type RefusalCode } from '../refusal-kinds.ts';
 import type { CallEnd } from './call-events.ts';
+import { FleetMetrics, fleetMetricNames } from './fleet-metrics.ts';
 import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
 /** Names of all metrics of this version; ARCHITECTURE lists them, and a test compares the two. */
@@ -32,6 +33,7 @@ export const metricNames = [
   'waybill_faults_total',
   'waybill_unsafe_settings',
   'waybill_build_info',
+  ...fleetMetricNames,
 ] as const;
 
 /** What the series are made of: only names of the configuration, never anything that an agent sends (label flood). */
@@ -112,6 +114,7 @@ export class Metrics {
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
   readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
+  readonly fleet = new FleetMetrics(this.registry);
   readonly exchangeSeconds: ReadonlyMap<string, Lane>;
   readonly callSeconds: Readonly<Record<Way, { readonly total: Lane; readonly forward: Lane }>>;
 
@@ -221,20 +224,13 @@ function declareGauges(registry: Registry, sources: MetricSources): void {
   gaugesOf(registry, 'waybill_tool_binding', 'Binding level of each tool.', ['tool', 'level'], () =>
     sources.tools.map(({ name, binding }) => ({ labels: { tool: name, level: binding }, value: 1 })),
   );
-  const events = (name: string, help: string, read: () => number): void => {
-    new Tallies(registry, name, help, []).readFrom(read);
-  };
-  events('waybill_events_total', 'Events written.', () => sources.events().written);
-  events(
-    'waybill_events_lost_total',
-    'Events that could not be kept until the record took them; stays 0.',
-    () => sources.events().lost,
-  );
-  events(
-    'waybill_event_copies_lost_total',
-    'Writes that the copy on standard output did not take.',
-    () => sources.events().copiesLost,
-  );
+  const events = (name: string, help: string, read: (counts: ReturnType<MetricSources['events']>) => number): void =>
+    new Tallies(registry, `waybill_${name}`, help, []).readFrom(() => read(sources.events()));
+  const lost = 'Events that could not be kept until the record took them; stays 0.';
+  const copiesLost = 'Writes that the copy on standard output did not take.';
+  events('events_total', 'Events written.', (counts) => counts.written);
+  events('events_lost_total', lost, (counts) => counts.lost);
+  events('event_copies_lost_total', copiesLost, (counts) => counts.copiesLost);
   gaugeOf(
     registry,
     'waybill_event_sequence',

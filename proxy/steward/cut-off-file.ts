@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, lstatSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import type { CutOff } from '../tasks/cut-offs.ts';
+import type { Revocations } from '../tasks/cut-offs.ts';
 
 /** Far above what as many cut-offs as may be take. */
 const maxFileBytes = 67_108_864;
@@ -20,15 +20,16 @@ const saved = z.strictObject({
       before: z.iso.datetime(),
     }),
   ),
+  tasks: z.array(z.strictObject({ txn: text, at: z.iso.datetime() })).default([]),
 });
 
 /**
- * Reads the cut-offs of earlier runs; none where there is no file.
+ * Reads the revocations of earlier runs; none where there is no file.
  * @throws Error with a sentence for the operator where it cannot be read: a sidecar that forgets whom it must not serve does not start.
  */
-export function readCutOffs(file: string): readonly CutOff[] {
+export function readCutOffs(file: string): Revocations {
   const found = lstatSync(file, { throwIfNoEntry: false });
-  if (found === undefined) return [];
+  if (found === undefined) return { cutOffs: [], txns: [] };
   if (!found.isFile() || found.size > maxFileBytes) throw unreadable(file);
   let parsed: z.output<typeof saved>;
   try {
@@ -36,14 +37,18 @@ export function readCutOffs(file: string): readonly CutOff[] {
   } catch {
     throw unreadable(file);
   }
-  return parsed.cut_offs.map(({ principal, before }) => ({ principal, beforeMs: Date.parse(before) }));
+  return {
+    cutOffs: parsed.cut_offs.map(({ principal, before }) => ({ principal, beforeMs: Date.parse(before) })),
+    txns: parsed.tasks.map(({ txn, at }) => ({ txn, atMs: Date.parse(at) })),
+  };
 }
 
-/** Puts the cut-offs in place of the file as a whole: a process that is killed meanwhile leaves the old one. Throws the system's error. */
-export function writeCutOffs(file: string, cutOffs: readonly CutOff[]): void {
+/** Puts the revocations in place of the file as a whole: a process that is killed meanwhile leaves the old one. Throws the system's error. */
+export function writeCutOffs(file: string, { cutOffs, txns }: Revocations): void {
   const content = {
     version: 1,
     cut_offs: cutOffs.map(({ principal, beforeMs }) => ({ principal, before: new Date(beforeMs).toISOString() })),
+    tasks: txns.map(({ txn, atMs }) => ({ txn, at: new Date(atMs).toISOString() })),
   };
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -1,5 +1,7 @@
-import type { CutOffs, CutOff } from '../tasks/cut-offs.ts';
+import type { CutOffs, Revocations } from '../tasks/cut-offs.ts';
 import { concerns, type Principal } from '../tasks/principals.ts';
+import { takesPart } from '../tasks/revoked-txns.ts';
+import type { Task } from '../tasks/task.ts';
 import type { TaskBook } from '../tasks/task-book.ts';
 import type { World } from '../world.ts';
 import { Problem } from './problem.ts';
@@ -18,6 +20,12 @@ export interface Revoked {
   readonly credentials: number;
 }
 
+/** What was revoked at another sidecar, and when, in milliseconds since the epoch. */
+export interface RevokedElsewhere {
+  readonly what: Revocable;
+  readonly atMs: number;
+}
+
 /** Port: what the record is told of a revocation. */
 export interface RevocationTrail {
   principalRevoked(what: Revocable, reason: string, by: string, beforeMs: number | undefined, came: Revoked): void;
@@ -31,61 +39,103 @@ export interface KillSwitchParts {
   readonly tools: readonly { readonly name: string; readonly credentialed: boolean }[];
   readonly trail: RevocationTrail;
   readonly world: World;
-  /** Keeps the cut-offs for a restart; throws where that fails. */
-  readonly keep: (cutOffs: readonly CutOff[]) => void;
+  /** Keeps the revocations for a restart; throws where that fails. */
+  readonly keep: (revocations: Revocations) => void;
+  /** Whether other sidecars hear of it. */
+  readonly isShared: boolean;
 }
 
 /** Takes a principal out at once: what is open ends, what it held goes back, and what was issued to it before opens nothing more. */
 export class KillSwitch {
   readonly #parts: KillSwitchParts;
+  #onRevoked: () => void = () => undefined;
 
   constructor(parts: KillSwitchParts) {
     this.#parts = parts;
   }
 
-  /** Throws a `Problem`, or `TaskRejected` for a task that is not open. */
-  revoke({ what, reason }: RevokeRequest, by: string): Revoked {
-    const { book, trail } = this.#parts;
-    if (what.kind === 'task') {
-      const openBefore = book.openCount;
-      const ended = book.end(what.txn, 'revoked', reason, by);
-      const came = { tasks: openBefore - book.openCount, credentials: ended.credentialsDropped };
-      trail.principalRevoked(what, reason, by, undefined, came);
-      return came;
-    }
-    return this.#revokePrincipal(what, reason, by);
+  /** Who tells the other sidecars: called when there is something to tell, whatever becomes of the file. */
+  onRevoked(listener: () => void): void {
+    this.#onRevoked = listener;
   }
 
-  #revokePrincipal(principal: Principal, reason: string, by: string): Revoked {
+  /** Throws a `Problem`, or `TaskRejected` for a task that is not open here and can be nowhere else. */
+  revoke({ what, reason }: RevokeRequest, by: string): Revoked {
     const { cutOffs, trail, world } = this.#parts;
-    if (principal.kind === 'tool') this.#checkTool(principal.name);
-    const beforeMs = world.now();
+    const atMs = world.now();
+    if (what.kind === 'task') this.#checkTask(what.txn);
+    if (what.kind === 'tool') this.#checkTool(what.name);
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
-    for (const each of withOurOtherNames(principal, cutOffs.ownAgent)) cutOffs.add(each, beforeMs);
-    const came = principal.kind === 'tool' ? this.#closeTool(principal.name) : this.#endTasks(principal, reason, by);
-    trail.principalRevoked(principal, reason, by, beforeMs, came);
-    this.#keep();
+    this.#close(what, atMs);
+    const came = this.#end(what, () => true, reason, by);
+    trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
+    this.#onRevoked();
+    // Last: what has to end has ended, whatever the disk does.
+    if (!this.#keep(cutOffs, atMs)) throw new Problem('revocation_not_kept');
     return came;
   }
 
-  #endTasks(principal: Principal, reason: string, by: string): Revoked {
+  /**
+   * Does here what was revoked at other sidecars: the same, but that what was issued since goes on.
+   * @returns whether it could be kept for a restart.
+   */
+  take(revoked: readonly RevokedElsewhere[]): boolean {
+    const { cutOffs, trail, world } = this.#parts;
+    for (const { what, atMs } of revoked) this.#close(what, atMs);
+    for (const { what, atMs } of revoked) {
+      const came = this.#end(what, (task) => cutOffs.stops(task), 'revoked at another sidecar', 'fleet');
+      trail.principalRevoked(
+        what,
+        'revoked at another sidecar',
+        'fleet',
+        what.kind === 'task' ? undefined : atMs,
+        came,
+      );
+    }
+    return this.#keep(cutOffs, world.now());
+  }
+
+  /** From now on nothing opens with what was issued before. */
+  #close(what: Revocable, atMs: number): void {
+    const { cutOffs } = this.#parts;
+    if (what.kind === 'task') cutOffs.txns.add(what.txn, atMs);
+    else for (const each of withOurOtherNames(what, cutOffs.ownAgent)) cutOffs.add(each, atMs);
+  }
+
+  /** @param isOver of the tasks that are meant: whether one ends. */
+  #end(what: Revocable, isOver: (task: Task) => boolean, reason: string, by: string): Revoked {
     const { book, cutOffs } = this.#parts;
-    const openBefore = book.openCount;
+    if (what.kind === 'tool') return this.#closeTool(what.name, by);
     const own = cutOffs.ownAgent;
+    const isMeant = (task: Task): boolean =>
+      what.kind === 'task' ? takesPart(task, what.txn) : concerns(what, task, own) && isOver(task);
+    const openBefore = book.openCount;
     let credentials = 0;
     for (const task of book.list()) {
       // A sub-task may have ended with its parent a moment ago.
-      if (task.state !== 'open' || !concerns(principal, task, own)) continue;
+      if (task.state !== 'open' || !isMeant(task)) continue;
       credentials += book.end(task.txn, 'revoked', reason, by).credentialsDropped;
     }
     return { tasks: openBefore - book.openCount, credentials };
   }
 
   /** The tasks stay open, and get nothing more for this tool: to exchange anew at once would undo the revocation. */
-  #closeTool(tool: string): Revoked {
-    const { book, custody } = this.#parts;
-    for (const task of book.list()) if (task.state === 'open') task.closeTool(tool);
+  #closeTool(tool: string, by: string): Revoked {
+    const { book, cutOffs, custody } = this.#parts;
+    const only = new Set([tool]);
+    for (const task of book.list()) {
+      if (task.state !== 'open') continue;
+      if (by !== 'fleet' || cutOffs.closedTools(only, task.issuedAtMs).has(tool)) task.closeTool(tool);
+    }
     return { tasks: 0, credentials: custody.dropTool(tool, 'revoked').dropped };
+  }
+
+  /** Elsewhere a task may be open that belongs to one which is over here, or was never here. */
+  #checkTask(txn: string): void {
+    const { book, isShared } = this.#parts;
+    if (isShared || book.list().some((task) => task.state === 'open' && takesPart(task, txn))) return;
+    // There is none, and the book says why.
+    book.end(txn, 'revoked', '', '');
   }
 
   #checkTool(name: string): void {
@@ -96,13 +146,12 @@ export class KillSwitch {
       throw new Problem('request_invalid', 'This tool takes no credential that could be revoked.');
   }
 
-  /** Last: what has to end has ended, whatever the disk does. */
-  #keep(): void {
-    const { cutOffs, keep } = this.#parts;
+  #keep(cutOffs: CutOffs, nowMs: number): boolean {
     try {
-      keep(cutOffs.list());
+      this.#parts.keep({ cutOffs: cutOffs.list(), txns: cutOffs.txns.list(nowMs) });
+      return true;
     } catch {
-      throw new Problem('revocation_not_kept');
+      return false;
     }
   }
 }

@@ -36,6 +36,8 @@ export class TaskOpener {
   async open(request: OpenTaskRequest, door: Door): Promise<OpenedTask> {
     if (request.uid !== undefined && !uidsAreTold)
       throw new Problem('request_invalid', 'uid: this system does not tell the user of a connection; Linux does.');
+    // Before a subject token is spent for it.
+    if (!this.#book.isCurrent) throw new Problem('fleet_unavailable');
     const purpose = request.purpose ?? this.#settings.agent.purpose;
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
@@ -110,6 +112,8 @@ export function problemOf(error: TaskRejected): Problem {
       return new Problem('task_not_open');
     case 'revoked':
       return new Problem('subject_revoked');
+    case 'not_current':
+      return new Problem('fleet_unavailable');
     case 'deadline':
       return new Problem('request_invalid', error.message);
     default:

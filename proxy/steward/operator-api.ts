@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import { takeInventory, type InventorySources } from './inventory.ts';
+import type { Shared } from './fleet.ts';
 import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
@@ -16,6 +17,8 @@ export interface OperatorRooms {
   readonly opener: TaskOpener;
   readonly killSwitch: KillSwitch;
   readonly inventory: InventorySources;
+  /** Whether the other sidecars of the fleet will hear of what was revoked here; undefined without a fleet. */
+  readonly shared: () => Promise<Shared> | undefined;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
   onFault(error: unknown): void;
@@ -93,7 +96,9 @@ async function revoke(
   checkMethod(request, 'POST');
   checkRole(role, 'operator');
   const order = parseRevokeRequest(await readJson(request));
-  sendJson(response, 200, rooms.killSwitch.revoke(order, 'operator_api'));
+  const came = rooms.killSwitch.revoke(order, 'operator_api');
+  const fleet = await rooms.shared();
+  sendJson(response, 200, fleet === undefined ? came : { ...came, fleet });
 }
 
 async function endTask(

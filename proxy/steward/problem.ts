@@ -18,6 +18,7 @@ const problems = {
   task_not_open: [409, 'The task has ended'],
   too_many_tasks: [429, 'Too many tasks are open'],
   issuer_unavailable: [503, 'The keys of the issuer cannot be had'],
+  fleet_unavailable: [503, 'It is not known at the moment what was revoked at other sidecars'],
   revocation_not_kept: [500, 'Revoked here and now, but it could not be kept for a restart'],
   internal_fault: [500, 'The sidecar failed'],
 } as const satisfies Record<string, readonly [status: number, title: string]>;

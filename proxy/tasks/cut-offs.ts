@@ -1,4 +1,6 @@
+import type { Freshness } from './freshness.ts';
 import { agentsOf, keyOf, type Belonging, type Principal } from './principals.ts';
+import { RevokedTxns, type RevokedTxn, type Transacted } from './revoked-txns.ts';
 
 /** From when on a revoked principal counts again: what was issued before opens no task. */
 export interface CutOff {
@@ -7,8 +9,14 @@ export interface CutOff {
   readonly beforeMs: number;
 }
 
+/** All that is kept over a restart. */
+export interface Revocations {
+  readonly cutOffs: readonly CutOff[];
+  readonly txns: readonly RevokedTxn[];
+}
+
 /** A request for a task, as cut-offs see it. */
-export interface Opening extends Belonging {
+export interface Opening extends Belonging, Transacted {
   /** When the token was issued that it comes with, or without one the certificate. Unknown is before any cut-off. */
   readonly issuedAtMs?: number | undefined;
   /** When the certificate of its caller was issued. */
@@ -16,21 +24,31 @@ export interface Opening extends Belonging {
 }
 
 /** Beyond, the oldest becomes one for everything: whatever is forgotten is refused, never let in. */
-const maxCutOffs = 4096;
+export const maxCutOffs = 4096;
 
 /**
  * The cut-offs of the kill switch. A revocation ends what is open at that moment; a cut-off keeps the same principal from coming back with
  * a token that was issued before.
  */
 export class CutOffs {
+  readonly txns: RevokedTxns;
+  /** How long they count as all that there are. */
+  readonly freshness: Freshness;
   readonly #ownAgent: () => readonly string[];
   /** Oldest first. */
   readonly #kept = new Map<string, CutOff>();
 
   /** @param ownAgent names of our own agent; asked each time, since its SPIFFE ID may come late. */
-  constructor(ownAgent: () => readonly string[], kept: readonly CutOff[]) {
+  constructor(ownAgent: () => readonly string[], { cutOffs, txns }: Revocations, freshness: Freshness) {
     this.#ownAgent = ownAgent;
-    for (const { principal, beforeMs } of kept) this.add(principal, beforeMs);
+    this.freshness = freshness;
+    this.txns = new RevokedTxns(txns);
+    for (const { principal, beforeMs } of cutOffs) this.add(principal, beforeMs);
+  }
+
+  /** Whether they are all that there are, as far as can be known: false while the store of a fleet is silent. */
+  get isCurrent(): boolean {
+    return this.freshness.isFresh;
   }
 
   get ownAgent(): readonly string[] {
@@ -55,8 +73,22 @@ export class CutOffs {
     this.add({ kind: 'all' }, oldest[1].beforeMs);
   }
 
-  /** Whether a task may not be opened, because what it comes with was issued before a cut-off. */
+  /** Whether a cut-off would change nothing: what it stops is stopped already. */
+  covers(principal: Principal, beforeMs: number): boolean {
+    const reaches = (key: string): boolean => (this.#kept.get(key)?.beforeMs ?? -1) >= beforeMs;
+    // Of a full list the oldest are in the one for everything; to take them up again would push out others.
+    return reaches(keyOf(principal)) || (this.#kept.size >= maxCutOffs && reaches(keyOf({ kind: 'all' })));
+  }
+
+  /** Why a task may not be opened; undefined where it may. The standing task only waits: its calls are refused for as long. */
+  objectionTo(opening: Opening & { readonly standing?: boolean }): 'revoked' | 'not_current' | undefined {
+    if (this.stops(opening)) return 'revoked';
+    return this.isCurrent || opening.standing === true ? undefined : 'not_current';
+  }
+
+  /** Whether a task may not be open, because what it comes with was issued before a cut-off, or is part of a revoked transaction. */
   stops(opening: Opening): boolean {
+    if (this.txns.isIn(opening)) return true;
     if (this.#kept.size === 0) return false;
     const { subject, issuedAtMs, callerIssuedAtMs, caller } = opening;
     const { iss, sub } = subject;

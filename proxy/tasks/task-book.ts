@@ -9,7 +9,7 @@ import { TraceMarks } from './trace-mark.ts';
 
 /** Why a task could not be opened or ended; for the operator's API. */
 export class TaskRejected extends Error {
-  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline' | 'revoked';
+  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline' | 'revoked' | 'not_current';
 
   constructor(reason: TaskRejected['reason'], message: string) {
     super(message);
@@ -105,6 +105,11 @@ export class TaskBook {
     return this.#open.size;
   }
 
+  /** Whether what is known of revocations is all that there is: else no task opens. */
+  get isCurrent(): boolean {
+    return this.#cutOffs.isCurrent;
+  }
+
   /** Where there is no room for one more: in the share of its owner, or in the whole book. Undefined where it may be opened. */
   lackFor({ share }: Pick<TaskRequest, 'share'>): 'share' | 'book' | undefined {
     if (share !== undefined && (this.#shares.get(share.owner) ?? 0) >= share.max) return 'share';
@@ -113,8 +118,8 @@ export class TaskBook {
 
   open(request: TaskRequest): OpenedTask {
     const { share } = request;
-    if (this.#cutOffs.stops(request))
-      throw new TaskRejected('revoked', 'what it comes with was issued before a revocation');
+    const objection = this.#cutOffs.objectionTo(request);
+    if (objection !== undefined) throw new TaskRejected(objection, 'revoked, or what was revoked is not known');
     if (this.lackFor(request) !== undefined)
       throw new TaskRejected(
         'too_many',
@@ -142,6 +147,8 @@ export class TaskBook {
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
       uid: request.uid ?? parent?.uid ?? this.#agentUid,
+      issuedAtMs: request.issuedAtMs,
+      callerIssuedAtMs: request.callerIssuedAtMs,
       closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = nameTask(task, request, this);

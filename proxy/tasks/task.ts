@@ -27,6 +27,7 @@ export interface TaskGrant {
 /** The transaction token that a task came with, verified: carried on unchanged inside its trust domain, and nowhere else. */
 export interface TaskTxnToken {
   readonly text: Secret;
+  readonly txn: string;
   readonly expiresAtMs: number;
 }
 
@@ -51,6 +52,10 @@ export interface TaskParts {
   readonly txnToken: TaskTxnToken | undefined;
   /** User id of the processes that may call in it; undefined: any. */
   readonly uid?: number | undefined;
+  /** When the token was issued that it was opened with, or the certificate; undefined: not known, or the standing task. */
+  readonly issuedAtMs?: number | undefined;
+  /** When the certificate of its caller was issued, where there is one. */
+  readonly callerIssuedAtMs?: number | undefined;
   /** Tools of which it gets no credentials, because they were revoked after its own token was issued. */
   readonly closedTools: ReadonlySet<string>;
 }
@@ -78,6 +83,8 @@ export class Task {
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
   readonly uid: number | undefined;
+  readonly issuedAtMs: number | undefined;
+  readonly callerIssuedAtMs: number | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -103,6 +110,8 @@ export class Task {
     this.chain = parts.chain;
     this.txnToken = parts.txnToken;
     this.uid = parts.uid;
+    this.issuedAtMs = parts.issuedAtMs;
+    this.callerIssuedAtMs = parts.callerIssuedAtMs;
     this.#grant = parts.grant;
     this.#closedTools = parts.closedTools;
   }
@@ -132,6 +141,11 @@ export class Task {
   closeTool(tool: string): void {
     this.#closedTools = new Set([...this.#closedTools, tool]);
     for (const call of this.#inFlight ?? []) if (call?.isTo(tool) === true) call.stop('cut');
+  }
+
+  /** Cuts its calls under way, but those to these tools; it stays open. */
+  cutCalls(spared: readonly string[]): void {
+    for (const call of this.#inFlight ?? []) if (!spared.some((tool) => call?.isTo(tool))) call?.stop('cut');
   }
 
   /** The key that this task's tokens are bound to: made when first needed, never stored, never shared with another task. */

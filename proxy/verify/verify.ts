@@ -67,6 +67,8 @@ export interface Gate {
   readonly world: World;
   /** Whether we may answer: false for a way in with TLS by SVID that has none any more. */
   readonly hasIdentity: () => boolean;
+  /** Whether what is known here of revocations is all that there is. */
+  readonly revocations: { readonly isCurrent: boolean };
   readonly tokens: InboundTokens;
   readonly together: Together<Verified>;
   readonly authoritiesOf: AuthoritiesOf;
@@ -92,6 +94,8 @@ export interface Gate {
 export function verify(call: Call, gate: Gate): Promise<Verified> {
   // A connection outlives the SVID that it was opened with; who we were then, nobody vouches for now.
   if (!gate.hasIdentity()) throw new Refusal('identity_unavailable');
+  // No task could be opened. To say so only then would spend the proof, and who sends it again would be a replay.
+  if (!gate.revocations.isCurrent) throw new Refusal('fleet_unavailable');
   const verified = verifyCaller(call, gate);
   const { txnTokens } = gate;
   return txnTokens === undefined ? verified : verified.then((caller) => withTxnToken(caller, txnTokens));

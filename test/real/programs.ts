@@ -50,7 +50,7 @@ export async function isThere(program: string, ...args: string[]): Promise<boole
 }
 
 /** Kept between runs, outside the clone. */
-const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'waybill-real');
+export const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'waybill-real');
 
 /** A Python that has `requests`: the machine's, or one of our own with requests 2.32.5 from PyPI. Undefined where neither can be had. */
 export async function findPython(): Promise<string | undefined> {

@@ -18,8 +18,12 @@ export interface AgentPath {
   close(): Promise<void>;
 }
 
-/** Opens all of it in one trust domain, with one token service. The last part of a path names the tool. */
-export async function openAgentPath(): Promise<AgentPath> {
+/**
+ * Opens all of it in one trust domain, with one token service. The last part of a path names the tool; a path that begins with `/hold` is
+ * answered by nobody.
+ * @param shared further sections of all four configurations.
+ */
+export async function openAgentPath(shared: Record<string, unknown> = {}): Promise<AgentPath> {
   const authority = await openDomain();
   const service = await openFakeTokenService({ secret });
   const agents: Agent[] = [];
@@ -33,8 +37,9 @@ export async function openAgentPath(): Promise<AgentPath> {
         chain: { require: true },
         callers: ['spiffe://example.org/worker'],
       },
-      sections: { tasks: { linger: '0s' } },
-      answer: ({ headers }, response) => {
+      sections: { tasks: { linger: '0s' }, ...shared },
+      answer: ({ path, headers }, response) => {
+        if (path.startsWith('/hold')) return;
         answerWith(response, 200, `${String(headers['waybill-subject'])} by ${String(headers['waybill-chain'])}`);
       },
     });
@@ -42,6 +47,7 @@ export async function openAgentPath(): Promise<AgentPath> {
   const worker: WayInStage = await open('worker', {
     inbound: { chain: { require: true }, callers: ['spiffe://example.org/planner'] },
     sections: {
+      ...shared,
       tasks: { linger: '500ms' },
       tools: { crm: toolAt('crm', tools.crm), mail: toolAt('mail', tools.mail) },
     },
@@ -54,6 +60,7 @@ export async function openAgentPath(): Promise<AgentPath> {
   const resources = ['worker', ...toolNames].map(origin);
   const planner: WayInStage = await open('planner', {
     sections: {
+      ...shared,
       tasks: { linger: '500ms' },
       tools: { worker: { ...toolAt('worker', worker), delegate: { resources, hops: 1 } } },
     },

@@ -7,6 +7,7 @@ export interface StartedProgram {
   ready(check: () => Promise<boolean>, limitMs?: number): Promise<void>;
   /** The end of what it printed. */
   output(): string;
+  signal(name: NodeJS.Signals): void;
   /** SIGTERM, then SIGKILL after 10 s; returns at its end. */
   stop(): Promise<void>;
   /** SIGKILL; returns at its end. */
@@ -42,6 +43,7 @@ export function startProgram(program: string, args: readonly string[]): StartedP
         await sleep(100);
       }
     },
+    signal: (name) => void child.kill(name),
     async stop() {
       child.kill('SIGTERM');
       const impatience = setTimeout(() => child.kill('SIGKILL'), 10_000);

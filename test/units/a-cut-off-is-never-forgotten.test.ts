@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { CutOffs, type Opening } from '../../proxy/tasks/cut-offs.ts';
+import { CutOffs, type CutOff, type Opening } from '../../proxy/tasks/cut-offs.ts';
+import { always, Freshness } from '../../proxy/tasks/freshness.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
 const opening = (sub: string, more: Partial<Opening> = {}): Opening => ({
@@ -10,9 +11,11 @@ const opening = (sub: string, more: Partial<Opening> = {}): Opening => ({
 });
 const subject = (sub: string) => ({ kind: 'subject', iss: 'https://sso.example.org', sub }) as const;
 const none = (): readonly string[] => [];
+const cutOffsOf = (own: () => readonly string[], cutOffs: readonly CutOff[]) =>
+  new CutOffs(own, { cutOffs, txns: [] }, new Freshness(() => 0, always));
 
 test('when there are too many, what is forgotten is refused with everything of its time, and never let in', () => {
-  const cutOffs = new CutOffs(none, []);
+  const cutOffs = cutOffsOf(none, []);
   for (let at = 0; at < 5000; at++) cutOffs.add(subject(`user${at}`), 10_000 + at);
   expect(cutOffs.list().length).toBeLessThanOrEqual(4096);
   for (const at of [0, 1, 903, 904, 4999]) {
@@ -24,14 +27,14 @@ test('when there are too many, what is forgotten is refused with everything of i
 });
 
 test('a second cut-off never moves the first one back, also when they are read from a file', () => {
-  const cutOffs = new CutOffs(none, [{ principal: subject('alice'), beforeMs: 2000 }]);
+  const cutOffs = cutOffsOf(none, [{ principal: subject('alice'), beforeMs: 2000 }]);
   cutOffs.add(subject('alice'), 500);
   expect(cutOffs.stops(opening('alice'))).toBe(true);
-  expect(new CutOffs(none, cutOffs.list()).stops(opening('alice'))).toBe(true);
+  expect(cutOffsOf(none, cutOffs.list()).stops(opening('alice'))).toBe(true);
 });
 
 test('an unknown time of issue is before every cut-off, and no cut-off concerns nobody', () => {
-  const cutOffs = new CutOffs(none, []);
+  const cutOffs = cutOffsOf(none, []);
   const undated = opening('alice', { issuedAtMs: undefined });
   expect(cutOffs.stops(undated)).toBe(false);
   cutOffs.add(subject('alice'), 500);
@@ -48,6 +51,7 @@ test('a workload is stopped wherever it has a hand: beside us, as caller, in the
   const chain = {
     value: '',
     path: [id],
+    txns: ['txn-1'],
     root: { iss: '', sub: 'alice', jti_hash: '' },
     may: { resources: [], risk: 'read', hops: 0 },
     expiresAtMs: 1,
@@ -67,20 +71,20 @@ test('a workload is stopped wherever it has a hand: beside us, as caller, in the
     { subject: { iss: '', sub: id, kind: 'workload' } },
   ];
   for (const hand of hands) {
-    const cutOffs = new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
+    const cutOffs = cutOffsOf(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
     expect(cutOffs.stops(opening('alice', hand))).toBe(true);
     expect(cutOffs.stops(opening('alice', { ...hand, issuedAtMs: 3000 }))).toBe(false);
   }
-  expect(new CutOffs(() => [id], [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening('alice'))).toBe(
+  expect(cutOffsOf(() => [id], [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening('alice'))).toBe(
     true,
   );
   // A user who is called like the workload is somebody else.
-  expect(new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening(id))).toBe(false);
+  expect(cutOffsOf(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]).stops(opening(id))).toBe(false);
 });
 
 test('a caller with an old certificate stays out, whatever new token it brings', () => {
   const id = 'spiffe://example.org/planner';
-  const cutOffs = new CutOffs(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
+  const cutOffs = cutOffsOf(none, [{ principal: { kind: 'agent', id }, beforeMs: 2000 }]);
   const fresh = { caller: id, issuedAtMs: 3000 };
   expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 1000 }))).toBe(true);
   expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 2500 }))).toBe(false);

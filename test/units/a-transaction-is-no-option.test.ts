@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
+import { always, Freshness } from '../../proxy/tasks/freshness.ts';
 import { TaskBook } from '../../proxy/tasks/task-book.ts';
 import { realWorld } from '../../proxy/world.ts';
 
@@ -11,7 +12,12 @@ test('the name of a task is a plain word whatever the dice say, so that commands
     recordOpened: () => undefined,
     recordEnded: () => undefined,
   };
-  const book = new TaskBook(world, 1, ending, new CutOffs(() => [], []));
+  const book = new TaskBook(
+    world,
+    1,
+    ending,
+    new CutOffs(() => [], { cutOffs: [], txns: [] }, new Freshness(world.monotonic, always)),
+  );
   const subject = { iss: 'https://sso.example.org', sub: 'alice', kind: 'user' } as const;
   const opened = book.open({
     subject,

@@ -1,0 +1,218 @@
+import type { Redis, RedisOptions } from 'iovalkey';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import type { FleetSettings } from '../../config/fleet.ts';
+import { readBounded } from '../spiffe/bounded-file.ts';
+import { maxCutOffs } from '../tasks/cut-offs.ts';
+import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
+import type { StoreEntry } from './fleet-entry.ts';
+
+/** What the store holds, newest first, and at most one more of each than a sidecar keeps. */
+export interface StoreContent {
+  /** Tells this content from any other. */
+  readonly mark: string;
+  readonly cutOffs: readonly StoreEntry[];
+  readonly txns: readonly StoreEntry[];
+}
+
+/** The store does not say what a store of a fleet says. The sentence is ours, and may be logged. */
+export class StoreUnfit extends Error {
+  override readonly name = 'StoreUnfit';
+}
+
+/** Far above what as many entries as are kept take; a key that grew beyond is not ours, and is not read. */
+const maxKeyBytes = 67_108_864;
+const maxPasswordBytes = 4096;
+/** Of a sign of life, milliseconds: it only has to reach the replicas. */
+const lifeKeptMs = 60_000;
+
+const hello = z.array(z.unknown());
+const flat = z.array(z.string());
+const sizes = z.tuple([z.string().max(100).nullable(), z.int(), z.int()]);
+
+/**
+ * One connection to the store (Valkey, or Redis from 6.2), used until something fails and never mended: a new one may lead to another
+ * server, and what is known of the old one says nothing of it. Everything takes at most `answerMs`, and rejects then.
+ */
+export class StoreSession {
+  readonly #redis: Redis;
+  readonly #replicas: number;
+  readonly #keys: { readonly mark: string; readonly cutOffs: string; readonly txns: string; readonly life: string };
+  readonly #answerMs: number;
+
+  private constructor(redis: Redis, { replicas, prefix }: FleetSettings, answerMs: number) {
+    this.#redis = redis;
+    this.#replicas = replicas;
+    this.#answerMs = answerMs;
+    const key = (name: string): string => `${prefix}:revoked:${name}`;
+    this.#keys = { mark: key('mark'), cutOffs: key('cut-offs'), txns: key('tasks'), life: key('life') };
+  }
+
+  /** @param attempt counts up: each begins with another sentinel, since one that hangs would be asked first for ever. */
+  static async open(settings: FleetSettings, attempt: number, answerMs: number): Promise<StoreSession> {
+    const options = await optionsFor(settings, attempt, answerMs);
+    // Not before it is needed: most sidecars are no fleet.
+    const { Redis: Client } = await import('iovalkey');
+    const redis = new Client(options);
+    // Without a listener it would print. Who asks hears that the connection is closed; why, is told here only.
+    let heard: unknown;
+    redis.on('error', (error: unknown) => (heard ??= error));
+    try {
+      await within(
+        redis.connect().then(() => redis.call('hello')),
+        answerMs,
+      );
+      return new StoreSession(redis, settings, answerMs);
+    } catch (error) {
+      redis.disconnect();
+      throw heard ?? error;
+    }
+  }
+
+  /** The mark of what the store holds now, by a server that is the master and has the replicas that are asked for. */
+  async mark(): Promise<string> {
+    const { mark, cutOffs, txns } = this.#keys;
+    return markOf(await this.#ask(this.#redis.multi().get(mark).zcard(cutOffs).zcard(txns).exec()));
+  }
+
+  /** All of it, at one moment. */
+  async content(): Promise<StoreContent> {
+    const { mark, cutOffs, txns } = this.#keys;
+    const used = await within(
+      Promise.all([this.#redis.memory('USAGE', cutOffs), this.#redis.memory('USAGE', txns)]),
+      this.#answerMs,
+    );
+    if (used.some((bytes) => (bytes ?? 0) > maxKeyBytes)) throw new StoreUnfit('its keys are too large');
+    const results = await this.#ask(
+      this.#redis
+        .multi()
+        .get(mark)
+        .zcard(cutOffs)
+        .zcard(txns)
+        .zrange(cutOffs, 0, maxCutOffs, 'REV', 'WITHSCORES')
+        .zrange(txns, 0, maxRevokedTxns, 'REV', 'WITHSCORES')
+        .exec(),
+    );
+    return { mark: markOf(results.slice(0, 3)), cutOffs: entriesOf(results[3]), txns: entriesOf(results[4]) };
+  }
+
+  /** Adds entries. Of one that is there the later time stays, whoever comes first. @param mark one that nobody used before. */
+  async add(cutOffs: readonly StoreEntry[], txns: readonly StoreEntry[], mark: string, nowMs: number): Promise<void> {
+    const keys = this.#keys;
+    const change = this.#redis.multi();
+    if (cutOffs.length > 0) change.call('zadd', keys.cutOffs, 'GT', ...flatten(cutOffs));
+    if (txns.length > 0) change.call('zadd', keys.txns, 'GT', ...flatten(txns));
+    // Nobody reads beyond these.
+    change.zremrangebyrank(keys.cutOffs, 0, -2 * maxCutOffs);
+    change.zremrangebyrank(keys.txns, 0, -2 * maxRevokedTxns);
+    change.zremrangebyscore(keys.txns, '-inf', nowMs - txnKeptMs);
+    change.set(keys.mark, mark);
+    resultsOf(await within(change.exec(), this.#answerMs));
+  }
+
+  close(): void {
+    this.#redis.disconnect();
+  }
+
+  /** An answer counts only from the master. One that lost its replicas may have been replaced, and not know it. */
+  async #ask(question: Promise<unknown>): Promise<readonly unknown[]> {
+    const [role, acked, results] = await within(
+      Promise.all([this.#redis.call('hello').then(roleOf), this.#reachReplicas(), question]),
+      this.#answerMs,
+    );
+    if (role !== 'master') throw new StoreUnfit('it is not the master');
+    if (acked < this.#replicas) throw new StoreUnfit('too few replicas take what it is told');
+    return resultsOf(results);
+  }
+
+  async #reachReplicas(): Promise<number> {
+    if (this.#replicas === 0) return 0;
+    const [, acked] = await Promise.all([
+      this.#redis.set(this.#keys.life, '1', 'PX', lifeKeptMs),
+      this.#redis.wait(this.#replicas, Math.floor(this.#answerMs / 2)),
+    ]);
+    return acked;
+  }
+}
+
+async function optionsFor(settings: FleetSettings, attempt: number, answerMs: number): Promise<RedisOptions> {
+  const { store, sentinels = [], master_name: name, username, tls } = settings;
+  const password = await readPassword(settings.password_file);
+  const sentinelPassword = await readPassword(settings.sentinel_password_file);
+  const ca = tls?.ca === undefined ? {} : { ca: await readFile(tls.ca) };
+  const shared: RedisOptions = {
+    lazyConnect: true,
+    retryStrategy: () => null,
+    sentinelRetryStrategy: () => null,
+    maxRetriesPerRequest: 0,
+    enableOfflineQueue: false,
+    enableReadyCheck: false,
+    autoResendUnfulfilledCommands: false,
+    disconnectTimeout: answerMs,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  };
+  if (store !== undefined) {
+    const { host, port } = store;
+    return { ...shared, host, port, connectTimeout: answerMs, ...(store.tls ? { tls: ca } : {}) };
+  }
+  // The sentinels that do not answer must leave time for one that does.
+  const each = Math.floor(answerMs / 3);
+  return {
+    ...shared,
+    sentinels: sentinels.map((_, at) => sentinels[(at + attempt) % sentinels.length] ?? {}),
+    ...(name === undefined ? {} : { name }),
+    ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
+    connectTimeout: each,
+    sentinelCommandTimeout: each,
+    ...(tls === undefined ? {} : { tls: ca, sentinelTLS: ca, enableTLSForSentinelMode: true }),
+  };
+}
+
+async function readPassword(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  return (await readBounded(file, maxPasswordBytes)).toString('utf8').replace(/\r?\n$/, '');
+}
+
+/** A server that is stopped gives no error, only silence. */
+async function within<Result>(promise: Promise<Result>, ms: number): Promise<Result> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new StoreUnfit('it does not answer in time')), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The results of a transaction; the first that failed is thrown. */
+function resultsOf(results: unknown): readonly unknown[] {
+  const pairs = z.array(z.tuple([z.unknown(), z.unknown()])).parse(results);
+  for (const [error] of pairs) if (error !== null) throw error;
+  return pairs.map(([, result]) => result);
+}
+
+function markOf(results: readonly unknown[]): string {
+  const { success, data } = sizes.safeParse(results);
+  if (!success) throw new StoreUnfit('its keys are not those of a fleet');
+  return data.join('/');
+}
+
+function roleOf(reply: unknown): unknown {
+  const facts = hello.parse(reply);
+  return facts[facts.indexOf('role') + 1];
+}
+
+/** `[member, score, member, score …]`. */
+function entriesOf(result: unknown): readonly StoreEntry[] {
+  const texts = flat.parse(result);
+  return Array.from({ length: texts.length / 2 }, (_, at) => ({
+    member: texts[2 * at] ?? '',
+    score: Number(texts[2 * at + 1]?.replace('inf', 'Infinity')),
+  }));
+}
+
+/** As `ZADD` takes them. */
+function flatten(entries: readonly StoreEntry[]): readonly (string | number)[] {
+  return entries.flatMap(({ member, score }) => [score, member]);
+}

@@ -1,0 +1,66 @@
+import type { TaskChain, TaskTxnToken } from './task.ts';
+
+/** A transaction that was revoked. */
+export interface RevokedTxn {
+  readonly txn: string;
+  /** Milliseconds since the epoch. */
+  readonly atMs: number;
+}
+
+/** No task and no chain outlives this (`tasks.deadline` is at most 24 h, and clocks differ); milliseconds. */
+export const txnKeptMs = 90_000_000;
+/** Their tasks have ended already: what is forgotten early could come back only with a chain that was caught before. */
+export const maxRevokedTxns = 16_384;
+
+/**
+ * Transactions that were revoked: what a task is told apart by along its whole way. The task itself ends at once; a request that was on its
+ * way then, with the chain of a hop before, must not open the next one.
+ */
+export class RevokedTxns {
+  /** Oldest first. */
+  readonly #atMs = new Map<string, number>();
+
+  constructor(kept: readonly RevokedTxn[]) {
+    for (const { txn, atMs } of kept) this.add(txn, atMs);
+  }
+
+  has(txn: string): boolean {
+    return this.#atMs.has(txn);
+  }
+
+  add(txn: string, atMs: number): void {
+    const later = Math.max(atMs, this.#atMs.get(txn) ?? 0);
+    this.#atMs.delete(txn);
+    this.#atMs.set(txn, later);
+    if (this.#atMs.size <= maxRevokedTxns) return;
+    const [oldest] = this.#atMs.keys();
+    if (oldest !== undefined) this.#atMs.delete(oldest);
+  }
+
+  /** Those that may still matter, oldest first. */
+  list(nowMs: number): readonly RevokedTxn[] {
+    for (const [txn, atMs] of this.#atMs) if (atMs < nowMs - txnKeptMs) this.#atMs.delete(txn);
+    return [...this.#atMs].map(([txn, atMs]) => ({ txn, atMs }));
+  }
+
+  /** Whether one of them is in what a request comes with. */
+  isIn(opening: Transacted): boolean {
+    return this.#atMs.size > 0 && transactionsOf(opening).some((txn) => this.#atMs.has(txn));
+  }
+}
+
+/** What of a task, or of a request for one, names transactions. */
+export interface Transacted {
+  readonly chain?: TaskChain | undefined;
+  readonly txnToken?: TaskTxnToken | undefined;
+}
+
+/** The transactions of all hops before, and of a transaction token. */
+function transactionsOf({ chain, txnToken }: Transacted): readonly string[] {
+  return [...(chain?.txns ?? []), ...(txnToken === undefined ? [] : [txnToken.txn])];
+}
+
+/** Whether a task is this transaction or a part of it. Sub-tasks end with their parent anyway. */
+export function takesPart(task: Transacted & { readonly txn: string }, txn: string): boolean {
+  return task.txn === txn || transactionsOf(task).includes(txn);
+}

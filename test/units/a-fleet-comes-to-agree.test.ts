@@ -1,0 +1,159 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
+import { always, Freshness } from '../../proxy/tasks/freshness.ts';
+import type { Principal } from '../../proxy/tasks/principals.ts';
+import { memberOf, readCutOff, readTxn, type StoreEntry } from '../../proxy/steward/fleet-entry.ts';
+import { FleetMerge } from '../../proxy/steward/fleet-merge.ts';
+import type { StoreContent } from '../../proxy/steward/fleet-store.ts';
+
+const nowMs = 1_800_000_000_000;
+const user = (sub: string): Principal => ({ kind: 'subject', iss: 'https://sso.example.org', sub });
+
+/** As the store keeps them: the later time stays. */
+class Store {
+  readonly cutOffs = new Map<string, number>();
+  readonly txns = new Map<string, number>();
+
+  content(): StoreContent {
+    return { mark: '', cutOffs: newest(this.cutOffs, 4097), txns: newest(this.txns, 16_385) };
+  }
+
+  add(into: Map<string, number>, entries: readonly StoreEntry[]): void {
+    for (const { member, score } of entries) into.set(member, Math.max(score, into.get(member) ?? 0));
+  }
+}
+
+function newest(entries: ReadonlyMap<string, number>, max: number): StoreEntry[] {
+  return [...entries]
+    .map(([member, score]) => ({ member, score }))
+    .toSorted((a, b) => b.score - a.score)
+    .slice(0, max);
+}
+
+/** A sidecar that compares itself with the store. */
+class Sidecar {
+  readonly cutOffs = new CutOffs(() => [], { cutOffs: [], txns: [] }, new Freshness(() => 0, always));
+  readonly merge = new FleetMerge(this.cutOffs);
+  taken = 0;
+
+  meet(store: Store): void {
+    const content = store.content();
+    const { revoked } = this.merge.learn(content, nowMs);
+    this.taken += revoked.length;
+    for (const { what, atMs } of revoked) {
+      if (what.kind === 'task') this.cutOffs.txns.add(what.txn, atMs);
+      else this.cutOffs.add(what, atMs);
+    }
+    const lacking = this.merge.lackedBy(content, nowMs);
+    store.add(store.cutOffs, lacking.cutOffs);
+    store.add(store.txns, lacking.txns);
+  }
+
+  stops(sub: string, issuedAtMs: number): boolean {
+    return this.cutOffs.stops({
+      subject: { iss: 'https://sso.example.org', sub, kind: 'user' },
+      grant: undefined,
+      issuedAtMs,
+    });
+  }
+}
+
+const step = fc.oneof(
+  fc.record({ do: fc.constant('revoke' as const), at: fc.nat(2), sub: fc.nat(4), ms: fc.nat(1000) }),
+  fc.record({ do: fc.constant('meet' as const), at: fc.nat(2) }),
+  fc.constant({ do: 'wipe' as const }),
+);
+
+test('whoever tells whom first, and whatever the store forgets, all come to know the latest time of each', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      let store = new Store();
+      const sidecars = [new Sidecar(), new Sidecar(), new Sidecar()];
+      const latest = new Map<string, number>();
+      for (const one of steps) {
+        if (one.do === 'wipe') store = new Store();
+        if (one.do === 'meet') sidecars[one.at]?.meet(store);
+        if (one.do !== 'revoke') continue;
+        const beforeMs = nowMs - 1000 + one.ms;
+        sidecars[one.at]?.cutOffs.add(user(`u${one.sub}`), beforeMs);
+        latest.set(`u${one.sub}`, Math.max(beforeMs, latest.get(`u${one.sub}`) ?? 0));
+      }
+      for (let round = 0; round < 2; round += 1) for (const sidecar of sidecars) sidecar.meet(store);
+      for (const sidecar of sidecars) {
+        for (const [sub, beforeMs] of latest) {
+          expect([sidecar.stops(sub, beforeMs - 1), sidecar.stops(sub, beforeMs)]).toEqual([true, false]);
+        }
+        // Who knows all of it takes and tells nothing more.
+        const { taken } = sidecar;
+        sidecar.meet(store);
+        expect(sidecar.taken).toBe(taken);
+        expect(sidecar.merge.lackedBy(store.content(), nowMs)).toEqual({ cutOffs: [], txns: [] });
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('with more than can be kept, what is forgotten is refused everywhere, and nobody takes and tells for ever', () => {
+  const store = new Store();
+  const [one, two] = [new Sidecar(), new Sidecar()];
+  for (let at = 0; at < 3000; at += 1) one.cutOffs.add(user(`a${at}`), nowMs - 20_000 + at);
+  for (let at = 0; at < 3000; at += 1) two.cutOffs.add(user(`b${at}`), nowMs - 10_000 + at);
+  for (let round = 0; round < 4; round += 1) for (const sidecar of [one, two]) sidecar.meet(store);
+  const taken = one.taken + two.taken;
+  for (let round = 0; round < 4; round += 1) for (const sidecar of [one, two]) sidecar.meet(store);
+  expect(one.taken + two.taken).toBe(taken);
+  for (const sidecar of [one, two]) {
+    expect(sidecar.cutOffs.list().length).toBeLessThanOrEqual(4096);
+    for (let at = 0; at < 3000; at += 100) {
+      expect([sidecar.stops(`a${at}`, nowMs - 20_001 + at), sidecar.stops(`b${at}`, nowMs - 10_001 + at)]).toEqual([
+        true,
+        true,
+      ]);
+    }
+    expect(sidecar.stops('nobody', nowMs)).toBe(false);
+  }
+});
+
+describe('an entry of the store', () => {
+  test('that is ours is read as it was written', () => {
+    const principals: Principal[] = [
+      user('a"b'),
+      { kind: 'agent', id: 'x' },
+      { kind: 'tool', name: 'crm' },
+      { kind: 'all' },
+    ];
+    for (const what of principals)
+      expect(readCutOff({ member: memberOf(what), score: 5 }, nowMs)).toEqual({ what, atMs: 5 });
+    expect(readTxn({ member: 'abc', score: 5 }, nowMs)).toEqual({ what: { kind: 'task', txn: 'abc' }, atMs: 5 });
+  });
+
+  test('that is ahead of our clock counts as half a minute ahead, once', () => {
+    const sidecar = new Sidecar();
+    const store = new Store();
+    store.cutOffs.set('["all"]', Infinity);
+    for (let round = 0; round < 3; round += 1) sidecar.meet(store);
+    expect([sidecar.taken, sidecar.cutOffs.list()]).toEqual([
+      1,
+      [{ principal: { kind: 'all' }, beforeMs: nowMs + 30_000 }],
+    ]);
+  });
+
+  test('that is not ours is nothing', () => {
+    for (const member of [
+      '',
+      '1',
+      '[]',
+      '["all","x"]',
+      '["tool"]',
+      '["tool",1]',
+      '["none"]',
+      `["tool","${'x'.repeat(5000)}"]`,
+    ])
+      expect(readCutOff({ member, score: 5 }, nowMs)).toBeUndefined();
+    for (const score of [Number.NaN, -1]) expect(readCutOff({ member: '["all"]', score }, nowMs)).toBeUndefined();
+    for (const member of ['', 'a b', 'x'.repeat(101), 'a\n'])
+      expect(readTxn({ member, score: 5 }, nowMs)).toBeUndefined();
+  });
+});

@@ -1,0 +1,67 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { readCutOffs, writeCutOffs } from '../../proxy/steward/cut-off-file.ts';
+import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
+import { Freshness, notYet } from '../../proxy/tasks/freshness.ts';
+import { maxRevokedTxns, RevokedTxns, txnKeptMs } from '../../proxy/tasks/revoked-txns.ts';
+import { Secret } from '../../proxy/trust/secret.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'waybill-kept-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const chain = (...txns: string[]) =>
+  ({
+    value: '',
+    path: [],
+    txns,
+    root: { iss: '', sub: '', jti_hash: '' },
+    may: { resources: [], risk: 'read', hops: 0 },
+    expiresAtMs: 1,
+  }) as const;
+const request = { subject: { iss: '', sub: 'alice', kind: 'user' }, grant: undefined, issuedAtMs: 9e15 } as const;
+
+test('cut-offs and transactions come back as they were; a file from before there were transactions is read', () => {
+  const file = join(dir, 'revocations.json');
+  const kept = {
+    cutOffs: [{ principal: { kind: 'agent', id: 'planner' } as const, beforeMs: 1_800_000_000_123 }],
+    txns: [{ txn: 'abc', atMs: 1_800_000_000_456 }],
+  };
+  writeCutOffs(file, kept);
+  expect(readCutOffs(file)).toEqual(kept);
+  const { tasks: _, ...before } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  writeFileSync(file, JSON.stringify(before));
+  expect(readCutOffs(file)).toEqual({ ...kept, txns: [] });
+});
+
+test('nothing opens with the chain or the transaction token of a revoked transaction, however new its token', () => {
+  const cutOffs = new CutOffs(() => [], { cutOffs: [], txns: [{ txn: 'a', atMs: 1 }] }, new Freshness(() => 0, 1));
+  expect(cutOffs.objectionTo({ ...request, chain: chain('b', 'a', 'c') })).toBe('revoked');
+  expect(cutOffs.objectionTo({ ...request, chain: chain('b') })).toBeUndefined();
+  const txnToken = { text: new Secret('x'), txn: 'a', expiresAtMs: 1 };
+  expect(cutOffs.objectionTo({ ...request, txnToken })).toBe('revoked');
+});
+
+test('while it is not known what was revoked, only the standing task opens', () => {
+  let nowMs = 100;
+  const freshness = new Freshness(() => nowMs, notYet);
+  const cutOffs = new CutOffs(() => [], { cutOffs: [], txns: [] }, freshness);
+  expect([cutOffs.objectionTo(request), cutOffs.objectionTo({ ...request, standing: true })]).toEqual([
+    'not_current',
+    undefined,
+  ]);
+  freshness.prolong(200);
+  freshness.prolong(150);
+  expect(cutOffs.objectionTo(request)).toBeUndefined();
+  nowMs = 200;
+  expect(cutOffs.objectionTo(request)).toBe('not_current');
+});
+
+test('transactions are kept as long as a task may live, and the newest of too many', () => {
+  const txns = new RevokedTxns([{ txn: 'old', atMs: 1000 }]);
+  expect(txns.list(1000 + txnKeptMs).length).toBe(1);
+  expect([txns.list(1001 + txnKeptMs).length, txns.has('old')]).toEqual([0, false]);
+  for (let at = 0; at <= maxRevokedTxns; at += 1) txns.add(`t${at}`, at);
+  expect([txns.has('t0'), txns.has('t1'), txns.has(`t${maxRevokedTxns}`)]).toEqual([false, true, true]);
+});
