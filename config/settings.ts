@@ -10,6 +10,7 @@ import { purposesTable } from './purposes.ts';
 import { recordTable } from './record.ts';
 import { replayTable } from './replay.ts';
 import { rulesTable } from './rules.ts';
+import { signalsTable } from './signals.ts';
 import { tasksTable } from './tasks.ts';
 import { tokenServicesTable } from './token-services.ts';
 import { toolsTable } from './tools.ts';
@@ -39,6 +40,7 @@ export const settingsSchema = z
     dns: dnsTable,
     ca: caTable,
     operator: operatorTable,
+    signals: signalsTable,
     listen: listenTable,
     record: recordTable,
   })

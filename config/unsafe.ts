@@ -6,6 +6,7 @@ export function listUnsafe(settings: Settings): readonly string[] {
   return [
     ...[...settings.tools.values()].flatMap((tool) => listSwitches(`tools.${tool.name}`, tool)),
     ...(settings.inbound === undefined ? [] : listInbound(settings.inbound)),
+    ...(settings.signals === undefined ? [] : listSwitches('signals', settings.signals)),
   ];
 }
 

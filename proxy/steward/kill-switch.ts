@@ -44,7 +44,7 @@ export class KillSwitch {
   }
 
   /** Throws a `Problem`, or `TaskRejected` for a task that is not open. */
-  revoke({ what, reason }: RevokeRequest, by: string): Revoked {
+  revoke({ what, reason, beforeMs }: RevokeRequest, by: string): Revoked {
     const { book, trail } = this.#parts;
     if (what.kind === 'task') {
       const openBefore = book.openCount;
@@ -53,22 +53,23 @@ export class KillSwitch {
       trail.principalRevoked(what, reason, by, undefined, came);
       return came;
     }
-    return this.#revokePrincipal(what, reason, by);
+    return this.#revokePrincipal(what, reason, by, beforeMs);
   }
 
-  #revokePrincipal(principal: Principal, reason: string, by: string): Revoked {
+  #revokePrincipal(principal: Principal, reason: string, by: string, givenMs: number | undefined): Revoked {
     const { cutOffs, trail, world } = this.#parts;
     if (principal.kind === 'tool') this.#checkTool(principal.name);
-    const beforeMs = world.now();
+    const beforeMs = givenMs ?? world.now();
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
     for (const each of withOurOtherNames(principal, cutOffs.ownAgent)) cutOffs.add(each, beforeMs);
-    const came = principal.kind === 'tool' ? this.#closeTool(principal.name) : this.#endTasks(principal, reason, by);
+    const came =
+      principal.kind === 'tool' ? this.#closeTool(principal.name) : this.#endTasks(principal, reason, by, givenMs);
     trail.principalRevoked(principal, reason, by, beforeMs, came);
     this.#keep();
     return came;
   }
 
-  #endTasks(principal: Principal, reason: string, by: string): Revoked {
+  #endTasks(principal: Principal, reason: string, by: string, givenMs: number | undefined): Revoked {
     const { book, cutOffs } = this.#parts;
     const openBefore = book.openCount;
     const own = cutOffs.ownAgent;
@@ -76,6 +77,8 @@ export class KillSwitch {
     for (const task of book.list()) {
       // A sub-task may have ended with its parent a moment ago.
       if (task.state !== 'open' || !concerns(principal, task, own)) continue;
+      // Whoever came with something newer than what was revoked goes on.
+      if (givenMs !== undefined && !cutOffs.stops(task)) continue;
       credentials += book.end(task.txn, 'revoked', reason, by).credentialsDropped;
     }
     return { tasks: openBefore - book.openCount, credentials };

@@ -134,6 +134,7 @@ export class TaskBook {
       purpose: request.purpose,
       tools: parent === undefined ? request.tools : request.tools.intersection(parent.tools),
       openedAtMs: now,
+      issuedAtMs: request.issuedAtMs,
       expiresAtMs,
       parent,
       standing: request.standing === true,

@@ -41,6 +41,8 @@ export interface TaskParts {
   /** Names of the tools it may use. */
   readonly tools: ReadonlySet<string>;
   readonly openedAtMs: number;
+  /** When the token, or without one the certificate, was issued that it was opened with; undefined: not known. */
+  readonly issuedAtMs: number | undefined;
   /** Infinity for the standing task. */
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
@@ -71,6 +73,7 @@ export class Task {
   readonly purpose: string;
   readonly tools: ReadonlySet<string>;
   readonly openedAtMs: number;
+  readonly issuedAtMs: number | undefined;
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
   readonly standing: boolean;
@@ -96,6 +99,7 @@ export class Task {
     this.purpose = parts.purpose;
     this.tools = parts.tools;
     this.openedAtMs = parts.openedAtMs;
+    this.issuedAtMs = parts.issuedAtMs;
     this.expiresAtMs = parts.expiresAtMs;
     this.parent = parts.parent;
     this.standing = parts.standing;
