@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 
 /** A certificate with its path, and its key; PEM. */
 interface Pem {
@@ -34,8 +35,9 @@ export class OwnCertificate {
     return true;
   }
 
+  /** Whether it may be called by this host name or address. Throws for a text that is neither. */
   isFor(name: string): boolean {
-    return this.#leaf.checkHost(name) !== undefined || this.#leaf.checkIP(name) !== undefined;
+    return (isIP(name) === 0 ? this.#leaf.checkHost(name) : this.#leaf.checkIP(name)) !== undefined;
   }
 
   #read(): Pem {

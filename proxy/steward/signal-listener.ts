@@ -67,10 +67,9 @@ function nameCheck(own: OwnCertificate | undefined, loopback: boolean): (request
   return (request) => {
     const { host = '', origin } = request.headers;
     if (origin !== undefined) return false;
-    if (own !== undefined) return own.isFor(host.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
-    if (!loopback) return true;
     try {
-      checkHost(request);
+      if (own !== undefined) return own.isFor(host.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
+      if (loopback) checkHost(request);
       return true;
     } catch {
       return false;

@@ -6,6 +6,7 @@ import {
   type PushOptions,
   type SignalTransmitter,
 } from '../fakes/signal-transmitter.ts';
+import { eventually } from '../fakes/eventually.ts';
 import { answerEcho, openEchoTool, type EchoTool } from './echo-tool.ts';
 import { readRecord, type RecordedEvent } from './event-record.ts';
 import { basic, callThrough, dial, requestBytes, type RawAnswer } from './raw-call.ts';
@@ -15,6 +16,7 @@ import { openStage, type Stage } from './way-out-stage.ts';
 /** A sidecar that hears a transmitter, with a tool that can stream. */
 export interface SignalStage extends Stage {
   readonly transmitter: SignalTransmitter;
+  /** Delivers an event, and waits until the record tells of it. */
   push(body: string, options?: PushOptions): Promise<PushAnswer>;
   use(task: Pick<StagedTask, 'handle'>): Promise<RawAnswer>;
   /** A stream of a task that has begun to flow. */
@@ -35,6 +37,8 @@ export interface SignalStageOptions {
   readonly signals?: Record<string, unknown>;
   /** Changes the entry of the transmitter; by default it speaks for the users of the token service too. */
   readonly transmitter?: (issuerOfUsers: string) => Record<string, unknown>;
+  /** Further transmitters. */
+  readonly more?: (issuerOfUsers: string) => readonly Record<string, unknown>[];
   readonly dir?: string;
 }
 
@@ -73,6 +77,7 @@ export async function openSignalStage(
             subjects: { issuers: [issuer] },
             ...options.transmitter?.(issuer),
           },
+          ...(options.more?.(issuer) ?? []),
         ],
       },
     }),
@@ -80,7 +85,12 @@ export async function openSignalStage(
   const events = (name: string) => readRecord(stage.sidecar.eventsFile).filter(({ event }) => event === name);
   return Object.assign(stage, {
     transmitter,
-    push: (body: string, more?: PushOptions) => push(stage.sidecar.addresses.signals ?? '', body, more),
+    async push(body: string, more?: PushOptions) {
+      const before = events('signal.received').length;
+      const answer = await push(stage.sidecar.addresses.signals ?? '', body, more);
+      await eventually('the record tells of the event', () => events('signal.received').length > before);
+      return answer;
+    },
     use: ({ handle }: Pick<StagedTask, 'handle'>) =>
       callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/x', { handle }),
     stream: ({ handle }: Pick<StagedTask, 'handle'>) => streamOf(stage.sidecar.addresses.outbound, handle),
