@@ -75,7 +75,7 @@ export const signalsTable = z
   .strictObject({
     listen: listenAddress.prefault('127.0.0.1:15022').meta({
       description:
-        'Where transmitters push their events to, with `POST /signals`. IP address and port; at any other address than loopback it needs `tls`.',
+        'Where transmitters push their events to, with `POST /signals`. IP address and port; at any other address than loopback it needs `tls`. A server of yours in front of one on loopback calls it by this address, also in `Host`.',
       examples: ['0.0.0.0:15022'],
     }),
     tls: z

@@ -33,7 +33,8 @@ beforeAll(async () => {
   writeFileSync(files().certificate, certificate.cert);
   writeFileSync(files().key, certificate.key);
   plain = await openSignalStage(tool, transmitter);
-  const begun = 'POST /signals HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/secevent+jwt\r\n';
+  const host = plain.sidecar.addresses.signals ?? '';
+  const begun = `POST /signals HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/secevent+jwt\r\n`;
   for (const start of ['', begun, `${begun}Content-Length: 100\r\n\r\nabc`]) slow.push(closedAfter(start));
   secure = await openSignalStage(tool, transmitter, { dir, signals: { tls: files() } });
 });
@@ -103,7 +104,8 @@ describe('the receiver of signals takes deliveries as RFC 8935 has them', () => 
     const [silent = 0, headless = 0, endless = 0] = await Promise.all(slow);
     expect(Math.min(silent, headless)).toBeGreaterThan(9000);
     expect(Math.max(silent, headless)).toBeLessThan(16_000);
-    expect(endless).toBeLessThan(27_000);
+    expect(endless).toBeGreaterThan(19_000);
+    expect(endless).toBeLessThan(30_000);
   });
 });
 
