@@ -91,11 +91,16 @@ function checkAuthorities(written: Written, names: readonly string[]): readonly 
   return findings;
 }
 
-/** The same of issuers whose tokens are read, beside the services at their origins. */
+/** The same of issuers whose tokens and events are read, beside the services at their origins. */
 export function checkIssuerAuthorities(written: Written): readonly Finding[] {
   const services = written.names(['token_services']);
-  return Array.from({ length: written.count(['trust', 'issuers']) }, (_, at) => ['trust', 'issuers', at]).flatMap(
-    (issuer) => {
+  const listed = [
+    ['trust', 'issuers'],
+    ['signals', 'transmitters'],
+  ];
+  return listed
+    .flatMap((list) => Array.from({ length: written.count(list) }, (_, at) => [...list, at]))
+    .flatMap((issuer) => {
       const path = [...issuer, 'tls', 'ca'];
       const ca = written.text(path);
       const urls = ['issuer', 'jwks_uri'].map((key) => URL.parse(written.text([...issuer, key]) ?? '')?.origin);
@@ -106,8 +111,7 @@ export function checkIssuerAuthorities(written: Written): readonly Finding[] {
       );
       if (ca === undefined || other === undefined) return [];
       return [{ path, message: `must be the same as \`token_services.${other}.tls.ca\`: both are at one origin` }];
-    },
-  );
+    });
 }
 
 function originsOf(written: Written, name: string): ReadonlySet<string> {

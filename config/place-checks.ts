@@ -13,6 +13,7 @@ const listeners: readonly (readonly [SettingPath, string])[] = [
   [['listen', 'metrics'], '127.0.0.1:15020'],
   [['listen', 'health'], '127.0.0.1:15021'],
   [['operator', 'listen'], '127.0.0.1:15000'],
+  [['signals', 'listen'], '127.0.0.1:15022'],
 ];
 
 /** One of them, as it will be opened. */
@@ -24,6 +25,7 @@ interface Listener extends IpPort {
 function listListeners(written: Written): readonly Listener[] {
   return listeners
     .filter(([path]) => path[1] !== 'inbound' || written.has(['inbound']))
+    .filter(([path]) => path[0] !== 'signals' || written.has(['signals']))
     .toSorted(([a], [b]) => Number(written.has(a)) - Number(written.has(b)))
     .flatMap(([path, byDefault]) => {
       const place = parseIpPort(written.has(path) ? (written.text(path) ?? '') : byDefault);

@@ -7,6 +7,7 @@ import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
 import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
+import { checkSignals } from './signal-checks.ts';
 import { checkAgentUid, checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
 import { checkToolTls } from './tool-tls-checks.ts';
@@ -31,6 +32,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkPurposes,
   checkStanding,
   checkInbound,
+  checkSignals,
   checkListeners,
   checkProgram,
   checkFiles,

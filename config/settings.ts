@@ -11,6 +11,7 @@ import { purposesTable } from './purposes.ts';
 import { recordTable } from './record.ts';
 import { replayTable } from './replay.ts';
 import { rulesTable } from './rules.ts';
+import { signalsTable } from './signals.ts';
 import { tasksTable } from './tasks.ts';
 import { tokenServicesTable } from './token-services.ts';
 import { toolsTable } from './tools.ts';
@@ -41,6 +42,7 @@ export const settingsSchema = z
     ca: caTable,
     operator: operatorTable,
     fleet: fleetTable,
+    signals: signalsTable,
     listen: listenTable,
     record: recordTable,
   })

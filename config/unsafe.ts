@@ -7,6 +7,7 @@ export function listUnsafe(settings: Settings): readonly string[] {
     ...[...settings.tools.values()].flatMap((tool) => listSwitches(`tools.${tool.name}`, tool)),
     ...(settings.inbound === undefined ? [] : listInbound(settings.inbound)),
     ...listSwitches('fleet', settings.fleet ?? {}),
+    ...(settings.signals === undefined ? [] : listSwitches('signals', settings.signals)),
   ];
 }
 

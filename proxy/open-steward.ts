@@ -2,6 +2,7 @@ import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
 import { openInventory } from './open-inventory.ts';
 import type { OpenRecord } from './open-record.ts';
+import { openSignals } from './open-signals.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { Issuers } from './trust/issuers.ts';
@@ -27,6 +28,7 @@ export interface Steward {
     readonly health: string;
     readonly socket: string;
     readonly operator: string | undefined;
+    readonly signals: string | undefined;
   };
   readonly ports: readonly number[];
   /** What the agent's own door works on, which is on the agent's port. */
@@ -63,21 +65,17 @@ export async function openSteward(
   const opened: StewardListener[] = [];
   try {
     const socket = await keep(opened, openOperatorSocket(paths.operatorSocket, rooms));
-    const operator = tokens.isEmpty
-      ? undefined
-      : await keep(opened, openOperatorPort(settings.operator.listen, tokens, rooms));
+    const at = settings.operator.listen;
+    const operator = tokens.isEmpty ? undefined : await keep(opened, openOperatorPort(at, tokens, rooms));
     const metrics = await keep(opened, openMetrics(settings.listen.metrics, record.metrics.registry));
     const health = await keep(
       opened,
       openHealth(settings.listen.health, () => missing(record, wayOut)),
     );
+    const signals =
+      settings.signals && (await keep(opened, openSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
     return {
-      addresses: {
-        metrics: named(metrics),
-        health: named(health),
-        socket: socket.address,
-        operator: operator === undefined ? undefined : named(operator),
-      },
+      addresses: { ...addressesOf({ metrics, health, operator, signals }), socket: socket.address },
       agentDoor: {
         settings,
         book: wayOut.tasks,
@@ -162,6 +160,21 @@ function missing(record: OpenRecord, wayOut: WayOut): readonly string[] {
     ...(wayOut.cutOffs.isCurrent ? [] : ['the store of the fleet does not say what was revoked']),
     ...(wayOut.isListening() ? [] : ['the way out does not listen yet']),
   ];
+}
+
+function addressesOf(listeners: {
+  readonly metrics: StewardListener;
+  readonly health: StewardListener;
+  readonly operator: StewardListener | undefined;
+  readonly signals: StewardListener | undefined;
+}): Omit<Steward['addresses'], 'socket'> {
+  const { metrics, health, operator, signals } = listeners;
+  return {
+    metrics: named(metrics),
+    health: named(health),
+    operator: operator && named(operator),
+    signals: signals && named(signals),
+  };
 }
 
 function named({ address, port }: StewardListener): string {

@@ -21,6 +21,8 @@ export interface Sidecar {
     readonly socket: string;
     /** Undefined where no operator's token is configured. */
     readonly operator: string | undefined;
+    /** Undefined without `signals`. */
+    readonly signals: string | undefined;
   };
   readonly tasks: TaskBook;
   /** Stops listening, lets calls end for a moment, ends all tasks, takes their tokens back, closes the record. */

@@ -72,7 +72,8 @@ export async function openWayOut(
   const catalogue = buildToolCatalogue(settings.tools);
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
-  const recognised = [...settings.trust.issuers, ...settings.token_services.values()];
+  const { trust, token_services: services, signals } = settings;
+  const recognised = [...trust.issuers, ...services.values(), ...(signals?.transmitters ?? [])];
   const endpoints = openEndpoints(guard, world, privateAuthorities(recognised));
   const identity = await openIdentity(settings, guard, world, record, log);
   const { workload } = identity;

@@ -8,6 +8,7 @@ export const eventNames = [
   'task.opened',
   'task.ended',
   'principal.revoked',
+  'signal.received',
   'token.issued',
   'token.rejected',
   'token.cut',

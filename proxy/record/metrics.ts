@@ -4,6 +4,7 @@ import { kindOf, refusalCodes, type Way } from '../refusal.ts';
 import { waysOf, type RefusalCode } from '../refusal-kinds.ts';
 import type { CallEnd } from './call-events.ts';
 import { FleetMetrics, fleetMetricNames } from './fleet-metrics.ts';
+import { signalOutcomes } from './signal-events.ts';
 import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
 /** Names of all metrics of this version; ARCHITECTURE lists them, and a test compares the two. */
@@ -22,6 +23,7 @@ export const metricNames = [
   'waybill_tasks_open',
   'waybill_tasks_total',
   'waybill_revocations_total',
+  'waybill_signals_total',
   'waybill_svid_expiry_timestamp_seconds',
   'waybill_svid_rotations_total',
   'waybill_credential_expiry_timestamp_seconds',
@@ -78,15 +80,8 @@ const revocationCauses: readonly RevocationCause[] = [
   'evicted',
 ];
 const revocationOutcomes: readonly RevocationOutcome[] = ['revoked', 'failed', 'unsupported', 'expired', 'lost'];
-const exchangeOutcomes = [
-  'issued',
-  'token_service_unavailable',
-  'grant_dead',
-  'exchange_refused',
-  'token_rejected',
-  'identity_unavailable',
-  'fault',
-] as const;
+const exchangeOutcomes: readonly string[] =
+  'issued token_service_unavailable grant_dead exchange_refused token_rejected identity_unavailable fault'.split(' ');
 
 type OutcomeTallies = Readonly<Record<(typeof outcomes)[number], Tally>>;
 
@@ -111,6 +106,7 @@ export class Metrics {
   readonly cache = this.#tallies('token_cache_total', 'Look-ups in the token cache.', ['result']);
   readonly tasks = this.#tallies('tasks_total', 'Tasks by how they ended.', ['outcome']);
   readonly revocations = this.#tallies('revocations_total', 'Revocations at token services.', ['cause', 'outcome']);
+  readonly signals = this.#tallies('signals_total', 'Security events by what came of them.', ['outcome']);
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
   readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
@@ -160,6 +156,7 @@ export class Metrics {
     this.decision('deny', 'default', 'enforce');
     for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
     for (const cause of revocationCauses) for (const outcome of revocationOutcomes) this.revocations.of(cause, outcome);
+    for (const outcome of signalOutcomes) this.signals.of(outcome);
     for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
     for (const service of sources.services) {
       for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);

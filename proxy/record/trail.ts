@@ -7,6 +7,7 @@ import type { Admissible } from './admit.ts';
 import { admittedFields, endedFields, refusedFields, type CallEnd, type RefusedCall } from './call-events.ts';
 import type { EventLog } from './event-log.ts';
 import { eventFields } from './event.ts';
+import { signalFields, type ReceivedSignal } from './signal-events.ts';
 import { taskEndedFields, taskOpenedFields } from './task-events.ts';
 import type { Metrics } from './metrics.ts';
 import type { Tally } from './tallies.ts';
@@ -91,6 +92,11 @@ export class Trail implements ExchangeTrail, DecisionObserver {
   ): void {
     const before = beforeMs === undefined ? undefined : new Date(beforeMs).toISOString();
     this.#log.append(eventFields('principal.revoked', { principal: what, cause: reason, by, before, ...came }));
+  }
+
+  signalReceived(signal: ReceivedSignal): void {
+    this.#metrics.signals.of(signal.outcome).value += 1;
+    this.#log.append(signalFields(signal));
   }
 
   issued(info: Parameters<ExchangeTrail['issued']>[0]): void {

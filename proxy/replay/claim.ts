@@ -21,7 +21,7 @@ export interface ReplayLedger {
 }
 
 /** What can be spent. Ids of different classes never meet (PROTOCOLS 5.7). */
-export type SpentClass = 'dpop' | 'token';
+export type SpentClass = 'dpop' | 'token' | 'signal';
 
 /**
  * The input of a fingerprint: class, owner and id, so that nobody can spend the `jti` of somebody else (PROTOCOLS 2).

@@ -12,6 +12,7 @@ const saved = z.strictObject({
   cut_offs: z.array(
     z.strictObject({
       principal: z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('token'), iss: text, jti: text }),
         z.strictObject({ kind: z.literal('subject'), iss: text, sub: text }),
         z.strictObject({ kind: z.literal('agent'), id: text }),
         z.strictObject({ kind: z.literal('tool'), name: text }),

@@ -15,6 +15,7 @@ const maxAheadMs = 30_000;
 const text = z.string().max(4096);
 const written = z.union([
   z.tuple([z.literal('subject'), text, text]),
+  z.tuple([z.literal('token'), text, text]),
   z.tuple([z.literal('agent'), text]),
   z.tuple([z.literal('tool'), text]),
   z.tuple([z.literal('all')]),
@@ -55,6 +56,8 @@ function principalOf(member: string): Principal | undefined {
   switch (data?.[0]) {
     case 'subject':
       return { kind: 'subject', iss: data[1], sub: data[2] };
+    case 'token':
+      return { kind: 'token', iss: data[1], jti: data[2] };
     case 'agent':
       return { kind: 'agent', id: data[1] };
     case 'tool':

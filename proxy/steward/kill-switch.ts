@@ -60,14 +60,15 @@ export class KillSwitch {
   }
 
   /** Throws a `Problem`, or `TaskRejected` for a task that is not open here and can be nowhere else. */
-  revoke({ what, reason }: RevokeRequest, by: string): Revoked {
+  revoke({ what, reason, beforeMs }: RevokeRequest, by: string): Revoked {
     const { cutOffs, trail, world } = this.#parts;
-    const atMs = world.now();
+    const atMs = beforeMs ?? world.now();
     if (what.kind === 'task') this.#checkTask(what.txn);
     if (what.kind === 'tool') this.#checkTool(what.name);
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
     this.#close(what, atMs);
-    const came = this.#end(what, () => true, reason, by);
+    // Of an event of some time ago: whoever came with something newer goes on.
+    const came = this.#end(what, (task) => beforeMs === undefined || cutOffs.stops(task), reason, by);
     trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
     this.#onRevoked();
     // Last: what has to end has ended, whatever the disk does.

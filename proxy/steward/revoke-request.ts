@@ -6,10 +6,12 @@ import { parse } from './task-request.ts';
 /** What is revoked: one task, or a principal with all that is open of it. */
 export type Revocable = Principal | { readonly kind: 'task'; readonly txn: string };
 
-/** Body of `POST /v1/revoke` (WIRE 1). */
+/** Body of `POST /v1/revoke` (WIRE 1), or what a signal asks for. */
 export interface RevokeRequest {
   readonly what: Revocable;
   readonly reason: string;
+  /** A subject goes on with what was issued from then on; undefined: everything that is open ends, and this moment counts. */
+  readonly beforeMs?: number | undefined;
 }
 
 const request = z.strictObject({

@@ -90,8 +90,11 @@ export class CutOffs {
   stops(opening: Opening): boolean {
     if (this.txns.isIn(opening)) return true;
     if (this.#kept.size === 0) return false;
-    const { subject, issuedAtMs, callerIssuedAtMs, caller } = opening;
+    const { subject, grant, issuedAtMs, callerIssuedAtMs, caller } = opening;
     const { iss, sub } = subject;
+    // A token that was named itself stays out, whenever it was issued.
+    if (grant?.jti !== undefined && this.#kept.has(keyOf({ kind: 'token', iss: grant.iss, jti: grant.jti })))
+      return true;
     if (this.#isBefore({ kind: 'all' }, issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
     for (const id of agentsOf(opening, this.#ownAgent())) {

@@ -1,8 +1,9 @@
 import { readActors } from '../trust/act-claim.ts';
 import type { TaskChain, TaskGrant, TaskSubject } from './task.ts';
 
-/** Whom or what the kill switch takes out: a subject, a workload by its SPIFFE ID or name, a tool, or everything. */
+/** Whom or what the kill switch takes out: a subject, a single token, a workload by its SPIFFE ID or name, a tool, or everything. */
 export type Principal =
+  | { readonly kind: 'token'; readonly iss: string; readonly jti: string }
   | { readonly kind: 'subject'; readonly iss: string; readonly sub: string }
   | { readonly kind: 'agent'; readonly id: string }
   | { readonly kind: 'tool'; readonly name: string }
@@ -20,6 +21,8 @@ export interface Belonging {
 /** One text for each principal: what cut-offs are kept under. */
 export function keyOf(principal: Principal): string {
   switch (principal.kind) {
+    case 'token':
+      return JSON.stringify(['token', principal.iss, principal.jti]);
     case 'subject':
       return JSON.stringify(['subject', principal.iss, principal.sub]);
     case 'agent':
@@ -47,6 +50,8 @@ export function agentsOf({ subject, grant, caller, chain }: Belonging, own: read
 /** Whether a task ends when this principal is revoked. A tool ends no task: its credentials leave all of them. */
 export function concerns(principal: Principal, task: Belonging, own: readonly string[]): boolean {
   switch (principal.kind) {
+    case 'token':
+      return task.grant?.iss === principal.iss && task.grant.jti === principal.jti;
     case 'subject':
       return task.subject.iss === principal.iss && task.subject.sub === principal.sub;
     case 'agent':

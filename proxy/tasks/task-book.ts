@@ -139,6 +139,7 @@ export class TaskBook {
       purpose: request.purpose,
       tools: parent === undefined ? request.tools : request.tools.intersection(parent.tools),
       openedAtMs: now,
+      issuedAtMs: request.issuedAtMs,
       expiresAtMs,
       parent,
       standing: request.standing === true,
@@ -147,7 +148,6 @@ export class TaskBook {
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
       uid: request.uid ?? parent?.uid ?? this.#agentUid,
-      issuedAtMs: request.issuedAtMs,
       callerIssuedAtMs: request.callerIssuedAtMs,
       closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });

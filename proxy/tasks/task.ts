@@ -42,6 +42,8 @@ export interface TaskParts {
   /** Names of the tools it may use. */
   readonly tools: ReadonlySet<string>;
   readonly openedAtMs: number;
+  /** When the token, or without one the certificate, was issued that it was opened with; undefined: not known. */
+  readonly issuedAtMs: number | undefined;
   /** Infinity for the standing task. */
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
@@ -52,8 +54,6 @@ export interface TaskParts {
   readonly txnToken: TaskTxnToken | undefined;
   /** User id of the processes that may call in it; undefined: any. */
   readonly uid?: number | undefined;
-  /** When the token was issued that it was opened with, or the certificate; undefined: not known, or the standing task. */
-  readonly issuedAtMs?: number | undefined;
   /** When the certificate of its caller was issued, where there is one. */
   readonly callerIssuedAtMs?: number | undefined;
   /** Tools of which it gets no credentials, because they were revoked after its own token was issued. */
@@ -76,6 +76,7 @@ export class Task {
   readonly purpose: string;
   readonly tools: ReadonlySet<string>;
   readonly openedAtMs: number;
+  readonly issuedAtMs: number | undefined;
   readonly expiresAtMs: number;
   readonly parent: Task | undefined;
   readonly standing: boolean;
@@ -83,7 +84,6 @@ export class Task {
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
   readonly uid: number | undefined;
-  readonly issuedAtMs: number | undefined;
   readonly callerIssuedAtMs: number | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
@@ -103,6 +103,7 @@ export class Task {
     this.purpose = parts.purpose;
     this.tools = parts.tools;
     this.openedAtMs = parts.openedAtMs;
+    this.issuedAtMs = parts.issuedAtMs;
     this.expiresAtMs = parts.expiresAtMs;
     this.parent = parts.parent;
     this.standing = parts.standing;
@@ -110,7 +111,6 @@ export class Task {
     this.chain = parts.chain;
     this.txnToken = parts.txnToken;
     this.uid = parts.uid;
-    this.issuedAtMs = parts.issuedAtMs;
     this.callerIssuedAtMs = parts.callerIssuedAtMs;
     this.#grant = parts.grant;
     this.#closedTools = parts.closedTools;

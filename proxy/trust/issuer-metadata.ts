@@ -23,10 +23,13 @@ export class IssuerMetadata {
   readonly #world: World;
   readonly #fetch: FetchDocument;
   readonly #documents = new Map<string, KeptDocument<Metadata>>();
+  readonly #placesOf: (issuer: string) => readonly URL[];
 
-  constructor(world: World, fetch: FetchDocument) {
+  /** @param placesOf where the metadata of an issuer may stand, in the order of asking. */
+  constructor(world: World, fetch: FetchDocument, placesOf = metadataUrls) {
     this.#world = world;
     this.#fetch = fetch;
+    this.#placesOf = placesOf;
   }
 
   /** The metadata of an issuer. Rejects with `MetadataUnavailable`. */
@@ -48,7 +51,7 @@ export class IssuerMetadata {
   async #load(issuer: string, timeoutMs: number): Promise<Metadata> {
     // One limit for all places together.
     const endMs = this.#world.monotonic() + timeoutMs;
-    for (const url of metadataUrls(issuer)) {
+    for (const url of this.#placesOf(issuer)) {
       const leftMs = Math.ceil(endMs - this.#world.monotonic());
       if (leftMs <= 0) break;
       const reply = await this.#ask(url, leftMs);
@@ -81,6 +84,12 @@ export function metadataUrls(issuer: string): readonly URL[] {
     `${origin}${path}/.well-known/openid-configuration`,
   ];
   return [...new Set(places)].map((place) => new URL(place));
+}
+
+/** Where the metadata of a transmitter of signals stands: between its host and its path (SSF 1.0, 7.2). */
+export function transmitterUrls(issuer: string): readonly URL[] {
+  const { origin, pathname } = checkIssuer(issuer);
+  return [new URL(`${origin}/.well-known/ssf-configuration${pathname.replace(/\/$/, '')}`)];
 }
 
 /**

@@ -11,7 +11,7 @@ import { removeFolder, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 /** The ports of our own listeners, chosen before so that a configuration can name them as destinations. */
-const ports = { outbound: 0, operator: 0, metrics: 0, health: 0 };
+const ports = { outbound: 0, operator: 0, signals: 0, metrics: 0, health: 0 };
 const folder = mkdtempSync(join(tmpdir(), 'waybill-roles-'));
 const operatorToken = randomBytes(24).toString('base64url');
 let dns: DnsServer;
@@ -51,6 +51,10 @@ beforeAll(async () => {
         socket: join(folder, 'operator.sock'),
         listen: `127.0.0.1:${ports.operator}`,
         tokens: { operator: tokenFile },
+      },
+      signals: {
+        listen: `127.0.0.1:${ports.signals}`,
+        transmitters: [{ issuer: 'https://sso.example.org', audience: 'signals' }],
       },
     },
   });

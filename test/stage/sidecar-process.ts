@@ -20,6 +20,8 @@ export interface SidecarProcess {
     health: string;
     socket: string;
     operator?: string;
+    /** With `signals` in the configuration. */
+    signals?: string;
   };
   /** PEM of the pod's CA, as published for the agent. */
   readonly caFile: string;

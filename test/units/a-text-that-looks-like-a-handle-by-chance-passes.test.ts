@@ -16,6 +16,7 @@ const task = new Task({
   caller: '',
   chain: undefined,
   txnToken: undefined,
+  issuedAtMs: undefined,
   closedTools: new Set(),
 });
 
