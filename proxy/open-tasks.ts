@@ -4,6 +4,7 @@ import type { TokenDesk } from './exchange/token-desk.ts';
 import type { OpenRecord } from './open-record.ts';
 import { readCutOffs } from './steward/cut-off-file.ts';
 import { CutOffs } from './tasks/cut-offs.ts';
+import { agentPeerOf } from './tasks/peer-binding.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { World } from './world.ts';
 
@@ -34,5 +35,5 @@ export function openTasks(
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   };
-  return { tasks: new TaskBook(world, settings.tasks.max_open, ending, cutOffs, settings.agent.uid), cutOffs };
+  return { tasks: new TaskBook(world, settings.tasks.max_open, ending, cutOffs, agentPeerOf(settings)), cutOffs };
 }

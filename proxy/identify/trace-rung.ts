@@ -5,7 +5,7 @@ import { isRiskier } from '../tasks/purposes.ts';
 import type { Task } from '../tasks/task.ts';
 import type { TraceMarks } from '../tasks/trace-mark.ts';
 import { HandleRefusal } from './handle-refusal.ts';
-import { isForPeer } from './peer-check.ts';
+import { checkPeer } from './peer-check.ts';
 
 /** Rung 3 of the ladder: the member `waybill` of `tracestate`, which tracing carries from the request of the way in. */
 export interface TraceRung {
@@ -45,11 +45,5 @@ export function findByTrace(call: Call, rung: TraceRung): Task | undefined {
 export function checkTraced(task: Task, { request }: Call): void {
   if (task.state !== 'open')
     throw new HandleRefusal('handle_ended', 'The task that the trace of the call names has ended.', task, 'trace');
-  if (!isForPeer(task, request.socket))
-    throw new HandleRefusal(
-      'handle_foreign_peer',
-      'The trace of the call names a task of another user id.',
-      task,
-      'trace',
-    );
+  checkPeer(task, request.socket, 'trace');
 }

@@ -11,7 +11,11 @@ test('the name of a task is a plain word whatever the dice say, so that commands
     recordOpened: () => undefined,
     recordEnded: () => undefined,
   };
-  const book = new TaskBook(world, 1, ending, new CutOffs(() => [], []));
+  const book = new TaskBook(world, 1, ending, new CutOffs(() => [], []), {
+    uid: undefined,
+    executable: undefined,
+    bind: 'none',
+  });
   const subject = { iss: 'https://sso.example.org', sub: 'alice', kind: 'user' } as const;
   const opened = book.open({
     subject,
