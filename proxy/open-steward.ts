@@ -55,6 +55,7 @@ export async function openSteward(
     inventory: openInventory(settings, wayOut, record),
     killSwitch: openKillSwitch(wayOut, paths, record, log),
     outbound: () => wayOut.agentAddress(),
+    self: () => ({ ...record.self, pid: process.pid }),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
   const tokens = new RoleTokens(settings.operator.tokens);

@@ -16,9 +16,14 @@ export interface TraceRung {
   readonly isGiven: boolean;
 }
 
+/** Whether marks count at a tool of this risk. */
+export function countsAt(risk: string, upTo: string): boolean {
+  return upTo !== 'off' && !isRiskier(risk, upTo);
+}
+
 /** Whether a call could say by its trace for which task it is made: from this machine, and at a tool that is not too grave. */
 export function mayBeTraced(call: Call, { upTo }: TraceRung): boolean {
-  return upTo !== 'off' && !isRiskier(call.tool.settings.risk, upTo) && isFromHere(call.request.socket);
+  return countsAt(call.tool.settings.risk, upTo) && isFromHere(call.request.socket);
 }
 
 /**

@@ -95,6 +95,19 @@ describe.runIf(process.platform === 'linux')('W11: with tasks.bind', () => {
     });
   });
 
+  test('process, the standing task is bound to nobody: it outlives the processes of the agent', async () => {
+    const standing = { purpose: 'reconcile', tools: ['crm'] };
+    const crm = { port: tool.port, more: { on_behalf_of: 'any' } };
+    const at = await openStage({ tools: { crm }, sections: { tasks: { bind: 'process', standing } } });
+    try {
+      const without = requestBytes('GET', 'http://crm.test/x', { Host: 'crm.test' });
+      for (const one of [await caller(at), await caller(at)]) expect(await one.ask('call', without)).toBe('200');
+    } finally {
+      for (const started of callers.splice(0)) await started.end();
+      await at.close();
+    }
+  });
+
   test('a task that the agent opens is bound to the process that opened it', async () => {
     await within({ tasks: { bind: 'process' } }, async (at) => {
       const { outbound } = at.sidecar.addresses;
@@ -148,6 +161,11 @@ test.runIf(mayBeApart)(
     const hidden = new Running(program, [...apart, process.execPath, launcher, 'run', '--config', config]);
     try {
       const { addresses } = await hidden.ready();
+      const asked = new Running(program, [...apart, process.execPath, launcher, 'doctor', '--config', config]);
+      expect(await asked.finished).toMatchObject({
+        code: 1,
+        stdout: expect.stringMatching(/^failed +binding .*shareProcessNamespace/m),
+      });
       expect(hidden.stderr).toMatch(/shareProcessNamespace.*processes of the agent are not told apart/);
       const { outbound = '', socket = '' } = addresses;
       const token = (): Promise<string> => at.service.subjectToken({ sub: 'alice' });
