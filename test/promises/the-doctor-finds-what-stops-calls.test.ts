@@ -16,7 +16,7 @@ let silence: Awaited<ReturnType<typeof openSilence>>;
 let papers: Papers;
 
 beforeAll(async () => {
-  certificate = await makeToolCertificate('secure.test', '127.0.0.1');
+  certificate = await makeToolCertificate('secure.test', 'localhost');
   [tool, secure, silence] = await Promise.all([openEchoTool(), openEchoTool({ tls: certificate }), openSilence()]);
   papers = await openPapers({
     good: { metadata: { grant_types_supported: ['urn:ietf:params:oauth:grant-type:token-exchange'] } },
@@ -44,6 +44,7 @@ describe('the doctor finds what stops calls', () => {
   test('at who signs tokens: a CA that nobody named, another issuer, keys that are elsewhere', async () => {
     const server = await openTlsTokenService({ tls: { ...certificate, clientCa: [] } });
     writeFileSync(surgery.path('ca.pem'), certificate.ca);
+    surgery.dns.names['localhost'] = ['127.0.0.1'];
     try {
       const corp = surgery.service(server.issuer);
       const trusting = { ...corp, tls: { ca: surgery.path('ca.pem') } };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoadedSettings } from '../../../config/load.ts';
 import { resolvePaths, type Paths, type Surroundings } from '../../../config/paths.ts';
 import { privateAuthorities } from '../../exchange/endpoint-connections.ts';
@@ -61,10 +62,20 @@ async function obtainIdentity({ settings }: LoadedSettings, guard: EgressGuard, 
   };
   try {
     const workload = await openWorkload(settings, guard, world, events);
+    if (workload.missing() === undefined) await bundlesOf([...settings.trust.domains.keys()], workload);
     return { workload, troubles: [...troubles], certificates: svidCertificates(workload) };
   } catch (error) {
     // Files that only a start can judge: their errors are written for whoever named them.
     const why = error instanceof Error ? error.message : 'unknown cause';
     return { workload: undefined, troubles: [why], certificates: { certificate: () => undefined } };
   }
+}
+
+/** How long bundles may come behind the SVID, milliseconds: a Workload API sends them on a stream of their own. */
+const bundlesMs = 1000;
+
+async function bundlesOf(domains: readonly string[], workload: Workload): Promise<void> {
+  const end = performance.now() + bundlesMs;
+  while (domains.some((domain) => workload.authoritiesOf(domain) === undefined) && performance.now() < end)
+    await sleep(20);
 }
