@@ -5,8 +5,8 @@ import { readProcess, type SeenProcess } from './process.ts';
 
 /** Processes that are looked through for the holders of a connection; where there are more, nobody is found. */
 const maxProcesses = 4096;
-/** Descriptors of all of them together. */
-const maxDescriptors = 65_536;
+/** Descriptors of all of them together: reading one takes microseconds, in which nothing else is done. */
+const maxDescriptors = 16_384;
 
 const holders = new WeakMap<Socket, readonly SeenProcess[] | undefined>();
 

@@ -62,7 +62,7 @@ async function obtainIdentity({ settings }: LoadedSettings, guard: EgressGuard, 
   };
   try {
     const workload = await openWorkload(settings, guard, world, events);
-    if (workload.missing() === undefined) await bundlesOf([...settings.trust.domains.keys()], workload);
+    if (workload.missing() === undefined) await bundlesOf([...settings.trust.domains.keys()], workload, world);
     return { workload, troubles: [...troubles], certificates: svidCertificates(workload) };
   } catch (error) {
     // Files that only a start can judge: their errors are written for whoever named them.
@@ -74,8 +74,7 @@ async function obtainIdentity({ settings }: LoadedSettings, guard: EgressGuard, 
 /** How long bundles may come behind the SVID, milliseconds: a Workload API sends them on a stream of their own. */
 const bundlesMs = 1000;
 
-async function bundlesOf(domains: readonly string[], workload: Workload): Promise<void> {
-  const end = performance.now() + bundlesMs;
-  while (domains.some((domain) => workload.authoritiesOf(domain) === undefined) && performance.now() < end)
-    await sleep(20);
+async function bundlesOf(domains: readonly string[], workload: Workload, { monotonic }: World): Promise<void> {
+  const end = monotonic() + bundlesMs;
+  while (domains.some((domain) => workload.authoritiesOf(domain) === undefined) && monotonic() < end) await sleep(20);
 }
