@@ -106,6 +106,8 @@ function checkNarrowing(order: OpenTaskRequest, parent: Task | undefined, { agen
     ['pid', pid, parent?.peer.process?.pid],
     ['executable', executable, agent.executable ?? parent?.peer.executable],
   ] as const;
+  if (order.peer.descendants === true && parent?.peer.process !== undefined && !parent.peer.descendants)
+    throw new Problem('request_invalid', 'peer.descendants: the parent is bound to one process.');
   for (const [name, asked, own] of wanted) {
     if (asked !== undefined && own !== undefined && asked !== own)
       throw new Problem('request_invalid', `${name}: is not that of the agent, or of the parent.`);

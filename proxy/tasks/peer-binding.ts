@@ -125,12 +125,12 @@ export function bindPeer(
   standing: boolean,
 ): PeerBinding {
   const process = asked.process ?? parent?.process;
-  const ofTree = asked.process === undefined && parent?.process === undefined && bind === 'process_tree';
+  const ofParent = parent?.process === undefined ? bind === 'process_tree' : parent.descendants;
   const fixes: PeerTerms['fixes'] = standing || bind === 'none' ? undefined : bind === 'uid' ? 'uid' : 'process';
   const terms = {
     uid: asked.uid ?? parent?.uid ?? uid,
     process,
-    descendants: (asked.process === undefined ? parent?.descendants : asked.descendants) ?? ofTree,
+    descendants: asked.process === undefined ? ofParent : asked.descendants,
     executable: asked.executable ?? parent?.executable ?? executable,
     fixes,
   };

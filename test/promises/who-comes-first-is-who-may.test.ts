@@ -114,9 +114,22 @@ describe.runIf(process.platform === 'linux')('W11: with tasks.bind', () => {
       const opened = await askOwnDoor(outbound, '/v1/tasks', {
         subject_token: await at.service.subjectToken({ sub: 'a' }),
       });
-      const { handle, peer } = JSON.parse(opened.body) as { handle: string; peer: unknown };
+      const { txn, handle, peer } = JSON.parse(opened.body) as { txn: string; handle: string; peer: unknown };
       expect([opened.status, peer]).toEqual([201, { pid: process.pid, executable: node }]);
       expect(await (await caller(at)).ask('call', use(handle))).toBe(foreign);
+      // What it opens within that task is bound as closely.
+      const ofParent = async (asked: object) =>
+        askOwnDoor(
+          outbound,
+          '/v1/tasks',
+          { subject_token: await at.service.subjectToken({ sub: 'a' }), parent: txn, ...asked },
+          { Authorization: `Bearer ${handle}` },
+        );
+      expect(JSON.parse((await ofParent({})).body)).toMatchObject({ peer });
+      const wider = [{ pid: process.pid, descendants: true }, { pid: process.ppid }, { executable: '/usr/bin/true' }];
+      const answers = [];
+      for (const one of wider) answers.push((await ofParent({ peer: one })).code);
+      expect(answers).toEqual(['request_invalid', 'request_invalid', undefined]);
       expect((await callThrough(outbound, 'http://crm.test/x', { handle })).status).toBe(200);
     });
   });
