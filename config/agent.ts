@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { line, lineOrNothing } from './text.ts';
+import { line, lineOrNothing, path } from './text.ts';
 
 /** Who stands beside this sidecar. Rules read it as `agent` and `environment`. */
 export const agentTable = z
@@ -30,6 +30,15 @@ export const agentTable = z
         description:
           'User id of the agent’s processes. Handles, traces and the standing task are then good on connections of this user only (`handle_foreign_peer`); agent and sidecar have to be in one network namespace, as in a pod. Linux only.',
         examples: [1000],
+      }),
+    // Read from /proc of the process that holds the connection: needs its pid namespace, and its user or CAP_SYS_PTRACE.
+    executable: path
+      .regex(/^\//, { error: 'must be an absolute path' })
+      .optional()
+      .meta({
+        description:
+          'Executable that the agent’s processes run, as their own file system names it, without links. Handles, traces and the standing task are then good on connections of such processes only (`handle_foreign_peer`); the sidecar has to share their pid namespace, and be their user or have CAP_SYS_PTRACE. Linux only.',
+        examples: ['/usr/bin/python3.13'],
       }),
   })
   .readonly()

@@ -8,7 +8,7 @@ import { checkServices, checkTrust } from './service-checks.ts';
 import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
 import { checkSignals } from './signal-checks.ts';
-import { checkAgentUid, checkPurposes, checkRules, checkStanding } from './task-checks.ts';
+import { checkPeerBinding, checkPurposes, checkRules, checkStanding } from './task-checks.ts';
 import { checkTools } from './tool-checks.ts';
 import { checkToolTls } from './tool-tls-checks.ts';
 import { checkBundleEndpoints } from './trust-checks.ts';
@@ -28,7 +28,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkTxnTokens,
   checkDelegations,
   checkRules,
-  (written) => checkAgentUid(written),
+  (written) => checkPeerBinding(written),
   checkPurposes,
   checkStanding,
   checkInbound,

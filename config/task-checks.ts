@@ -17,15 +17,20 @@ export function checkRules(written: Written): readonly Finding[] {
   return findings;
 }
 
-/** Only Linux tells which user a connection belongs to: elsewhere every handle would be refused. */
-export function checkAgentUid(written: Written, platform: string = process.platform): readonly Finding[] {
-  if (!written.has(['agent', 'uid']) || platform === 'linux') return [];
+/** Only Linux tells to whom a connection belongs: elsewhere every handle would be refused. */
+export function checkPeerBinding(written: Written, platform: string = process.platform): readonly Finding[] {
+  if (platform === 'linux') return [];
+  const bind = written.text(['tasks', 'bind']) ?? 'none';
   return [
-    {
-      path: ['agent', 'uid'],
-      message: `binds handles to a user id, which needs Linux; this is ${platform}. Remove it here`,
-    },
-  ];
+    { path: ['agent', 'uid'], to: 'a user id', isAsked: written.has(['agent', 'uid']) },
+    { path: ['agent', 'executable'], to: 'an executable', isAsked: written.has(['agent', 'executable']) },
+    { path: ['tasks', 'bind'], to: bind === 'uid' ? 'a user id' : 'a process', isAsked: bind !== 'none' },
+  ]
+    .filter(({ isAsked }) => isAsked)
+    .map(({ path, to }) => ({
+      path,
+      message: `binds handles to ${to}, which needs Linux; this is ${platform}. Remove it here`,
+    }));
 }
 
 /** Purposes name tools that exist. */

@@ -63,6 +63,15 @@ export const tasksTable = z
           'Up to which risk of a tool a call may say by its trace for which task it is made: the way in puts the member `waybill` into `tracestate` of each request, OpenTelemetry carries it to the calls that belong to it, and the way out takes it from loopback only and removes it. `off`: nothing is put in, and only handles count.',
         examples: ['read', 'write', 'off'],
       }),
+    // Trust on first use: a thief who is first is found out by the refusal of the rightful process.
+    bind: z
+      .enum(['none', 'uid', 'process', 'process_tree'])
+      .prefault('none')
+      .meta({
+        description:
+          'To what the first connection that names a task binds it: the user id, the process (by pid, start and executable), or `process_tree`, that process and those that descend from it; a task that the agent opens itself is bound to the process that opens it. Others are then refused (`handle_foreign_peer`), and so is whoever cannot be told: for processes the sidecar has to share their pid namespace, and be their user or have CAP_SYS_PTRACE. Linux only.',
+        examples: ['process'],
+      }),
     // Bounded, so that an orchestrator in a loop cannot fill the memory.
     max_open: z
       .int()

@@ -34,6 +34,13 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
     },
   ],
   [
+    'doctor',
+    {
+      summary: 'examine a configuration and its surroundings: what will stop calls, and what to do',
+      load: async () => (await import('./cli/doctor.ts')).doctor,
+    },
+  ],
+  [
     'tasks',
     {
       summary: 'open, list, complete and fail tasks of a running sidecar',

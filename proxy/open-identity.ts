@@ -55,7 +55,12 @@ export async function openIdentity(
 }
 
 /** TLS to tools with the trust domains of the configuration and the SVID of this moment. */
-export function openToolTls({ settings }: LoadedSettings, workload: Workload, svids: X509SvidSource, world: World) {
+export function openToolTls(
+  { settings }: LoadedSettings,
+  workload: Pick<Workload, 'authoritiesOf'>,
+  svids: X509SvidSource,
+  world: World,
+) {
   const { domains } = settings.trust;
   const trust = {
     authoritiesOf: (domain: string) => (domains.has(domain) ? workload.authoritiesOf(domain) : undefined),

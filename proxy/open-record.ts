@@ -30,6 +30,8 @@ export interface OpenRecord {
   readonly metrics: Metrics;
   readonly trail: Trail;
   readonly late: LateSources;
+  /** Which program runs with which configuration, as the boot event says. */
+  readonly self: { readonly version: string; readonly boot: string; readonly config: string };
   /** Signs what stands there so far; called once, before anything is let through. */
   sign(): void;
   /** To be called when the sidecar begins to stop, while its identity is still there. */
@@ -71,7 +73,8 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     checkpoints.close();
     log.close();
   };
-  return { log, metrics, trail, late, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
+  const self = { version, boot: log.boot, config: config.digest };
+  return { log, metrics, trail, late, self, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
 }
 
 function openSink(file: string | undefined, stdout: boolean, onLost: () => void): EventSink {

@@ -58,6 +58,7 @@ export async function openSteward(
     killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
     shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
+    self: () => ({ ...record.self, pid: process.pid }),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
   const fleet = openFleet(settings, wayOut, rooms.killSwitch, record, log);

@@ -5,6 +5,7 @@ import type { OpenRecord } from './open-record.ts';
 import { readCutOffs } from './steward/cut-off-file.ts';
 import { CutOffs } from './tasks/cut-offs.ts';
 import { always, Freshness, notYet } from './tasks/freshness.ts';
+import { agentPeerOf } from './tasks/peer-binding.ts';
 import { TaskBook } from './tasks/task-book.ts';
 import type { World } from './world.ts';
 
@@ -38,6 +39,6 @@ export function openTasks(
     recordOpened: (task, by) => record.trail.taskOpened(task, by),
     recordEnded: (task, by) => record.trail.taskEnded(task, by),
   };
-  const tasks = new TaskBook(world, settings.tasks.max_open, ending, cutOffs, settings.agent.uid);
+  const tasks = new TaskBook(world, settings.tasks.max_open, ending, cutOffs, agentPeerOf(settings));
   return { tasks, cutOffs };
 }

@@ -12,12 +12,15 @@ export function claimRunFolder(
 ): void {
   if (![caDir, caPublish, operatorSocket].some((path) => path.startsWith(`${run}/`))) return;
   mkdirSync(run, { recursive: true, mode: 0o700 });
-  const found = lstatSync(run);
-  if (!found.isDirectory())
-    throw new Error(`${run} is no folder; remove it, or name the folders in ca and operator.socket`);
-  if (found.uid !== uid || (found.mode & 0o022) !== 0) {
-    throw new Error(
-      `${run} belongs to, or can be written by, another user; name the folders in ca and operator.socket`,
-    );
-  }
+  const fault = findRunFolderFault(run, uid);
+  if (fault !== undefined) throw new Error(fault);
+}
+
+/** Why a run folder that is there cannot be used, in a sentence for the operator; undefined where it can, or is still to be made. */
+export function findRunFolderFault(run: string, uid: number): string | undefined {
+  const found = lstatSync(run, { throwIfNoEntry: false });
+  if (found === undefined) return undefined;
+  if (!found.isDirectory()) return `${run} is no folder; remove it, or name the folders in ca and operator.socket`;
+  if (found.uid === uid && (found.mode & 0o022) === 0) return undefined;
+  return `${run} belongs to, or can be written by, another user; name the folders in ca and operator.socket`;
 }

@@ -7,6 +7,8 @@ import { openProcessLog, type ProcessLog } from './process-log.ts';
 import { openRecord, type OpenRecord } from './open-record.ts';
 import { claimRunFolder } from './own-folder.ts';
 import { openSteward, type Steward } from './open-steward.ts';
+import { agentPeerOf } from './tasks/peer-binding.ts';
+import { bindsProcesses, findBlindness } from './tasks/process-sight.ts';
 import type { TaskBook } from './tasks/task-book.ts';
 import { realWorld, type World } from './world.ts';
 
@@ -56,6 +58,9 @@ export async function openSidecar(
       record.trail.unsafe(setting);
       log.warn({ setting }, 'unsafe setting');
     }
+    const peer = agentPeerOf(settings);
+    if (bindsProcesses(peer))
+      for (const why of findBlindness(peer, uid)) log.warn({ why }, 'processes of the agent are not told apart');
     const steward = (opened.steward = await openSteward(settings, paths, record, wayOut, log));
     record.sign();
     const inbound = await wayIn?.listen();

@@ -6,7 +6,7 @@ import { showOpened, showTasks } from './task-views.ts';
 /** `waybill tasks`: what an orchestrator does, by hand. */
 export const tasks: Command = {
   usage: `Usage: waybill tasks open --subject-token-file FILE [--purpose P] [--tools A,B] [--deadline 10m] [--handles per_tool]
-                          [--uses N] [--uid N]
+                          [--uses N] [--uid N] [--pid N [--descendants]] [--executable PATH]
        waybill tasks list [--all]
        waybill tasks complete TXN [--reason R]
        waybill tasks fail TXN [--reason R]
@@ -20,6 +20,9 @@ export const tasks: Command = {
   --handles per_tool          one handle for each tool, good at that tool alone
   --uses N                    how many calls each handle is good for
   --uid N                     the user id of the processes that may use them; Linux only
+  --pid N                     the process that may use them, as the sidecar sees it; Linux only
+  --descendants               and those that descend from it
+  --executable PATH           the executable of the processes that may use them; Linux only
   --subject-token-type URI    if it is no access token (RFC 8693, 3)
   --parent TXN                a task that this one ends with, and whose tools are the most it gets
 
@@ -62,6 +65,9 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
       deadline: { type: 'string' },
       uses: { type: 'string' },
       uid: { type: 'string' },
+      pid: { type: 'string' },
+      descendants: { type: 'boolean' },
+      executable: { type: 'string' },
       parent: { type: 'string' },
     },
   });
@@ -77,6 +83,7 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
     deadline: values.deadline,
     uses: numberOf(values.uses),
     uid: numberOf(values.uid),
+    peer: { pid: numberOf(values.pid), descendants: values.descendants, executable: values.executable },
     parent: values.parent,
   };
   const { place, trustFolder } = findSidecar(values, invocation);

@@ -172,7 +172,7 @@ function identityOf({ identity }: Settings): string {
 }
 
 /** Those of the settings, and those of the rules with their place. */
-function listWarnings({ config, rules }: CheckedConfig): readonly string[] {
+export function listWarnings({ config, rules }: CheckedConfig): readonly string[] {
   const ofRules = rules.warnings.map(({ index, message }) => {
     const { line, column } = config.locate(['rules', index, 'when']);
     return `${line}:${column}: rules[${index}].when: ${message}`;

@@ -12,8 +12,9 @@ export class HandleRefusal extends Refusal {
     detail: string | undefined,
     task: Task,
     by: 'handle' | 'trace' = 'handle',
+    hint?: string,
   ) {
-    super(code, detail);
+    super(code, detail, undefined, hint);
     this.task = task;
     this.by = by;
   }

@@ -7,7 +7,7 @@ import type { Errand, Task } from '../tasks/task.ts';
 import type { UseCount } from '../tasks/use-count.ts';
 import { HandleRefusal } from './handle-refusal.ts';
 import { checkLeak } from './leak.ts';
-import { isForPeer } from './peer-check.ts';
+import { checkPeer, isForPeer } from './peer-check.ts';
 import { rungsFor } from './rungs-hint.ts';
 import { checkTraced, findByTrace, type TraceRung } from './trace-rung.ts';
 
@@ -149,10 +149,7 @@ function checkHandle(handle: Handle, tool: string, socket: Socket): void {
     const detail = `The handle was issued for ${handle.tool} and was used at ${tool}.`;
     throw new HandleRefusal('handle_foreign_tool', detail, handle.task);
   }
-  if (!isForPeer(handle.task, socket)) {
-    const detail = 'The handle was issued for a user id that is not that of this connection.';
-    throw new HandleRefusal('handle_foreign_peer', detail, handle.task);
-  }
+  checkPeer(handle.task, socket);
   if (handle.uses?.isSpent === true) throw new HandleRefusal('handle_spent', undefined, handle.task);
 }
 

@@ -4,7 +4,7 @@ import type { HandleBook } from '../tasks/handle.ts';
 import type { Task } from '../tasks/task.ts';
 import { HandleRefusal } from './handle-refusal.ts';
 import { findHandle } from './ladder.ts';
-import { isForPeer } from './peer-check.ts';
+import { checkPeer } from './peer-check.ts';
 
 const places = ['authorization', 'x-api-key', 'proxy-authorization'] as const;
 
@@ -22,7 +22,7 @@ export function findOwnTask({ headersDistinct, socket }: IncomingMessage, handle
     if (task.state !== 'open') throw new HandleRefusal('handle_ended', undefined, task);
     if (tool !== undefined)
       throw new HandleRefusal('handle_foreign_tool', `The handle was issued for calls to ${tool} only.`, task);
-    if (!isForPeer(task, socket)) throw new HandleRefusal('handle_foreign_peer', undefined, task);
+    checkPeer(task, socket);
     found = task;
   }
   return found;

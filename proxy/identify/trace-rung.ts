@@ -5,7 +5,7 @@ import { isRiskier } from '../tasks/purposes.ts';
 import type { Task } from '../tasks/task.ts';
 import type { TraceMarks } from '../tasks/trace-mark.ts';
 import { HandleRefusal } from './handle-refusal.ts';
-import { isForPeer } from './peer-check.ts';
+import { checkPeer } from './peer-check.ts';
 
 /** Rung 3 of the ladder: the member `waybill` of `tracestate`, which tracing carries from the request of the way in. */
 export interface TraceRung {
@@ -16,9 +16,14 @@ export interface TraceRung {
   readonly isGiven: boolean;
 }
 
+/** Whether marks count at a tool of this risk. */
+export function countsAt(risk: string, upTo: string): boolean {
+  return upTo !== 'off' && !isRiskier(risk, upTo);
+}
+
 /** Whether a call could say by its trace for which task it is made: from this machine, and at a tool that is not too grave. */
 export function mayBeTraced(call: Call, { upTo }: TraceRung): boolean {
-  return upTo !== 'off' && !isRiskier(call.tool.settings.risk, upTo) && isFromHere(call.request.socket);
+  return countsAt(call.tool.settings.risk, upTo) && isFromHere(call.request.socket);
 }
 
 /**
@@ -45,11 +50,5 @@ export function findByTrace(call: Call, rung: TraceRung): Task | undefined {
 export function checkTraced(task: Task, { request }: Call): void {
   if (task.state !== 'open')
     throw new HandleRefusal('handle_ended', 'The task that the trace of the call names has ended.', task, 'trace');
-  if (!isForPeer(task, request.socket))
-    throw new HandleRefusal(
-      'handle_foreign_peer',
-      'The trace of the call names a task of another user id.',
-      task,
-      'trace',
-    );
+  checkPeer(task, request.socket, 'trace');
 }

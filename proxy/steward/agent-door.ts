@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { Settings } from '../../config/settings.ts';
 import { Refusal } from '../refusal.ts';
 import { claimKey, type ReplayLedger } from '../replay/claim.ts';
-import { uidOf } from '../tasks/peer.ts';
+import { PeerBinding } from '../tasks/peer-binding.ts';
+import { holdersOf } from '../tasks/socket-holders.ts';
 import type { Task } from '../tasks/task.ts';
 import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
 import type { World } from '../world.ts';
@@ -11,7 +11,7 @@ import { problemOf, type Door, type TaskOpener } from './open-task.ts';
 import { Problem, sendJson, sendProblem } from './problem.ts';
 import { readJson } from './read-json.ts';
 import { describeEnded, describeOpened } from './task-answers.ts';
-import { parseEndRequest, parseOpenRequest } from './task-request.ts';
+import { parseEndRequest, parseOpenRequest, type OpenTaskRequest } from './task-request.ts';
 
 /** What the agent may ask of the sidecar itself. */
 export type AgentAction = 'open' | 'complete' | 'fail';
@@ -47,7 +47,7 @@ export async function serveAgent(
 ): Promise<void> {
   const late = setTimeout(() => request.destroy(), bodyMs);
   try {
-    checkPeer(request.socket, rooms.settings.agent.uid);
+    checkPeer(request, rooms.settings);
     // The listener leaves it to whoever wants the body.
     if (request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue();
     if (action === 'open') await openTask(request, response, rooms);
@@ -67,8 +67,9 @@ export async function serveAgent(
 }
 
 /** Other processes of the pod are not the agent. */
-function checkPeer(socket: Socket, uid: number | undefined): void {
-  if (uid !== undefined && uidOf(socket) !== uid) throw new Problem('peer_not_allowed');
+function checkPeer({ socket }: IncomingMessage, { agent }: Settings): void {
+  const { uid, executable } = agent;
+  if (new PeerBinding({ uid, executable }).judge(socket) !== undefined) throw new Problem('peer_not_allowed');
 }
 
 async function openTask(request: IncomingMessage, response: ServerResponse, rooms: AgentDoorRooms): Promise<void> {
@@ -83,11 +84,34 @@ async function openTask(request: IncomingMessage, response: ServerResponse, room
   const parent = order.parent === undefined ? undefined : rooms.ownTask(request);
   if (parent?.txn !== order.parent)
     throw new Problem('request_invalid', 'parent: needs the handle of that task as the credential of this request.');
-  const uid = settings.agent.uid ?? parent?.uid;
-  if (uid !== undefined && order.uid !== undefined && order.uid !== uid)
-    throw new Problem('request_invalid', 'uid: is not that of the agent, or of the parent.');
+  checkNarrowing(order, parent, settings);
+  // Before anything is spent for it: what whoever opens it could not use is not opened.
+  const binds = settings.tasks.bind.startsWith('process') && order.peer.pid === undefined;
+  if (binds && parent?.peer.process === undefined && holdersOf(request.socket) === undefined)
+    throw new Problem(
+      'peer_not_allowed',
+      'The process of this connection cannot be told, and `tasks.bind` asks for it.',
+    );
   const opened = await opener.open(order, agentDoor(rooms));
+  // Where the first use binds, this was it: who opens a task is who may call in it.
+  opened.task.peer.judge(request.socket);
   sendJson(response, 201, describeOpened(opened, rooms.outbound()));
+}
+
+/** The agent may bind its task closer than it is bound itself, and not to somebody else. */
+function checkNarrowing(order: OpenTaskRequest, parent: Task | undefined, { agent }: Settings): void {
+  const { pid, executable, uid = order.uid } = order.peer;
+  const wanted = [
+    ['uid', uid, agent.uid ?? parent?.peer.uid],
+    ['pid', pid, parent?.peer.process?.pid],
+    ['executable', executable, agent.executable ?? parent?.peer.executable],
+  ] as const;
+  if (order.peer.descendants === true && parent?.peer.process !== undefined && !parent.peer.descendants)
+    throw new Problem('request_invalid', 'peer.descendants: the parent is bound to one process.');
+  for (const [name, asked, own] of wanted) {
+    if (asked !== undefined && own !== undefined && asked !== own)
+      throw new Problem('request_invalid', `${name}: is not that of the agent, or of the parent.`);
+  }
 }
 
 function agentDoor({ settings, spent, world }: AgentDoorRooms): Door {

@@ -3,10 +3,10 @@ import { Secret } from '../trust/secret.ts';
 import type { Issuers } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { InvalidToken } from '../trust/strict-jws.ts';
-import { uidsAreTold } from '../tasks/peer.ts';
 import { allowTools } from '../tasks/purposes.ts';
 import type { OpenedTask } from '../tasks/opened-task.ts';
 import { TaskRejected, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
+import { readPeerTerms } from './peer-terms.ts';
 import { Problem } from './problem.ts';
 import type { OpenTaskRequest } from './task-request.ts';
 
@@ -34,10 +34,9 @@ export class TaskOpener {
 
   /** Throws a `Problem`; nothing is opened then. */
   async open(request: OpenTaskRequest, door: Door): Promise<OpenedTask> {
-    if (request.uid !== undefined && !uidsAreTold)
-      throw new Problem('request_invalid', 'uid: this system does not tell the user of a connection; Linux does.');
     // Before a subject token is spent for it.
     if (!this.#book.isCurrent) throw new Problem('fleet_unavailable');
+    const peer = readPeerTerms(request);
     const purpose = request.purpose ?? this.#settings.agent.purpose;
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
@@ -62,7 +61,7 @@ export class TaskOpener {
         issuedAtMs: subject.issuedAtMs,
         perToolHandles: request.handles === 'per_tool',
         uses: request.uses,
-        uid: request.uid,
+        peer,
         lifeMs: Math.min(request.deadline ?? deadline, deadline),
         parent: request.parent,
         by,

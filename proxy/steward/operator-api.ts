@@ -21,6 +21,8 @@ export interface OperatorRooms {
   readonly shared: () => Promise<Shared> | undefined;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
+  /** Which sidecar this is: version, boot, digest of its configuration, pid. */
+  readonly self: () => object;
   onFault(error: unknown): void;
 }
 
@@ -60,6 +62,12 @@ async function dispatch(
     checkMethod(request, 'GET');
     checkRole(role, 'reader');
     sendJson(response, 200, takeInventory(rooms.inventory));
+    return;
+  }
+  if (url.pathname === '/v1/sidecar') {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    sendJson(response, 200, rooms.self());
     return;
   }
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');

@@ -1,4 +1,5 @@
 import type { OpenedTask } from '../tasks/opened-task.ts';
+import type { PeerBinding } from '../tasks/peer-binding.ts';
 import type { Task } from '../tasks/task.ts';
 import type { EndedTask } from '../tasks/task-book.ts';
 
@@ -16,7 +17,19 @@ export function describe(task: Task): Record<string, unknown> {
     cause: task.cause,
     parent: task.parent?.txn,
     standing: task.standing ? true : undefined,
-    uid: task.uid,
+    uid: task.peer.uid,
+    peer: describePeer(task.peer),
+  };
+}
+
+/** The process that it is bound to, or is going to be by its first use; undefined where it is bound to none. */
+function describePeer({ process, executable, descendants, fixes }: PeerBinding): Record<string, unknown> | undefined {
+  if (process === undefined && executable === undefined && fixes === undefined) return undefined;
+  return {
+    pid: process?.pid,
+    executable: process?.executable.path ?? executable,
+    descendants: descendants ? true : undefined,
+    first_use_fixes: fixes,
   };
 }
 

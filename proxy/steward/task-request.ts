@@ -15,6 +15,16 @@ const tokenTypes = [
   'urn:ietf:params:oauth:token-type:id_token',
 ] as const;
 
+const uid = z.int().min(0).max(4_294_967_294).optional();
+
+/** Who may call in the task, beyond its user: a process, whoever runs an executable. */
+const peer = z.strictObject({
+  uid,
+  pid: z.int().min(1).max(4_194_304).optional(),
+  descendants: z.boolean().optional(),
+  executable: z.string().max(4096).regex(/^\/./, 'must be an absolute path').optional(),
+});
+
 const openRequest = z.strictObject({
   subject_token: z.string().min(1).max(16_384),
   subject_token_type: z.enum(tokenTypes).default(tokenTypes[0]),
@@ -23,7 +33,8 @@ const openRequest = z.strictObject({
   handles: z.enum(['task', 'per_tool']).default('task'),
   deadline: duration.optional(),
   uses: z.int().min(1).max(1_000_000).optional(),
-  uid: z.int().min(0).max(4_294_967_294).optional(),
+  uid,
+  peer: peer.default({}),
   parent: z.string().max(100).optional(),
 });
 

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { isIPv4, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 
-/** Whether this system tells which user a connection of its own belongs to. */
-export const uidsAreTold = process.platform === 'linux';
+/** Whether this system tells which user, and which process, a connection of its own belongs to. */
+export const peersAreTold = process.platform === 'linux';
 
 /** Whether a connection came from this machine, or from this pod. TLS inside a tunnel tells the address of the connection around it. */
 export function isFromHere({ remoteAddress = '' }: Socket): boolean {
@@ -11,25 +11,38 @@ export function isFromHere({ remoteAddress = '' }: Socket): boolean {
   return plain === '::1' || /^127(?:\.\d{1,3}){3}$/.test(plain);
 }
 
-const uids = new WeakMap<Socket, number | undefined>();
+/** The peer's end of a connection, as the kernel lists it. */
+export interface PeerEnd {
+  /** User id of the process that made the socket. */
+  readonly uid: number;
+  /** Number of the socket: what the descriptors of its holders are links to. */
+  readonly inode: string;
+}
+
+const ends = new WeakMap<Socket, PeerEnd | undefined>();
 
 /**
- * The user id of the process that opened a connection to us in our own network namespace, as the kernel tells it to everybody
+ * The other end of a connection that was opened to us in our own network namespace, as the kernel tells it to everybody
  * (`/proc/net/tcp`, `tcp6`); undefined where it does not. Asked for once per connection: the tables are as long as the machine has
  * connections, and whoever opened it stays who it was.
  */
-export function uidOf(socket: Socket): number | undefined {
-  if (!uids.has(socket)) uids.set(socket, uidsAreTold ? readUid(socket) : undefined);
-  return uids.get(socket);
+export function peerEndOf(socket: Socket): PeerEnd | undefined {
+  if (!ends.has(socket)) ends.set(socket, peersAreTold ? readEnd(socket) : undefined);
+  return ends.get(socket);
 }
 
-function readUid({ remoteAddress, remotePort, localAddress, localPort }: Socket): number | undefined {
+/** The user id of the process that opened a connection to us; undefined where it cannot be told. */
+export function uidOf(socket: Socket): number | undefined {
+  return peerEndOf(socket)?.uid;
+}
+
+function readEnd({ remoteAddress, remotePort, localAddress, localPort }: Socket): PeerEnd | undefined {
   if (remoteAddress === undefined || localAddress === undefined) return undefined;
   const peer = { address: unmapped(remoteAddress), port: remotePort ?? 0 };
   const own = { address: unmapped(localAddress), port: localPort ?? 0 };
-  if (!isIPv4(peer.address)) return findUid('/proc/net/tcp6', peer, own, '');
+  if (!isIPv4(peer.address)) return findEnd('/proc/net/tcp6', peer, own, '');
   // A socket for both families that calls an IPv4 address stands in the other table.
-  return findUid('/proc/net/tcp', peer, own, '') ?? findUid('/proc/net/tcp6', peer, own, mappedPrefix);
+  return findEnd('/proc/net/tcp', peer, own, '') ?? findEnd('/proc/net/tcp6', peer, own, mappedPrefix);
 }
 
 interface Place {
@@ -41,23 +54,23 @@ interface Place {
 const mappedPrefix = `${'0'.repeat(16)}${words(Buffer.from([0, 0, 0xff, 0xff]))}`;
 
 /** Looks for the peer's end of the connection: what is local to it is remote to us. */
-function findUid(table: string, peer: Place, own: Place, prefix: string): number | undefined {
+function findEnd(table: string, peer: Place, own: Place, prefix: string): PeerEnd | undefined {
   let text: string;
   try {
     text = readFileSync(table, 'latin1');
   } catch {
     return undefined;
   }
-  const ends = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
-  const at = text.indexOf(ends);
+  const places = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
+  const at = text.indexOf(places);
   if (at === -1) return undefined;
   const [state, , , , uid, , inode] = text
-    .slice(at + ends.length, text.indexOf('\n', at))
+    .slice(at + places.length, text.indexOf('\n', at))
     .trim()
     .split(/\s+/);
   // A connection that nobody holds any more (TIME_WAIT, and others without an inode) is listed as that of root.
   if (state === '06' || inode === undefined || inode === '0') return undefined;
-  return uid !== undefined && /^\d+$/.test(uid) ? Number(uid) : undefined;
+  return uid !== undefined && /^\d+$/.test(uid) ? { uid: Number(uid), inode } : undefined;
 }
 
 function written({ address, port }: Place): string {

@@ -2,6 +2,7 @@ import type { World } from '../world.ts';
 import type { CutOffs } from './cut-offs.ts';
 import { HandleBook } from './handle.ts';
 import { nameTask, retireNames, type OpenedTask } from './opened-task.ts';
+import { bindPeer, type AgentPeer, type PeerTerms } from './peer-binding.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
 import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
@@ -35,8 +36,8 @@ export interface TaskRequest {
   readonly traced?: boolean;
   /** How often each handle may be used; undefined: as often as one likes. */
   readonly uses?: number | undefined;
-  /** User id that may call in it; default: that of the parent, else the agent's where the configuration tells it. */
-  readonly uid?: number | undefined;
+  /** Who may call in it; what is left out is that of the parent, else what the configuration says. */
+  readonly peer?: PeerTerms;
   /** Milliseconds from now; Infinity only for the standing task. */
   readonly lifeMs: number;
   readonly parent?: string | undefined;
@@ -83,18 +84,18 @@ export class TaskBook {
   readonly #ending: TaskEnding;
   readonly #cutOffs: CutOffs;
   readonly #maxOpen: number;
-  readonly #agentUid: number | undefined;
+  readonly #agent: AgentPeer;
   readonly #open = new Map<string, Held>();
   readonly #ended = new Recent<string, Task>(maxEnded);
   /** Open tasks by the owner of their share. */
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
 
-  constructor(world: World, maxOpen: number, ending: TaskEnding, cutOffs: CutOffs, agentUid?: number) {
+  constructor(world: World, maxOpen: number, ending: TaskEnding, cutOffs: CutOffs, agent: AgentPeer) {
     this.#world = world;
     this.#cutOffs = cutOffs;
     this.#maxOpen = maxOpen;
-    this.#agentUid = agentUid;
+    this.#agent = agent;
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
     this.marks = new TraceMarks(world.random);
@@ -117,7 +118,7 @@ export class TaskBook {
   }
 
   open(request: TaskRequest): OpenedTask {
-    const { share } = request;
+    const { share, standing = false } = request;
     const objection = this.#cutOffs.objectionTo(request);
     if (objection !== undefined) throw new TaskRejected(objection, 'revoked, or what was revoked is not known');
     if (this.lackFor(request) !== undefined)
@@ -142,13 +143,13 @@ export class TaskBook {
       issuedAtMs: request.issuedAtMs,
       expiresAtMs,
       parent,
-      standing: request.standing === true,
+      standing,
       caller: request.caller ?? '',
       chain: request.chain,
       // A sub-task is part of the transaction of its parent.
       txnToken: request.txnToken ?? parent?.txnToken,
-      uid: request.uid ?? parent?.uid ?? this.#agentUid,
       callerIssuedAtMs: request.callerIssuedAtMs,
+      peer: bindPeer(request.peer ?? {}, parent?.peer, this.#agent, standing),
       closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = nameTask(task, request, this);

@@ -1,6 +1,7 @@
 import type { InboundChain } from '../delegation/link-signer.ts';
 import { makeProofKey, type ProofKey } from '../proofs/dpop.ts';
 import type { Secret } from '../trust/secret.ts';
+import type { PeerBinding } from './peer-binding.ts';
 
 export type TaskState = 'open' | 'completed' | 'failed' | 'expired' | 'revoked';
 
@@ -52,10 +53,10 @@ export interface TaskParts {
   readonly caller: string;
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
-  /** User id of the processes that may call in it; undefined: any. */
-  readonly uid?: number | undefined;
   /** When the certificate of its caller was issued, where there is one. */
   readonly callerIssuedAtMs?: number | undefined;
+  /** Whose connections may call in it. */
+  readonly peer: PeerBinding;
   /** Tools of which it gets no credentials, because they were revoked after its own token was issued. */
   readonly closedTools: ReadonlySet<string>;
 }
@@ -83,8 +84,8 @@ export class Task {
   readonly caller: string;
   readonly chain: TaskChain | undefined;
   readonly txnToken: TaskTxnToken | undefined;
-  readonly uid: number | undefined;
   readonly callerIssuedAtMs: number | undefined;
+  readonly peer: PeerBinding;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -110,8 +111,8 @@ export class Task {
     this.caller = parts.caller;
     this.chain = parts.chain;
     this.txnToken = parts.txnToken;
-    this.uid = parts.uid;
     this.callerIssuedAtMs = parts.callerIssuedAtMs;
+    this.peer = parts.peer;
     this.#grant = parts.grant;
     this.#closedTools = parts.closedTools;
   }

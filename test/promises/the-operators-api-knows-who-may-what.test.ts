@@ -65,6 +65,7 @@ describe('W10: each role may what it is for', () => {
     ['list what is open', 'GET', () => '/v1/tasks?state=open', ['reader', 'operator']],
     ['look at one', 'GET', (txn) => `/v1/tasks/${txn}`, ['reader', 'operator']],
     ['take the inventory', 'GET', () => '/v1/inventory', ['reader', 'operator']],
+    ['ask which sidecar it is', 'GET', () => '/v1/sidecar', ['reader', 'operator']],
     ['open', 'POST', () => '/v1/tasks', ['orchestrator', 'operator']],
     ['complete', 'POST', (txn) => `/v1/tasks/${txn}/complete`, ['orchestrator', 'operator']],
     ['fail', 'POST', (txn) => `/v1/tasks/${txn}/fail`, ['orchestrator', 'operator']],

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { isFromHere, uidOf } from '../../proxy/tasks/peer.ts';
+import { holdersOf } from '../../proxy/tasks/socket-holders.ts';
 
 const own = process.getuid?.() ?? 0;
 
@@ -36,6 +37,7 @@ test.runIf(process.platform === 'linux').for([
   const { end, close } = await connected(listen, to);
   try {
     expect([isFromHere(end), uidOf(end)]).toEqual([true, own]);
+    expect(holdersOf(end)?.map(({ pid }) => pid)).toEqual([process.pid]);
   } finally {
     close();
   }
@@ -43,7 +45,7 @@ test.runIf(process.platform === 'linux').for([
 
 test('a connection that cannot be found is nobody’s, and so is one of elsewhere', () => {
   const end = { remoteAddress: '127.0.0.1', remotePort: 1, localAddress: '127.0.0.1', localPort: 2 } as Socket;
-  expect(uidOf(end)).toBeUndefined();
+  expect([uidOf(end), holdersOf(end)]).toEqual([undefined, undefined]);
   for (const address of ['10.0.0.1', '::ffff:10.0.0.1', 'fe80::1', '', '128.127.0.0', '127.0.0.1.example.org'])
     expect([address, isFromHere({ remoteAddress: address } as Socket)]).toEqual([address, false]);
 });

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { HandleBook } from '../../proxy/tasks/handle.ts';
+import { PeerBinding } from '../../proxy/tasks/peer-binding.ts';
 import { Task } from '../../proxy/tasks/task.ts';
 
 const task = new Task({
@@ -17,6 +18,7 @@ const task = new Task({
   chain: undefined,
   txnToken: undefined,
   issuedAtMs: undefined,
+  peer: new PeerBinding({}),
   closedTools: new Set(),
 });
 

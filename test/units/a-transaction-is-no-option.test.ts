@@ -17,6 +17,7 @@ test('the name of a task is a plain word whatever the dice say, so that commands
     1,
     ending,
     new CutOffs(() => [], { cutOffs: [], txns: [] }, new Freshness(world.monotonic, always)),
+    { uid: undefined, executable: undefined, bind: 'none' },
   );
   const subject = { iss: 'https://sso.example.org', sub: 'alice', kind: 'user' } as const;
   const opened = book.open({

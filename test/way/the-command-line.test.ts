@@ -59,7 +59,7 @@ test('--help explains the program and each command, --version says which it is',
   const overview = await run('--help');
   expect(overview).toMatchObject({ code: 0, stderr: '' });
   const commands = [...overview.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = '']) => name);
-  expect(commands).toEqual(['demo', 'run', 'validate', 'tasks', 'revoke', 'inventory', 'events', 'health']);
+  expect(commands).toEqual(['demo', 'run', 'validate', 'doctor', 'tasks', 'revoke', 'inventory', 'events', 'health']);
   for (const command of commands) {
     const help = await run(command, '--help');
     expect(help, command).toMatchObject({ code: 0, stderr: '' });

@@ -1,0 +1,134 @@
+import { accessSync, constants, lstatSync, statSync, type Stats } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Settings } from '../../../config/settings.ts';
+import { secretFiles } from '../../exchange/issuers/brokered-secret.ts';
+import { findRunFolderFault } from '../../own-folder.ts';
+import { wordOf, type Findings } from './finding.ts';
+import type { Patient } from './patient.ts';
+
+/** Where the sidecar writes, and what it reads. Nothing is opened or made: a record that is appended to would be changed. */
+export async function checkFiles({ config, paths, surroundings }: Patient, found: Findings): Promise<void> {
+  checkRunFolder(paths, surroundings.uid, found);
+  if (paths.recordFile === undefined) found.ok('the record is standard output');
+  else checkWritten('record', paths.recordFile, found);
+  checkWritten('cut-offs of the kill switch', paths.revocationsFile, found);
+  checkFolder('ca.dir', paths.caDir, found);
+  checkFolder('ca.publish', paths.caPublish, found);
+  checkFolder('folder of operator.socket', dirname(paths.operatorSocket), found);
+  checkClosed('key of the CA', join(paths.caDir, 'ca.key'), found);
+  for (const [setting, file, isSecret] of listRead(config.settings)) checkRead(setting, file, isSecret, found);
+}
+
+/** A run folder in a place that everybody can write to may be somebody else's. */
+function checkRunFolder(paths: Patient['paths'], uid: number, found: Findings): void {
+  const used = [paths.caDir, paths.caPublish, paths.operatorSocket].some((path) => path.startsWith(`${paths.run}/`));
+  const fault = used ? findRunFolderFault(paths.run, uid) : undefined;
+  if (fault !== undefined) found.fail(fault, 'The sidecar does not start with it.');
+}
+
+/** A file that is appended to or replaced: itself, or the folder that it will be made in. */
+function checkWritten(what: string, file: string, found: Findings): void {
+  const there = statusOf(file);
+  if (there?.isDirectory() === true) {
+    found.fail(`${what}: ${file} is a folder`, 'Name a file.');
+    return;
+  }
+  const why = there === undefined ? whyNotMade(dirname(file)) : whyNot(file, constants.W_OK);
+  if (why !== undefined)
+    found.fail(
+      `${what}: ${file} cannot be written (${why})`,
+      'Give the user of the sidecar the folder, or name another.',
+    );
+  else found.ok(`${what}: ${file} can be written`);
+  checkClosed(what, file, found);
+}
+
+function checkFolder(what: string, folder: string, found: Findings): void {
+  const why = whyNotMade(folder);
+  if (why === undefined) found.ok(`${what}: ${folder} can be written`);
+  else
+    found.fail(
+      `${what}: ${folder} cannot be written (${why})`,
+      'Give the user of the sidecar the folder, or name another.',
+    );
+}
+
+/** What others must not read, where it is there already. */
+function checkClosed(what: string, file: string, found: Findings): void {
+  const mode = statusOf(file)?.mode;
+  if (mode !== undefined && (mode & 0o077) !== 0 && !file.startsWith('/dev/'))
+    found.warn(`${what}: other users may open ${file}`, `chmod 600 ${file}`);
+}
+
+function checkRead(setting: string, file: string, isSecret: boolean, found: Findings): void {
+  const there = statusOf(file);
+  const why = there === undefined ? 'ENOENT' : there.isDirectory() ? 'EISDIR' : whyNot(file, constants.R_OK);
+  if (why !== undefined)
+    found.fail(`${setting}: ${file} cannot be read (${why})`, 'Put it there, readable by the user of the sidecar.');
+  else if (there?.size === 0) found.fail(`${setting}: ${file} is empty`, 'Put the content there.');
+  else found.ok(`${setting}: ${file} can be read`);
+  if (isSecret && there !== undefined && (there.mode & 0o007) !== 0)
+    found.warn(`${setting}: every user may read ${file}`, `chmod o= ${file}`);
+}
+
+/** The files that the configuration names, and whether each is a secret. */
+function listRead(settings: Settings): readonly (readonly [setting: string, file: string, isSecret: boolean])[] {
+  const ofServices = [...settings.token_services.values()].flatMap((service) => {
+    const at = `token_services.${service.name}`;
+    const files: readonly (readonly [string, string | undefined, boolean])[] = [
+      [`${at}.client_secret_file`, service.client_secret_file, true],
+      [`${at}.client_key_file`, service.client_key_file, true],
+      [`${at}.client_certificate_file`, service.client_certificate_file, false],
+      [`${at}.token_file`, service.token_file, true],
+      [`${at}.tls.ca`, service.tls.ca, false],
+    ];
+    return files;
+  });
+  const ofTools = [...settings.tools.values()].flatMap((tool) => {
+    const secrets = tool.secret === undefined ? [] : secretFiles(tool.name, tool.secret);
+    return [
+      [`tools.${tool.name}.tls.ca`, tool.tls.ca, false] as const,
+      ...secrets.map((file) => [`tools.${tool.name}.secret`, file, true] as const),
+    ];
+  });
+  return [...ofServices, ...ofTools].flatMap(([setting, file, isSecret]) =>
+    file === undefined ? [] : [[setting, file, isSecret] as const],
+  );
+}
+
+/** Why a folder cannot be made or written to: judged by the nearest one above it that is there. */
+function whyNotMade(folder: string): string | undefined {
+  let at = folder;
+  while (statusOf(at) === undefined && dirname(at) !== at) {
+    // A link that leads nowhere is there, and nothing can be made behind it.
+    if (isLink(at)) return 'ENOENT';
+    at = dirname(at);
+  }
+  return statusOf(at)?.isDirectory() === true ? whyNot(at, constants.W_OK | constants.X_OK) : 'ENOTDIR';
+}
+
+function whyNot(path: string, mode: number): string | undefined {
+  try {
+    accessSync(path, mode);
+    return undefined;
+  } catch (error) {
+    return wordOf(error);
+  }
+}
+
+/** Undefined for what is not there, or behind what is no folder. */
+function statusOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink();
+  } catch {
+    return false;
+  }
+}
