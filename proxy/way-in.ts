@@ -123,7 +123,7 @@ function makeRooms(
     },
     trail: record.trail,
     upstreams: wayOut.upstreams,
-    road: { handles: tasks.handles, pseudonym, onNonce: () => undefined },
+    road: { handles: tasks.handles, pseudonym, onSecrets: () => undefined, onNonce: () => undefined },
     program: place,
     nonce: () => nonces?.current(world.now()),
     onFault: wayOut.onFault,

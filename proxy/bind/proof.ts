@@ -69,10 +69,15 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
-  /** What the agent must not find in the answer (W3): the credential, the one before it, and the transaction token beside it. */
+  /** What the agent must not find in the answer (W3); undefined where answers are not screened. */
   get screened(): readonly { reveal(): string }[] | undefined {
+    return this.call.tool.settings.unsafe_response_screen === 'off' ? undefined : this.secrets;
+  }
+
+  /** What the tool learns with this call: the credential, the one before it, and the transaction token beside it. */
+  get secrets(): readonly { reveal(): string }[] | undefined {
     const { held } = this.credential;
-    if (held === undefined || this.call.tool.settings.unsafe_response_screen === 'off') return undefined;
+    if (held === undefined) return undefined;
     const own = held.order === undefined ? held.token.screened() : [held.token, held.before];
     return [...own, held.txnToken].filter((one) => one !== undefined);
   }

@@ -1,4 +1,5 @@
 import type { Client } from 'undici';
+import type { CallBody } from '../intercept/body.ts';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
@@ -19,6 +20,8 @@ export interface Road {
   readonly handles: HandleBook;
   /** Our name in `Via`, by which a loop is found. */
   readonly pseudonym: string;
+  /** Hears of the secrets that a tool gets to know: from then on they could come back from anywhere. */
+  onSecrets(secrets: readonly { reveal(): string }[]): void;
   /** Hears of a nonce that a tool sent in `DPoP-Nonce`. */
   onNonce(origin: string, nonce: string): void;
 }
@@ -26,7 +29,10 @@ export interface Road {
 /** Forwards an admitted call, once. Resolves when the answer has ended; never rejects for what the tool or the agent does. */
 export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<Forwarded> {
   const sent = admitted.spend();
-  const { call, body, task } = sent;
+  const { call, body, task, secrets } = sent;
+  // Broken off while it waited: nothing leaves at all.
+  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal));
+  if (secrets !== undefined) road.onSecrets(secrets);
   const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
   const { screened } = sent;
@@ -39,7 +45,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     onEnd: (end) => {
       if (slot !== undefined) task?.letGo(slot);
       if (end.kind === 'failed' || (end.kind === 'answered' && end.outcome !== 'ok')) lease.spoil();
-      resolve(forwardedOf(end, body.length ?? 0));
+      resolve(forwardedOf(end, body));
     },
   });
   const slot = task?.holdOpen(relay);
@@ -72,7 +78,8 @@ function clientFor(sent: Admissible, lease: Lease): Client {
   return client;
 }
 
-function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
+function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody): Forwarded {
+  if (refusal !== undefined) return refused(refusal);
   switch (end.kind) {
     case 'answered':
       return { kind: 'ended', end: { ...end, bytesIn } };
@@ -82,16 +89,14 @@ function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
         by: end.by,
         end: { status: end.status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
       };
-    default: {
-      const refusal = refusalOf(end.error);
-      const { status } = refusal.kind;
-      return {
-        kind: 'refused',
-        refusal,
-        end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
-      };
-    }
+    default:
+      return refused(refusalOf(end.error), bytesIn);
   }
+}
+
+function refused(refusal: Refusal, bytesIn = 0): Forwarded {
+  const { status } = refusal.kind;
+  return { kind: 'refused', refusal, end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false } };
 }
 
 /** The one place that puts together what leaves: Host, the caller's end-to-end headers, then what we inject. */

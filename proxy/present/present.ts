@@ -26,6 +26,7 @@ class PresentedCall {
   readonly answersChallenges = false;
   /** The program holds nothing that its caller must not see. */
   readonly screened = undefined;
+  readonly secrets = undefined;
 
   /** What the program is called by. */
   readonly host: string;
