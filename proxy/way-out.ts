@@ -14,6 +14,7 @@ import { openPurse, type Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
+import { CookieJars } from './forward/cookies/cookie-jars.ts';
 import { SecretIndex } from './forward/screen/secret-index.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { hearAgent, type OwnServices } from './hear-agent.ts';
@@ -217,6 +218,7 @@ function makeRooms(parts: Parts): Rooms {
     road: {
       handles: tasks.handles,
       pseudonym,
+      cookies: new CookieJars(world),
       onSecrets: (sent) => secrets.learn(sent),
       onNonce: (origin, nonce) => nonces.keep(origin, nonce),
     },

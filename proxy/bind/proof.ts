@@ -2,7 +2,7 @@ import type { Credential } from '../exchange/credential.ts';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import { makeDpopProof } from '../proofs/dpop.ts';
-import type { Task } from '../tasks/task.ts';
+import type { Errand, Task } from '../tasks/task.ts';
 import type { World } from '../world.ts';
 import type { CallChain } from './task-links.ts';
 
@@ -56,9 +56,14 @@ class BoundCall {
     return this.credential.routed.permit.attributed.errand?.task;
   }
 
-  /** Cookies of a tool with a credential would carry one task's session into another. */
+  /** Whether cookies are between agent and tool: with a session that a credential opened, the agent would need us no more. */
   get keepsCookies(): boolean {
-    return !this.call.tool.credentialed;
+    return cookiesOf(this.call) === 'pass';
+  }
+
+  /** Whose cookies the sidecar keeps: those of this task at this tool. Undefined where it keeps none. */
+  get cookieOwner(): Errand | undefined {
+    return cookiesOf(this.call) === 'hold' ? this.credential.routed.permit.attributed.errand : undefined;
   }
 
   get keepsCredentials(): boolean {
@@ -104,6 +109,10 @@ class BoundCall {
 }
 
 export type Bound = BoundCall;
+
+function cookiesOf({ tool }: Call): 'hold' | 'strip' | 'pass' {
+  return tool.settings.cookies ?? (tool.credentialed ? 'hold' : 'pass');
+}
 
 const nothing: readonly string[] = [];
 const noHops: readonly string[] = [];

@@ -5,6 +5,7 @@ import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
 import type { HandleBook } from '../tasks/handle.ts';
 import type { Task } from '../tasks/task.ts';
+import type { TaskCookies } from './cookies/cookie-jars.ts';
 import { Relay, type RelayEnd, UnreadableAnswer } from './relay.ts';
 import { nothingToScreen, screenFor } from './screen/screen.ts';
 import type { Lease } from './upstream.ts';
@@ -20,27 +21,48 @@ export interface Road {
   readonly handles: HandleBook;
   /** Our name in `Via`, by which a loop is found. */
   readonly pseudonym: string;
+  /** The cookies that stay with the sidecar. */
+  readonly cookies: TaskCookies;
   /** Hears of the secrets that a tool gets to know: from then on they could come back from anywhere. */
   onSecrets(secrets: readonly { reveal(): string }[]): void;
   /** Hears of a nonce that a tool sent in `DPoP-Nonce`. */
   onNonce(origin: string, nonce: string): void;
 }
 
+/** What a program behind the way in says is between it and its callers. */
+export const programsOwn: Pick<Road, 'cookies' | 'onSecrets' | 'onNonce'> = {
+  cookies: { headerFor: () => undefined, take: () => undefined, secretsOf: () => [] },
+  onSecrets: () => undefined,
+  onNonce: () => undefined,
+};
+
 /** Forwards an admitted call, once. Resolves when the answer has ended; never rejects for what the tool or the agent does. */
 export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<Forwarded> {
   const sent = admitted.spend();
-  const { call, body, task, secrets } = sent;
+  const { call, body, secrets, cookieOwner } = sent;
   // Broken off while it waited: nothing leaves at all.
   if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal));
   if (secrets !== undefined) road.onSecrets(secrets);
+  const cookies = cookieOwner === undefined ? undefined : road.cookies.headerFor(cookieOwner, call.target);
+  return cookies instanceof Promise
+    ? cookies.then((value) => send(sent, value, lease, road))
+    : send(sent, cookies, lease, road);
+}
+
+/** @param cookies Value of `Cookie` that the sidecar adds. */
+function send(sent: Admissible, cookies: string | undefined, lease: Lease, road: Road): Promise<Forwarded> {
+  const { call, body, task, screened, cookieOwner: owner } = sent;
   const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
-  const { screened } = sent;
-  const screen = screened === undefined ? nothingToScreen : screenFor(screened);
-  const relay = new Relay(call, sent, screen, {
+  const relay = new Relay(call, sent, {
     onNonce: (nonce) => {
       lease.keepNonce(nonce);
       road.onNonce(call.target.origin.text, nonce);
+    },
+    onHead: (lines) => {
+      if (owner !== undefined) road.cookies.take(owner, call.target, lines);
+      if (screened === undefined) return nothingToScreen;
+      return screenFor(owner === undefined ? screened : [...screened, ...road.cookies.secretsOf(owner, call.target)]);
     },
     onEnd: (end) => {
       if (slot !== undefined) task?.letGo(slot);
@@ -55,7 +77,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     {
       method: call.method,
       path: sent.revealPath(),
-      headers: headersFor(sent, road, screened !== undefined),
+      headers: headersFor(sent, cookies, road),
       body: body.content ?? null,
     },
     relay,
@@ -100,14 +122,16 @@ function refused(refusal: Refusal, bytesIn = 0): Forwarded {
 }
 
 /** The one place that puts together what leaves: Host, the caller's end-to-end headers, then what we inject. */
-function headersFor(sent: Admissible, { handles, pseudonym }: Road, isScreened: boolean): string[] {
+function headersFor(sent: Admissible, cookies: string | undefined, { handles, pseudonym }: Road): string[] {
   const { call, body } = sent;
   const { headers } = call;
   const out: string[] = ['Host', sent.host, ...sent.forward];
   // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
-  if (!isScreened) out.push(...headers.selection);
+  if (sent.screened === undefined) out.push(...headers.selection);
   else out.push('Accept-Encoding', 'identity');
+  // The agent's own could be the session of somebody else: a session names a user, like the headers that are removed (W12).
   if (sent.keepsCookies) out.push(...headers.cookies);
+  else if (cookies !== undefined) out.push('Cookie', cookies);
   if (sent.keepsCredentials) {
     // The caller's own keys go on where none of ours is injected; a handle never does.
     for (let at = 0; at < headers.credentials.length; at += 2) {

@@ -22,6 +22,7 @@ class PresentedCall {
   readonly attempt = 1;
   /** The program's own cookies are between it and its callers. */
   readonly keepsCookies = true;
+  readonly cookieOwner = undefined;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
   /** The program holds nothing that its caller must not see. */
