@@ -3,6 +3,7 @@ import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
 import { handleLength, handleTextsIn, mayHoldHandle } from '../tasks/handle-text.ts';
 import type { HandleBook } from '../tasks/handle.ts';
+import { unfolded } from './unfolded.ts';
 
 /** Port: the secrets of this sidecar that could stand where they do not belong. */
 export interface KnownSecrets {
@@ -67,6 +68,11 @@ export function watchBody(call: Call, secrets: KnownSecrets): BodyWatch {
   const marks = call.tool.credentialed && !isOfTraces.test(call.rawPath);
   const wanted = { handles: true, marks, tokens: true };
   return {
+    isIn: (body) => {
+      if (secrets.finds(body, wanted)) return true;
+      const plain = unfolded(call, body);
+      return plain !== undefined && secrets.finds(plain, wanted);
+    },
     holds: (bytes) => secrets.finds(bytes, wanted),
     tail: (bytes) => secrets.tail(bytes),
     span: secrets.span,

@@ -1,5 +1,7 @@
 /** Port: what must not leave in the body of a call. */
 export interface BodyWatch {
+  /** Whether a whole body holds something of it, also under a coding. */
+  isIn(body: Buffer): boolean;
   /** Whether these bytes hold something of it. */
   holds(bytes: Buffer): boolean;
   /** How many bytes at the end could be the beginning of it, at most `span`. */
@@ -9,7 +11,7 @@ export interface BodyWatch {
 }
 
 /** For bodies that may hold whatever they like: those of callers of the way in. */
-export const unwatched: BodyWatch = { holds: () => false, tail: () => 0, span: 0 };
+export const unwatched: BodyWatch = { isIn: () => false, holds: () => false, tail: () => 0, span: 0 };
 
 const nothing = Buffer.alloc(0);
 

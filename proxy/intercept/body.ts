@@ -66,7 +66,7 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   const { chunks, size, ended } = await collect(call.request, waitMs, limit);
   if (ended) {
     const content = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
-    if (watch.holds(content)) throw leak();
+    if (watch.isIn(content)) throw leak();
     return new ReadBody(content, content.length);
   }
   if (whole && size > limit) throw tooLarge();

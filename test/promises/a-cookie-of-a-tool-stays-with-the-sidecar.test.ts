@@ -97,6 +97,13 @@ describe('W3: a session that was opened with a credential stays here, and goes o
     expect(stage.tool.seen.at(-1)?.headers.cookie).toBeUndefined();
   });
 
+  test('nor between two tools at the same place', async () => {
+    stage.say = () => ({ headers: [['Set-Cookie', 'may=write']] });
+    await stage.call('crm', '/', { method: 'POST', body: 'x' });
+    expect(await stage.sentTo('crm')).toBe('');
+    expect(await stage.sentTo('crm', '/', { method: 'POST', body: 'x' })).toBe('may=write');
+  });
+
   test('it ends with its task', async () => {
     await stage.set('crm', ['s=1']);
     const other = await stage.task('alice');

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { readRecord } from '../stage/event-record.ts';
@@ -77,6 +78,10 @@ describe('DESIGN 7: a secret of ours in the body of a call is a leak, and the ca
       form: () => stage.post(`a=1&token=${handle}`, 'crm', form),
       'form, one letter': () => stage.post(`a=%7B1%7D&token=${handle.replace('wbh_', '%77bh%5f')}`, 'crm', form),
       'JSON, one letter': () => stage.post(JSON.stringify({ a: handle }).replace('wbh_', 'w\\u0062h_')),
+      gzip: () => stage.post(gzipSync(`[{"log":"${handle}"}]`), 'crm', { 'Content-Encoding': 'gzip' }),
+      'parts, deflate': () => stage.post(deflateSync(part(stage.token)), 'open', { 'content-encoding': 'Deflate' }),
+      br: () => stage.post(brotliCompressSync(handle), 'crm', { 'Content-Encoding': 'br' }),
+      zstd: () => stage.post(zstdCompressSync(handle), 'crm', { 'Content-Encoding': 'zstd' }),
       'without its end': () => stage.post(`x ${handle.slice(0, 20)}`),
     });
   });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openLeakStage, type LeakStage } from '../stage/leak-stage.ts';
 import { callThrough } from '../stage/raw-call.ts';
@@ -63,6 +64,20 @@ test('what only looks like a secret passes', async () => {
     const answer = await stage.post(body);
     expect([body.slice(0, 60), answer.status]).toEqual([body.slice(0, 60), 200]);
     expect(stage.tool.seen.at(-1)?.body.toString('latin1')).toBe(body);
+  }
+});
+
+test('a body under a coding that is broken, unknown or a bomb goes on as it is', async () => {
+  const bomb = gzipSync(Buffer.alloc(20_000_000));
+  for (const [coding, body] of [
+    ['gzip', Buffer.from('this is no gzip')],
+    ['x-own', Buffer.from('whatever')],
+    ['gzip', bomb],
+  ] as const) {
+    const started = performance.now();
+    expect((await stage.post(body, 'crm', { 'Content-Encoding': coding })).status).toBe(200);
+    expect(stage.tool.seen.at(-1)?.body.equals(body)).toBe(true);
+    expect(performance.now() - started).toBeLessThan(1000);
   }
 });
 

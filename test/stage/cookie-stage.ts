@@ -87,6 +87,8 @@ export async function openCookieStage(): Promise<CookieStage> {
 function openTools(port: number, securePort: number, ca: string): Promise<Stage> {
   return openStage({
     tools: {
+      // The same place under two names: what is done there by one is not for the other.
+      writer: { port, more: { match: { host: 'crm.test', methods: ['POST'] } } },
       crm: { port },
       files: { port, host: 'files.crm.test' },
       bound: { port, proof: 'dpop' },

@@ -12,6 +12,7 @@ const handle = `wbh_${epoch}${part(32)}`;
 const mark = `wbt_${part(6)}`;
 const openIndex = (): SecretIndex => new SecretIndex(`wbh_${epoch}`, mark);
 const watchOf = (index: SecretIndex): BodyWatch => ({
+  isIn: (bytes) => index.finds(bytes, all),
   holds: (bytes) => index.finds(bytes, all),
   tail: (bytes) => index.tail(bytes),
   span: index.span,
@@ -55,7 +56,7 @@ test('what holds nothing comes out byte for byte, in whatever pieces', () => {
   for (const size of [1, 0, 7, 128, 129, 5000]) {
     const pieces = Array.from({ length: 40 }, () => [
       randomBytes(randomInt(1, 200)),
-      Buffer.from(handle.slice(0, randomInt(1, 12))),
+      Buffer.from(`${handle.slice(0, randomInt(1, 12))}.`),
     ]);
     const body = Buffer.concat(pieces.flat());
     const { out, isBroken } = stream(body, watch, size);

@@ -11,8 +11,10 @@ const maxJarBytes = 8000;
 const maxCookieBytes = 4096;
 /** A whole `Set-Cookie`, with its attributes. */
 const maxLineBytes = 8192;
-/** Lines that wait for the package, or for the next call, which may never come. */
-const maxWaiting = 100;
+/** Characters of lines that wait for the package, or for the next call, which may never come. */
+const maxWaitingBytes = 16_384;
+/** A path that a cookie without `Path` is for; of a longer one it is for all (RFC 6265bis 5.1.4 means folders). */
+const maxUrlBytes = 2048;
 
 /** One `Set-Cookie` as it came. */
 interface Line {
@@ -30,8 +32,13 @@ export class Jar {
 
   /** Takes what an answer sets. It is read when the next call needs it: most answers that set a cookie are the last. */
   add(texts: readonly string[], url: string, atMs: number): void {
-    for (const text of texts) if (text.length <= maxLineBytes) this.#waiting.push({ text, url, atMs });
-    this.#waiting = this.#waiting.slice(-maxWaiting);
+    const at = url.length > maxUrlBytes ? new URL('/', url).href : url;
+    for (const text of texts) if (text.length <= maxLineBytes) this.#waiting.push({ text, url: at, atMs });
+    let size = this.#waiting.reduce((sum, line) => sum + line.text.length + line.url.length, 0);
+    while (size > maxWaitingBytes) {
+      const oldest = this.#waiting.shift();
+      size -= oldest === undefined ? size : oldest.text.length + oldest.url.length;
+    }
   }
 
   /** The value of `Cookie` for a request; undefined where no cookie is for it. */
@@ -45,7 +52,8 @@ export class Jar {
   /** Values of all cookies, those that came last first; of those that were not read yet, as they came. */
   values(): readonly string[] {
     const waiting = this.#waiting.map(({ text }) => (text.split(';', 1)[0] ?? '').replace(/^[^=]*=\s*/, '').trim());
-    return [...this.#all().map(({ value }) => value), ...waiting].toReversed();
+    const all = [...this.#all().map(({ value }) => value), ...waiting];
+    return all.map((value) => value.replace(/^"(.*)"$/, '$1')).toReversed();
   }
 
   /** Forgets everything: there are too many jars. */
@@ -66,10 +74,11 @@ export class Jar {
     if (!/^[\x20-\x7e\x80-\xff]*$/.test(cookie.cookieString())) return;
     // The package counts Max-Age from the last use, and a session would never end that is used (RFC 6265bis 5.7, 3: from now on).
     if (cookie.maxAge !== null) {
-      const seconds = typeof cookie.maxAge === 'number' ? cookie.maxAge : -1;
-      cookie.setExpires(new Date(Math.min(atMs + Math.max(seconds, -1) * 1000, 8.64e15)));
+      cookie.setExpires(new Date(Math.min(atMs + Math.max(Number(cookie.maxAge), -1) * 1000, 8.64e15)));
       cookie.maxAge = null;
     }
+    // Nobody reads them, and they have no bound.
+    cookie.extensions = null;
     this.#store ??= new library.MemoryCookieStore();
     this.#jar ??= new library.CookieJar(this.#store, {
       rejectPublicSuffixes: true,
