@@ -81,7 +81,10 @@ describe('W3: a session that was opened with a credential stays here, and goes o
         : [],
     });
     stage.say = setting;
-    await Promise.all(pairs.map(({ task, of, name }) => stage.call(name, `/login/${of}-${name}`, {}, task)));
+    const opened = pairs.map(({ task, of, name }) => stage.call(name, `/login/${of}-${name}`, {}, task));
+    expect((await Promise.all(opened)).map(({ status, code }) => [status, code])).toEqual(
+      pairs.map(() => [200, undefined]),
+    );
     const rounds = Array.from({ length: 8 }, () => pairs)
       .flat()
       .toSorted(() => Math.random() - 0.5);

@@ -49,6 +49,17 @@ test('a task has jars for eight origins of a tool, and all tasks have 4,096', as
   expect(last === undefined ? '' : await all.headerFor(last, target())).toBe('o=1');
 });
 
+test('what waits to be read is bounded: 16 KiB, the oldest go', async () => {
+  const all = jars();
+  const owner = new Errand(openTask(), 'crm');
+  all.take(owner, target(), ['old=1']);
+  // Too long to be kept, once they are read.
+  for (let at = 0; at < 3; at += 1) all.take(owner, target(), [`n${at}=${'x'.repeat(8000)}`, `m${at}=1`]);
+  expect(await all.headerFor(owner, target())).toBe('m0=1; m1=1; m2=1');
+  all.take(owner, { ...target(), path: `/${'p'.repeat(5000)}/x` }, ['long=1']);
+  expect(await all.headerFor(owner, target())).toBe('m0=1; m1=1; m2=1; long=1');
+});
+
 test('what comes when the task has ended is kept nowhere', async () => {
   const all = jars();
   const task = openTask();
