@@ -3,7 +3,7 @@ import { path } from './text.ts';
 
 /** Headers that frame or route a message, or that we write ourselves. */
 const reserved =
-  /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie|proxy-.*|waybill-.*)$/;
+  /^(?:host|connection|content-length|content-type|transfer-encoding|te|trailer|upgrade|expect|cookie2?|proxy-.*|waybill-.*)$/;
 
 /** The name of a header that carries a credential, in lower case. */
 export const credentialHeader = z

@@ -158,6 +158,15 @@ export const tool = z
           '`unsafe` sends credentials over plain http to hosts other than loopback, where anybody on the path can read them.',
         examples: ['unsafe'],
       }),
+    cookies: z
+      .enum(['hold', 'strip', 'pass'])
+      .optional()
+      .meta({
+        description:
+          'Cookies of the tool: `hold` keeps them in the sidecar and sends them with the next calls of the same task alone, `strip` removes them in both directions, `pass` leaves them to agent and tool. A session that was opened with a credential is good without it: `pass` beside one is an unsafe setting.',
+        examples: ['strip'],
+        'x-default': '`hold` with a `token` or `secret`, else `pass`',
+      }),
     unsafe_bearer: z
       .boolean()
       .prefault(false)

@@ -4,7 +4,11 @@ import type { Settings } from './settings.ts';
 /** Every setting that lowers safety and is on, such as `tools.crm.unsafe_bearer`: printed at start and counted in a metric (W9). */
 export function listUnsafe(settings: Settings): readonly string[] {
   return [
-    ...[...settings.tools.values()].flatMap((tool) => listSwitches(`tools.${tool.name}`, tool)),
+    ...[...settings.tools.values()].flatMap((tool) => [
+      ...listSwitches(`tools.${tool.name}`, tool),
+      // Without a credential the session is the agent's own.
+      ...(tool.cookies === 'pass' && (tool.token ?? tool.secret) !== undefined ? [`tools.${tool.name}.cookies`] : []),
+    ]),
     ...(settings.inbound === undefined ? [] : listInbound(settings.inbound)),
     ...listSwitches('fleet', settings.fleet ?? {}),
     ...(settings.signals === undefined ? [] : listSwitches('signals', settings.signals)),

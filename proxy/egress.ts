@@ -9,6 +9,7 @@ import { probeNonce } from './forward/probe.ts';
 import type { Lease, Upstreams } from './forward/upstream.ts';
 import { HandleRefusal } from './identify/handle-refusal.ts';
 import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
+import { watchBody } from './identify/leak.ts';
 import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
@@ -56,7 +57,7 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     const call = (progress.call = intercept(arrival, rooms.reader));
     const attributed = (progress.attributed = identify(call, rooms.ladder));
     const permit = (progress.permit = rooms.desk.decide(attributed, rooms.world.now()));
-    const body = declaresBody(call) ? await readBody(call, false) : noBody;
+    const body = declaresBody(call) ? await readBody(call, false, watchBody(call, rooms.ladder.secrets)) : noBody;
     const found = route(permit, body, rooms.guard);
     const routed = found instanceof Promise ? await found : found;
     const settled = rooms.services.settle(routed);

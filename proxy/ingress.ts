@@ -3,6 +3,7 @@ import { RuleRefusal } from './decide/permit.ts';
 import type { Decision } from './decide/rules.ts';
 import { forward, type Road } from './forward/forward.ts';
 import type { Lease, Upstreams } from './forward/upstream.ts';
+import { unwatched } from './intercept/body-watch.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { interceptInbound, seenTarget, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
 import { renderInboundRefusal, type CurrentNonce } from './intercept/inbound-answer.ts';
@@ -57,7 +58,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
   try {
     const call = (progress.call = interceptInbound(arrival, rooms.reader));
     const verified = (progress.verified = await verify(call, rooms.gate));
-    const body = declaresBody(call) ? await readBody(call, namesDigest(call)) : noBody;
+    const body = declaresBody(call) ? await readBody(call, namesDigest(call), unwatched) : noBody;
     checkBodyDigest(call, body);
     const claimed = claim(verified, rooms.spending);
     const permit = rooms.desk.decide(claimed, rooms.world.now());

@@ -98,8 +98,8 @@ const shared = {
 const wayOut = {
   credential_leak: replayOut(
     'proven',
-    'The call carries a handle where it does not belong',
-    'Send the handle as a credential only, never in a path, a query, a cookie or another header.',
+    'The call carries a handle or a credential where it does not belong',
+    'Send the handle as a credential only, never in a path, a query, a cookie, another header or a body.',
   ),
   task_unknown: kind(
     401,

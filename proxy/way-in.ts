@@ -3,6 +3,7 @@ import type { LoadedSettings } from '../config/load.ts';
 import { tool } from '../config/tools.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
 import { EntryDesk } from './decide/entry-permit.ts';
+import { programsOwn } from './forward/forward.ts';
 import { runIngress, type IngressRooms } from './ingress.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { headerClassifier } from './intercept/header-names.ts';
@@ -123,7 +124,7 @@ function makeRooms(
     },
     trail: record.trail,
     upstreams: wayOut.upstreams,
-    road: { handles: tasks.handles, revocations: wayOut.cutOffs, pseudonym, onNonce: () => undefined },
+    road: { handles: tasks.handles, revocations: wayOut.cutOffs, pseudonym, ...programsOwn },
     program: place,
     nonce: () => nonces?.current(world.now()),
     onFault: wayOut.onFault,

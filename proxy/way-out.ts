@@ -14,6 +14,8 @@ import { openPurse, type Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
+import { CookieJars } from './forward/cookies/cookie-jars.ts';
+import { SecretIndex } from './forward/screen/secret-index.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { hearAgent, type OwnServices } from './hear-agent.ts';
 import { formatAddress } from './intercept/authority.ts';
@@ -186,6 +188,7 @@ function makeRooms(parts: Parts): Rooms {
   const { settings } = config;
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const nonces = new ToolNonces();
+  const secrets = new SecretIndex(tasks.handles.prefix, tasks.marks.prefix);
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const upstreams = new Upstreams(world, openToolTls(config, parts.workload, parts.x509Svids, world));
   const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);
@@ -201,6 +204,7 @@ function makeRooms(parts: Parts): Rooms {
     },
     ladder: {
       handles: tasks.handles,
+      secrets,
       trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung, isGiven: givesMarks(settings) },
       opensTasks: settings.purposes.size > 0,
       standing: openStandingTask(settings, parts.workload.spiffeId(), tasks),
@@ -223,6 +227,8 @@ function makeRooms(parts: Parts): Rooms {
       handles: tasks.handles,
       revocations: parts.cutOffs,
       pseudonym,
+      cookies: new CookieJars(world),
+      onSecrets: (sent) => secrets.learn(sent),
       onNonce: (origin, nonce) => nonces.keep(origin, nonce),
     },
     onFault: (id, error) => {

@@ -2,7 +2,7 @@ import type { Credential } from '../exchange/credential.ts';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import { makeDpopProof } from '../proofs/dpop.ts';
-import type { Task } from '../tasks/task.ts';
+import type { Errand, Task } from '../tasks/task.ts';
 import type { World } from '../world.ts';
 import type { CallChain } from './task-links.ts';
 
@@ -56,9 +56,14 @@ class BoundCall {
     return this.credential.routed.permit.attributed.errand?.task;
   }
 
-  /** Cookies of a tool with a credential would carry one task's session into another. */
+  /** Whether cookies are between agent and tool: with a session that a credential opened, the agent would need us no more. */
   get keepsCookies(): boolean {
-    return !this.call.tool.credentialed;
+    return cookiesOf(this.call) === 'pass';
+  }
+
+  /** Whose cookies the sidecar keeps: those of this task at this tool. Undefined where it keeps none. */
+  get cookieOwner(): Errand | undefined {
+    return cookiesOf(this.call) === 'hold' ? this.credential.routed.permit.attributed.errand : undefined;
   }
 
   get keepsCredentials(): boolean {
@@ -69,10 +74,15 @@ class BoundCall {
     return this.call.tool.credentialed;
   }
 
-  /** What the agent must not find in the answer (W3): the credential, the one before it, and the transaction token beside it. */
+  /** What the agent must not find in the answer (W3); undefined where answers are not screened. */
   get screened(): readonly { reveal(): string }[] | undefined {
+    return this.call.tool.settings.unsafe_response_screen === 'off' ? undefined : this.secrets;
+  }
+
+  /** What the tool learns with this call: the credential, the one before it, and the transaction token beside it. */
+  get secrets(): readonly { reveal(): string }[] | undefined {
     const { held } = this.credential;
-    if (held === undefined || this.call.tool.settings.unsafe_response_screen === 'off') return undefined;
+    if (held === undefined) return undefined;
     const own = held.order === undefined ? held.token.screened() : [held.token, held.before];
     return [...own, held.txnToken].filter((one) => one !== undefined);
   }
@@ -99,6 +109,10 @@ class BoundCall {
 }
 
 export type Bound = BoundCall;
+
+function cookiesOf({ tool }: Call): 'hold' | 'strip' | 'pass' {
+  return tool.settings.cookies ?? (tool.credentialed ? 'hold' : 'pass');
+}
 
 const nothing: readonly string[] = [];
 const noHops: readonly string[] = [];

@@ -1,9 +1,11 @@
 import type { Client } from 'undici';
+import type { CallBody } from '../intercept/body.ts';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
 import type { HandleBook } from '../tasks/handle.ts';
 import type { Task } from '../tasks/task.ts';
+import type { TaskCookies } from './cookies/cookie-jars.ts';
 import { Relay, type RelayEnd, UnreadableAnswer } from './relay.ts';
 import { nothingToScreen, screenFor } from './screen/screen.ts';
 import type { Lease } from './upstream.ts';
@@ -21,27 +23,53 @@ export interface Road {
   readonly revocations: { readonly isCurrent: boolean };
   /** Our name in `Via`, by which a loop is found. */
   readonly pseudonym: string;
+  /** The cookies that stay with the sidecar. */
+  readonly cookies: TaskCookies;
+  /** Hears of the secrets that a tool gets to know: from then on they could come back from anywhere. */
+  onSecrets(secrets: readonly { reveal(): string }[]): void;
   /** Hears of a nonce that a tool sent in `DPoP-Nonce`. */
   onNonce(origin: string, nonce: string): void;
 }
 
+/** What a program behind the way in says is between it and its callers. */
+export const programsOwn: Pick<Road, 'cookies' | 'onSecrets' | 'onNonce'> = {
+  cookies: { headerFor: () => undefined, take: () => undefined, secretsOf: () => [] },
+  onSecrets: () => undefined,
+  onNonce: () => undefined,
+};
+
 /** Forwards an admitted call, once. Resolves when the answer has ended; never rejects for what the tool or the agent does. */
 export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<Forwarded> {
   const sent = admitted.spend();
-  const { call, body, task } = sent;
+  const { call, body, secrets, cookieOwner } = sent;
+  // Broken off while it waited: nothing leaves at all.
+  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal));
+  if (secrets !== undefined) road.onSecrets(secrets);
+  const cookies = cookieOwner === undefined ? undefined : road.cookies.headerFor(cookieOwner, call.target);
+  return cookies instanceof Promise
+    ? cookies.then((value) => send(sent, value, lease, road))
+    : send(sent, cookies, lease, road);
+}
+
+/** @param cookies Value of `Cookie` that the sidecar adds. */
+function send(sent: Admissible, cookies: string | undefined, lease: Lease, road: Road): Promise<Forwarded> {
+  const { call, body, task, screened, cookieOwner: owner } = sent;
   const client = clientFor(sent, lease);
   const { promise, resolve } = Promise.withResolvers<Forwarded>();
-  const { screened } = sent;
-  const screen = screened === undefined ? nothingToScreen : screenFor(screened);
-  const relay = new Relay(call, sent, screen, {
+  const relay = new Relay(call, sent, {
     onNonce: (nonce) => {
       lease.keepNonce(nonce);
       road.onNonce(call.target.origin.text, nonce);
     },
+    onHead: (lines) => {
+      if (owner !== undefined) road.cookies.take(owner, call.target, lines);
+      if (screened === undefined) return nothingToScreen;
+      return screenFor(owner === undefined ? screened : [...screened, ...road.cookies.secretsOf(owner, call.target)]);
+    },
     onEnd: (end) => {
       if (slot !== undefined) task?.letGo(slot);
       if (end.kind === 'failed' || (end.kind === 'answered' && end.outcome !== 'ok')) lease.spoil();
-      resolve(forwardedOf(end, body.length ?? 0));
+      resolve(forwardedOf(end, body));
     },
   });
   const slot = task?.holdOpen(relay);
@@ -51,7 +79,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
     {
       method: call.method,
       path: sent.revealPath(),
-      headers: headersFor(sent, road, screened !== undefined),
+      headers: headersFor(sent, cookies, road),
       body: body.content ?? null,
     },
     relay,
@@ -75,7 +103,8 @@ function clientFor(sent: Admissible, lease: Lease): Client {
   return client;
 }
 
-function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
+function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody): Forwarded {
+  if (refusal !== undefined) return refused(refusal);
   switch (end.kind) {
     case 'answered':
       return { kind: 'ended', end: { ...end, bytesIn } };
@@ -85,27 +114,27 @@ function forwardedOf(end: RelayEnd, bytesIn: number): Forwarded {
         by: end.by,
         end: { status: end.status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
       };
-    default: {
-      const refusal = refusalOf(end.error);
-      const { status } = refusal.kind;
-      return {
-        kind: 'refused',
-        refusal,
-        end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
-      };
-    }
+    default:
+      return refused(refusalOf(end.error), bytesIn);
   }
 }
 
+function refused(refusal: Refusal, bytesIn = 0): Forwarded {
+  const { status } = refusal.kind;
+  return { kind: 'refused', refusal, end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false } };
+}
+
 /** The one place that puts together what leaves: Host, the caller's end-to-end headers, then what we inject. */
-function headersFor(sent: Admissible, { handles, pseudonym }: Road, isScreened: boolean): string[] {
+function headersFor(sent: Admissible, cookies: string | undefined, { handles, pseudonym }: Road): string[] {
   const { call, body } = sent;
   const { headers } = call;
   const out: string[] = ['Host', sent.host, ...sent.forward];
   // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
-  if (!isScreened) out.push(...headers.selection);
+  if (sent.screened === undefined) out.push(...headers.selection);
   else out.push('Accept-Encoding', 'identity');
+  // The agent's own could be the session of somebody else: a session names a user, like the headers that are removed (W12).
   if (sent.keepsCookies) out.push(...headers.cookies);
+  else if (cookies !== undefined) out.push('Cookie', cookies);
   if (sent.keepsCredentials) {
     // The caller's own keys go on where none of ours is injected; a handle never does.
     for (let at = 0; at < headers.credentials.length; at += 2) {

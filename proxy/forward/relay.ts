@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Call } from '../intercept/call.ts';
 import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
 import type { AnswerBody } from './screen/answer-body.ts';
-import type { AnswerScreen } from './screen/screen.ts';
+import { nothingToScreen, type AnswerScreen } from './screen/screen.ts';
 
 /** How a send ended: the answer went to the agent, or it was a challenge that we answer ourselves. */
 export type RelayEnd =
@@ -42,6 +42,8 @@ function rawHeadersOf(controller: Dispatcher.DispatchController): readonly (Buff
 /** What the relay tells besides its end. */
 export interface RelayEvents {
   onNonce(nonce: string): void;
+  /** Hears what an answer sets before anything of it goes on, also of one that is not relayed. Says what of it the agent may see. */
+  onHead(cookies: readonly string[]): AnswerScreen;
   onEnd(end: RelayEnd): void;
 }
 
@@ -54,7 +56,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #keepCookies: boolean;
   readonly #answersChallenges: boolean;
   readonly #events: RelayEvents;
-  readonly #screen: AnswerScreen;
+  #screen: AnswerScreen = nothingToScreen;
   readonly #isBodiless: boolean;
   readonly #isInbound: boolean;
   readonly #tool: string;
@@ -69,12 +71,11 @@ export class Relay implements Dispatcher.DispatchHandler {
   #stopped: 'aborted' | 'cut' | undefined;
   #ended = false;
 
-  constructor(call: Call, passes: RelayRules, screen: AnswerScreen, events: RelayEvents) {
+  constructor(call: Call, passes: RelayRules, events: RelayEvents) {
     this.#response = call.response;
     this.#keepCookies = passes.keepsCookies;
     this.#answersChallenges = passes.answersChallenges;
     this.#events = events;
-    this.#screen = screen;
     this.#isBodiless = call.method === 'HEAD';
     this.#isInbound = call.way === 'in';
     this.#tool = call.tool.name;
@@ -114,6 +115,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (status < 200) return;
     const headers = readReplyHeaders(rawHeadersOf(controller), this.#keepCookies);
     if (headers.nonce !== undefined) this.#events.onNonce(headers.nonce);
+    this.#screen = this.#events.onHead(headers.cookies);
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.
     if (this.#answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);

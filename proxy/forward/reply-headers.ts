@@ -17,7 +17,6 @@ const droppedPrefixes = ['waybill-', 'workload-', 'txn-token', 'signature'];
 type ReplyHeaderClass = 'forward' | 'drop' | 'cookie' | 'length' | 'challenge' | 'nonce' | 'connection';
 
 const named: Readonly<Record<string, ReplyHeaderClass>> = {
-  'set-cookie': 'cookie',
   'content-length': 'length',
   'www-authenticate': 'challenge',
   'dpop-nonce': 'nonce',
@@ -30,9 +29,15 @@ function classOf(name: string): ReplyHeaderClass {
   const found = known.get(name);
   if (found !== undefined) return found;
   const lower = name.toLowerCase();
+  // However it is spelled, some program reads it as the one or the other.
+  if (/^set[-_.]cookie2?$/.test(lower)) return remember(name, 'cookie');
   const isDropped = dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix));
   const decided = Object.hasOwn(named, lower) ? (named[lower] ?? 'forward') : isDropped ? 'drop' : 'forward';
-  // Names are the tool's choice: a bounded memory, started anew when full.
+  return remember(name, decided);
+}
+
+/** Names are the tool's choice: a bounded memory, started anew when full. */
+function remember(name: string, decided: ReplyHeaderClass): ReplyHeaderClass {
   if (known.size >= 2048) known.clear();
   known.set(name, decided);
   return decided;
@@ -48,11 +53,13 @@ export interface ReplyHeaders {
   readonly challenge: string | undefined;
   /** Value of `Content-Length`; NaN for what is no number. */
   readonly length: number | undefined;
+  /** Values of `Set-Cookie`, whether they go on or not. */
+  readonly cookies: readonly string[];
 }
 
 /**
- * Reads the raw headers of an answer. Cookies of tools with a credential stay here: a session that was opened with one task's token
- * would otherwise be carried by the agent into another task.
+ * Reads the raw headers of an answer. Cookies of tools with a credential stay here: with a session that was opened by one, the agent
+ * would need us no more, and could carry it into another task.
  */
 export function readReplyHeaders(raw: readonly (Buffer | string)[], keepCookies: boolean): ReplyHeaders {
   const reading = new Reading();
@@ -76,6 +83,7 @@ class Reading implements ReplyHeaders {
   nonces = 0;
   challenge: string | undefined;
   length: number | undefined;
+  readonly cookies: string[] = [];
   nominated: string[] | undefined;
 }
 
@@ -89,7 +97,10 @@ function readOwn(reading: Reading, found: ReplyHeaderClass, name: string, value:
     reading.nominated = nominations(reading.nominated, value);
     return;
   }
-  if (found === 'cookie' && !keepCookies) return;
+  if (found === 'cookie') {
+    if (name.toLowerCase() === 'set-cookie') reading.cookies.push(value);
+    if (!keepCookies) return;
+  }
   if (found === 'length') reading.length = Number(value);
   if (found === 'challenge')
     reading.challenge = reading.challenge === undefined ? value : `${reading.challenge}, ${value}`;

@@ -6,7 +6,7 @@ import type { Handle, HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
 import type { UseCount } from '../tasks/use-count.ts';
 import { HandleRefusal } from './handle-refusal.ts';
-import { checkLeak } from './leak.ts';
+import { checkLeak, type KnownSecrets } from './leak.ts';
 import { checkPeer, isForPeer } from './peer-check.ts';
 import { rungsFor } from './rungs-hint.ts';
 import { checkTraced, findByTrace, type TraceRung } from './trace-rung.ts';
@@ -48,6 +48,8 @@ export type Attributed = AttributedCall;
 export interface Ladder {
   readonly handles: HandleBook;
   readonly trace: TraceRung;
+  /** What must not leave where it does not belong. */
+  readonly secrets: KnownSecrets;
   /** The task in which the agent acts for itself, where the configuration has one. */
   readonly standing: Task | undefined;
   /** Whether the agent may open tasks itself. */
@@ -59,7 +61,7 @@ export interface Ladder {
  * given to a task by guess (W11). Nothing but a handle or a trace that began here says "this task", whoever else is on the connection.
  */
 export function identify(call: Call, ladder: Ladder): Attributed {
-  checkLeak(call, ladder.handles);
+  checkLeak(call, ladder);
   const inHeader = findInHeaders(call, ladder.handles);
   const inProxy = findInProxy(call, ladder.handles);
   if (inHeader !== undefined && inProxy !== undefined && inHeader.task !== inProxy.task)

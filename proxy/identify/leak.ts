@@ -1,17 +1,54 @@
+import type { BodyWatch } from '../intercept/body-watch.ts';
 import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
 import { handleLength, handleTextsIn, mayHoldHandle } from '../tasks/handle-text.ts';
 import type { HandleBook } from '../tasks/handle.ts';
+import { unfolded } from './unfolded.ts';
+
+/** Port: the secrets of this sidecar that could stand where they do not belong. */
+export interface KnownSecrets {
+  /** Whether one of a wanted kind is in these bytes, in a form that a tool or its logs could read back. */
+  finds(
+    bytes: Buffer,
+    wanted: { readonly handles: boolean; readonly marks: boolean; readonly tokens: boolean },
+  ): boolean;
+  /** The same also behind escapes that nobody needs: takes longer. */
+  findsEscaped: KnownSecrets['finds'];
+  /** How many bytes at the end could be the beginning of one. */
+  tail(bytes: Buffer): number;
+  /** Bytes of the longest text by which one is found. */
+  readonly span: number;
+}
+
+/** What is shorter holds neither a handle nor a token. */
+const shortest = 16;
+const inHeaders = { handles: true, marks: false, tokens: true };
+const tokensOnly = { handles: false, marks: false, tokens: true };
 
 /**
- * Refuses a call that carries a handle of ours where no credential belongs: path, query, cookie, or a header that is passed on. Such a
- * call would hand it to the tool, its logs and our record (DESIGN 7, `credential_leak`; W8). Bodies are not looked at.
+ * Refuses a call that carries a handle or a token of ours where none belongs: path, query, cookie, or a header that is passed on. Such a
+ * call would hand it to the tool, its logs and our record (DESIGN 7, `credential_leak`; W8).
  */
-export function checkLeak(call: Call, handles: HandleBook): void {
-  checkText(call.target.path, handles);
-  const { forward, cookies } = call.headers;
-  for (let at = 1; at < forward.length; at += 2) checkText(forward[at] ?? '', handles);
-  for (let at = 1; at < cookies.length; at += 2) checkText(cookies[at] ?? '', handles);
+export function checkLeak(
+  call: Call,
+  { handles, secrets }: { readonly handles: HandleBook; readonly secrets: KnownSecrets },
+): void {
+  const { path } = call.target;
+  checkText(path, handles);
+  const { forward, cookies, credentials } = call.headers;
+  let all = path.length < shortest ? '' : path;
+  for (const list of [forward, cookies]) {
+    for (let at = 1; at < list.length; at += 2) {
+      const value = list[at] ?? '';
+      checkText(value, handles);
+      if (value.length >= shortest) all += `\n${value}`;
+    }
+  }
+  if (all !== '' && secrets.findsEscaped(Buffer.from(all, 'latin1'), inHeaders)) throw new Refusal('credential_leak');
+  // Where a credential of ours goes in, the agent's own is taken out; elsewhere its key passes, and a token of ours is none of its keys.
+  if (call.tool.credentialed || credentials.length === 0) return;
+  const keys = credentials.filter((_text, at) => at % 2 === 1).join('\n');
+  if (secrets.findsEscaped(Buffer.from(keys, 'latin1'), tokensOnly)) throw new Refusal('credential_leak');
 }
 
 function checkText(text: string, handles: HandleBook): void {
@@ -20,4 +57,26 @@ function checkText(text: string, handles: HandleBook): void {
   for (const found of handleTextsIn(text)) {
     if (typeof handles.find(found) === 'object') throw new Refusal('credential_leak');
   }
+}
+
+/** Where OpenTelemetry sends spans, each with the `tracestate` that we put our mark into (OTLP/HTTP). */
+const isOfTraces = /\/v1\/traces$/;
+
+/**
+ * What must not leave in the body of a call: nothing of ours belongs there. Marks count where a credential of ours goes, but for stores
+ * of traces, which are meant to see them.
+ */
+export function watchBody(call: Call, secrets: KnownSecrets): BodyWatch {
+  const marks = call.tool.credentialed && !isOfTraces.test(call.rawPath);
+  const wanted = { handles: true, marks, tokens: true };
+  return {
+    isIn: (body) => {
+      if (secrets.findsEscaped(body, wanted)) return true;
+      const plain = unfolded(call, body);
+      return plain !== undefined && secrets.findsEscaped(plain, wanted);
+    },
+    holds: (bytes) => secrets.finds(bytes, wanted),
+    tail: (bytes) => secrets.tail(bytes),
+    span: secrets.span,
+  };
 }

@@ -1,11 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { Refusal } from '../refusal.ts';
+import { type BodyWatch, WatchedStream } from './body-watch.ts';
 import type { Call } from './call.ts';
 
 /** Bodies up to this many bytes are collected: cheaper than streaming, can be sent twice, and malformed framing shows before anybody is asked. */
 export const collectBytes = 65_536;
-/** How long a chunked body is waited for before it is streamed, milliseconds: long enough for one that was sent in one go. */
+/** How long a chunked or a long body is waited for before it is streamed, milliseconds: long enough for one that was sent in one go. */
 const chunkedGraceMs = 25;
 /** How long a body that has to be whole may take, milliseconds. */
 const wholeMs = 60_000;
@@ -27,6 +28,12 @@ class ReadBody {
     return this.#content;
   }
 
+  /** Why a stream was broken off by us, where it was. */
+  get refusal(): Refusal | undefined {
+    const broken = this.#content instanceof Readable ? this.#content.errored : undefined;
+    return broken instanceof Refusal ? broken : undefined;
+  }
+
   /** Whether it can be sent a second time after a challenge. */
   get isResendable(): boolean {
     return !(this.#content instanceof Readable);
@@ -44,26 +51,36 @@ export function declaresBody(call: Call): boolean {
 
 /**
  * Reads the body of a permitted call. Refuses `message_malformed` when its framing turns out to be broken before the first byte went
- * anywhere, and when the agent leaves or stalls.
+ * anywhere, and when the agent leaves or stalls; `credential_leak` when something is in it that must not leave. A longer body is watched while
+ * it streams, and broken off.
  * @param whole Whether nothing may be forwarded before all of it is here, since a digest is to be compared: refuses `body_too_large`.
  */
-export async function readBody(call: Call, whole: boolean): Promise<CallBody> {
+export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Promise<CallBody> {
   const { contentLength } = call.headers;
   const limit = whole ? digestedBytes : collectBytes;
   if (whole && (contentLength ?? 0) > limit) throw tooLarge();
   // The agent waits for our word before it sends: it is said only now, after the call was permitted.
   if (call.headers.expectContinue) call.response.writeContinue();
-  if (contentLength !== undefined && contentLength > limit)
-    return new ReadBody(streamOf(call.request, []), contentLength);
-  const waitMs = contentLength === undefined && !whole ? chunkedGraceMs : wholeMs;
+  const isLong = contentLength !== undefined && contentLength > limit;
+  const waitMs = (contentLength === undefined || isLong) && !whole ? chunkedGraceMs : wholeMs;
   const { chunks, size, ended } = await collect(call.request, waitMs, limit);
   if (ended) {
     const content = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
+    if (watch.isIn(content)) throw leak();
     return new ReadBody(content, content.length);
   }
   if (whole && size > limit) throw tooLarge();
-  if (contentLength !== undefined || whole) throw new Refusal('message_malformed', 'The body did not arrive in time.');
-  return new ReadBody(streamOf(call.request, chunks), undefined);
+  if ((contentLength !== undefined && !isLong) || whole)
+    throw new Refusal('message_malformed', 'The body did not arrive in time.');
+  const watched = new WatchedStream(watch);
+  // What came until now is judged before anybody is asked for anything.
+  const first = watched.push(Buffer.concat(chunks));
+  if (first === undefined) throw leak();
+  return new ReadBody(streamOf(call.request, first, watched), contentLength);
+}
+
+function leak(): Refusal {
+  return new Refusal('credential_leak', 'The body of the call holds a handle or a credential.');
 }
 
 function tooLarge(): Refusal {
@@ -105,7 +122,7 @@ function collect(request: IncomingMessage, waitMs: number, limit: number): Promi
  * A stream over the rest of a request. The request itself is never handed on: whoever destroys it destroys the agent's connection, and
  * with it the answer that says why.
  */
-function streamOf(request: IncomingMessage, first: readonly Buffer[]): Readable {
+function streamOf(request: IncomingMessage, first: readonly Buffer[], watched: WatchedStream): Readable {
   const stream = new Readable({
     highWaterMark: collectBytes,
     read: () => void request.resume(),
@@ -116,15 +133,27 @@ function streamOf(request: IncomingMessage, first: readonly Buffer[]): Readable 
     },
   });
   const onData = (chunk: Buffer): void => {
-    if (!stream.push(chunk)) request.pause();
+    const passes = watched.push(chunk);
+    if (passes === undefined) stream.destroy(leak());
+    else if (!pushAll(passes)) request.pause();
+  };
+  const pushAll = (parts: readonly Buffer[]): boolean => {
+    let hasRoom = true;
+    for (const part of parts) if (part.length > 0) hasRoom = stream.push(part);
+    return hasRoom;
   };
   const onBroken = (): void => {
     if (!request.readableEnded) stream.destroy(new Error('the agent left before its body was complete'));
   };
-  for (const chunk of first) stream.push(chunk);
+  // It may be broken off before anybody reads it.
+  stream.on('error', () => undefined);
+  pushAll(first);
   request
     .on('data', onData)
-    .on('end', () => stream.push(null))
+    .on('end', () => {
+      pushAll([watched.end()]);
+      stream.push(null);
+    })
     .on('error', onBroken)
     .on('close', onBroken);
   return stream;

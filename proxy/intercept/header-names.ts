@@ -25,6 +25,7 @@ const named: Record<string, HeaderClass> = {
   'proxy-authorization': 'proxy-authorization',
   expect: 'expect',
   cookie: 'cookie',
+  cookie2: 'cookie',
   via: 'via',
   origin: 'origin',
   traceparent: 'traceparent',

@@ -22,10 +22,12 @@ class PresentedCall {
   readonly attempt = 1;
   /** The program's own cookies are between it and its callers. */
   readonly keepsCookies = true;
+  readonly cookieOwner = undefined;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
   /** The program holds nothing that its caller must not see. */
   readonly screened = undefined;
+  readonly secrets = undefined;
 
   /** What the program is called by. */
   readonly host: string;

@@ -120,7 +120,9 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   if (refused.caller !== undefined)
     text += subjectOf(refused.caller) + callerFields(refused.caller) + proofFields(refused.caller);
   text += `,"agent":${agentName}`;
-  return call === undefined ? text : text + targetOf(call);
+  // A leak that was found before the task may stand in the path, in whatever form.
+  const isWithheld = refusal.code === 'credential_leak' && attributed === undefined;
+  return call === undefined ? text : text + targetOf(call, isWithheld);
 }
 
 const tasks = new WeakMap<Task, string>();
@@ -152,7 +154,7 @@ function subjectOf({ token, caller }: CallerFacts): string {
 
 const origins = new WeakMap<Origin, string>();
 
-function targetOf(call: Call): string {
+function targetOf(call: Call, isWithheld = false): string {
   const { origin } = call.target;
   let known = origins.get(origin);
   if (known === undefined) {
@@ -161,7 +163,8 @@ function targetOf(call: Call): string {
     origins.set(origin, known);
   }
   // Refused as a leak or not, also of an earlier process: a path that holds a handle or a token is no text for others to read (W8).
-  const path = mayHoldHandle(call.rawPath) || mayHoldToken(call.rawPath) ? '[withheld]' : call.rawPath;
+  const holds = isWithheld || mayHoldHandle(call.rawPath) || mayHoldToken(call.rawPath);
+  const path = holds ? '[withheld]' : call.rawPath;
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
   return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }

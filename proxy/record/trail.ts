@@ -48,11 +48,12 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(eventFields('call.probe', { id: call.id, tool: call.tool.name, target, status }));
   }
 
-  /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts. */
+  /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts, unless it is a replay. */
   refused(refused: RefusedCall, wasAdmitted: boolean): void {
-    const { code } = refused.refusal;
+    const { code, kind } = refused.refusal;
     // A record that cannot be written would fill up with its own refusals: those are counted only.
-    if (!wasAdmitted && code !== 'record_unavailable') this.#log.append(refusedFields(refused, this.#agentName));
+    if ((!wasAdmitted || kind.replay !== undefined) && code !== 'record_unavailable')
+      this.#log.append(refusedFields(refused, this.#agentName));
     this.#metrics.refused(refused.way, code);
     if (!wasAdmitted) this.#metrics.requests(refused.way, refused.call?.tool.name ?? 'none', 'refused').value += 1;
   }

@@ -35,8 +35,13 @@ export class HandleBook {
     this.#epoch = random(6).toString('base64url');
   }
 
+  /** What every handle of this process begins with: no secret, and so random that no other text has it. */
+  get prefix(): string {
+    return `wbh_${this.#epoch}`;
+  }
+
   mint(task: Task, tool: string | undefined, uses?: UseCount): string {
-    const text = `wbh_${this.#epoch}${this.#random(32).toString('base64url')}`;
+    const text = `${this.prefix}${this.#random(32).toString('base64url')}`;
     this.#handles.set(text, { task, tool, uses });
     return text;
   }

@@ -32,8 +32,13 @@ export class TraceMarks {
     this.#epoch = random(6).toString('base64url');
   }
 
+  /** What every mark of this process begins with. */
+  get prefix(): string {
+    return `wbt_${this.#epoch}`;
+  }
+
   mint(task: Task): string {
-    const text = `wbt_${this.#epoch}${this.#random(24).toString('base64url')}`;
+    const text = `${this.prefix}${this.#random(24).toString('base64url')}`;
     this.#tasks.set(text, task);
     return text;
   }

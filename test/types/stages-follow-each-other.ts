@@ -9,6 +9,7 @@ import type { Credential } from '../../proxy/exchange/credential.ts';
 import { forward } from '../../proxy/forward/forward.ts';
 import type { Lease } from '../../proxy/forward/upstream.ts';
 import { identify, type Attributed } from '../../proxy/identify/ladder.ts';
+import { unwatched } from '../../proxy/intercept/body-watch.ts';
 import { readBody, type CallBody } from '../../proxy/intercept/body.ts';
 import { intercept, type Arrival, type Call } from '../../proxy/intercept/call.ts';
 import { admit, type Admitted } from '../../proxy/record/admit.ts';
@@ -36,7 +37,7 @@ export async function inOrder(arrival: Arrival, rooms: EgressRooms): Promise<unk
   const call = intercept(arrival, rooms.reader);
   const attributed = identify(call, rooms.ladder);
   const permit = rooms.desk.decide(attributed, rooms.world.now());
-  const routed = await route(permit, await readBody(call, false), rooms.guard);
+  const routed = await route(permit, await readBody(call, false, unwatched), rooms.guard);
   const bound = bind(await rooms.purse.exchange(routed), send, rooms.world);
   const lease = rooms.upstreams.take(call.tool, call.target.origin, routed.way);
   return forward(await admit(bound, rooms.trail), lease, rooms.road);

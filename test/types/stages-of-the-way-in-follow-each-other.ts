@@ -8,6 +8,7 @@ import type { ExitPermit } from '../../proxy/decide/permit.ts';
 import { forward } from '../../proxy/forward/forward.ts';
 import type { Lease } from '../../proxy/forward/upstream.ts';
 import type { IngressRooms } from '../../proxy/ingress.ts';
+import { unwatched } from '../../proxy/intercept/body-watch.ts';
 import { noBody, readBody } from '../../proxy/intercept/body.ts';
 import { interceptInbound, type Arrival, type Call } from '../../proxy/intercept/call.ts';
 import { open, type Opened } from '../../proxy/present/open.ts';
@@ -35,7 +36,7 @@ interface Evidence {
 export async function inOrder(arrival: Arrival, lease: Lease, rooms: IngressRooms): Promise<unknown> {
   const call = interceptInbound(arrival, rooms.reader);
   const verified = await verify(call, rooms.gate);
-  const body = await readBody(call, false);
+  const body = await readBody(call, false, unwatched);
   const permit = rooms.desk.decide(claim(verified, rooms.spending), rooms.world.now());
   const presented = present(open(permit, rooms.door), body, rooms.presenter);
   return forward(await admit(presented, rooms.trail), lease, rooms.road);
