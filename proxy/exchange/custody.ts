@@ -27,6 +27,10 @@ const maxEntries = 10_000;
 const maxEndedTasks = 10_000;
 /** How long a token of a rotated certificate stays good for calls that took it before, milliseconds. */
 const rotationGraceMs = 10_000;
+/** How long after its end a token goes back: for calls that took it just before, and so that a crowd of tokens is swept at once. */
+const sweepPauseMs = 1000;
+/** Node's timers end at 2^31 ms; looking earlier costs nothing. */
+const maxSweepMs = 600_000;
 
 /** Every issued token from its arrival until it is back at its issuer or has ended: in use, replaced, or on its way back. */
 export class TokenCustody {
@@ -36,6 +40,9 @@ export class TokenCustody {
   readonly #cache = new TokenCache(maxEntries);
   readonly #revocations: RevocationQueue;
   readonly #endedTasks = new Recent<string, true>(maxEndedTasks);
+  /** When the next sweep is due; Infinity while nobody waits for one. */
+  #sweepDueMs = Infinity;
+  #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(world: World, trail: ExchangeTrail, svids: X509SvidSource) {
     this.#world = world;
@@ -60,6 +67,7 @@ export class TokenCustody {
     const { ended, evicted } = this.#cache.put(entry, this.#world.now());
     for (const old of ended) this.giveBack(old, 'superseded');
     for (const old of evicted) this.giveBack(old, 'evicted');
+    this.#sweepBy(token.expiresAtMs);
     // Asked for before a rotation and arrived after it: good for those who wait, and for nobody after them.
     if (order.certificate !== undefined && order.certificate !== this.#svids.certificate()) this.retireBound();
   }
@@ -81,8 +89,7 @@ export class TokenCustody {
       certificate !== undefined && certificate !== current;
     const graceMs = current === undefined ? 0 : rotationGraceMs;
     this.#cache.retire(isOther, this.#world.now() + graceMs);
-    // A sidecar that ends takes everything back by itself, and does not stay for this.
-    setTimeout(() => this.#sweep(), graceMs).unref();
+    this.#sweepBy(this.#world.now() + graceMs - sweepPauseMs);
   }
 
   /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */
@@ -140,8 +147,25 @@ export class TokenCustody {
     return this.#revocations.drain(withinMs);
   }
 
+  /** A task may stay open for long after its last call: what is not used any more is no reason to leave it at its service. */
+  #sweepBy(endMs: number): void {
+    const dueMs = endMs + sweepPauseMs;
+    if (dueMs >= this.#sweepDueMs) return;
+    clearTimeout(this.#sweepTimer);
+    this.#sweepDueMs = dueMs;
+    const waitMs = Math.min(Math.max(dueMs - this.#world.now(), 0), maxSweepMs);
+    // A sidecar that ends takes everything back by itself, and does not stay for this.
+    this.#sweepTimer = setTimeout(() => this.#sweep(), waitMs).unref();
+  }
+
   #sweep(): void {
-    for (const old of this.#cache.sweep(this.#world.now())) this.giveBack(old, 'superseded');
+    this.#sweepDueMs = Infinity;
+    const now = this.#world.now();
+    const { replaced, unused } = this.#cache.sweep(now);
+    for (const old of replaced) this.giveBack(old, 'superseded');
+    for (const old of unused) this.giveBack(old, 'expired');
+    const next = this.#cache.nextEndMs();
+    if (next !== Infinity) this.#sweepBy(Math.max(next, now));
   }
 
   /** Counts what was still good, and what of it is on its way back. */

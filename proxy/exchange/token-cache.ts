@@ -103,9 +103,23 @@ export class TokenCache {
     }
   }
 
-  /** The replaced entries of all tasks that are past their time. */
-  sweep(nowMs: number): CacheEntry[] {
-    return [...this.#replaced.keys()].flatMap((txn) => this.#sweepReplaced(txn, undefined, nowMs));
+  /** Takes out what is past its time in all tasks: of what was replaced, and of what no call has come for since. */
+  sweep(nowMs: number): { readonly replaced: CacheEntry[]; readonly unused: CacheEntry[] } {
+    const unused = [...this.#current.values()].filter(({ token }) => token.expiresAtMs <= nowMs);
+    for (const { order } of unused) this.remove(order.key);
+    return {
+      replaced: [...this.#replaced.keys()].flatMap((txn) => this.#sweepReplaced(txn, undefined, nowMs)),
+      unused,
+    };
+  }
+
+  /** When the next token here is past its time; Infinity where there is none. */
+  nextEndMs(): number {
+    let next = Infinity;
+    for (const { token } of this.#current.values()) next = Math.min(next, token.expiresAtMs);
+    for (const all of this.#replaced.values())
+      for (const { keptUntilMs, token } of all) next = Math.min(next, keptUntilMs ?? token.expiresAtMs);
+    return next;
   }
 
   /** A call that took the old token a moment ago may still be on its way, so a replaced token is kept for a time. */
