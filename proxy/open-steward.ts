@@ -30,6 +30,8 @@ export interface Steward {
   readonly ports: readonly number[];
   /** What the agent's own door works on, which is on the agent's port. */
   readonly agentDoor: OwnServices['door'];
+  /** Goes on by the configuration that the way out has taken. */
+  adopt(): void;
   close(): Promise<void>;
 }
 
@@ -41,14 +43,8 @@ export async function openSteward(
   wayOut: WayOut,
   log: ProcessLog,
 ): Promise<Steward> {
-  const { call } = wayOut.endpoints;
-  const issuers = new Issuers({
-    issuers: settings.trust.issuers,
-    keys: new JwksCache(wayOut.world, call),
-    metadata: new IssuerMetadata(wayOut.world, call),
-    world: wayOut.world,
-  });
-  const opener = new TaskOpener(settings, issuers, wayOut.tasks);
+  const issuersOf = openIssuers(wayOut);
+  const opener = new TaskOpener(settings, issuersOf(settings), wayOut.tasks);
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
     opener,
@@ -76,8 +72,11 @@ export async function openSteward(
         socket: socket.address,
         operator: operator === undefined ? undefined : named(operator),
       },
+      adopt: () => opener.adopt(wayOut.settings, issuersOf(wayOut.settings)),
       agentDoor: {
-        settings,
+        get settings() {
+          return wayOut.settings;
+        },
         book: wayOut.tasks,
         opener,
         spent: new MemoryLedger(wayOut.world, maxSpentSubjects),
@@ -94,15 +93,24 @@ export async function openSteward(
   }
 }
 
+/** Issuers of subject tokens, over one set of keys and metadata. */
+function openIssuers({ world, endpoints: { call } }: WayOut): (settings: Settings) => Issuers {
+  const keys = new JwksCache(world, call);
+  const metadata = new IssuerMetadata(world, call);
+  return ({ trust }) => new Issuers({ issuers: trust.issuers, keys, metadata, world });
+}
+
 function openKillSwitch(wayOut: WayOut, paths: Paths, record: OpenRecord, log: ProcessLog): KillSwitch {
-  const { tasks: book, cutOffs, desk, tools, world } = wayOut;
+  const { tasks: book, cutOffs, desk, world } = wayOut;
   const kept = cutOffs.list().length;
   if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
   return new KillSwitch({
     book,
     cutOffs,
     custody: desk,
-    tools,
+    get tools() {
+      return wayOut.tools;
+    },
     trail: record.trail,
     world,
     keep: (all) => writeCutOffs(paths.revocationsFile, all),
