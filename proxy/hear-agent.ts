@@ -18,24 +18,27 @@ export interface OwnServices {
 
 type Rooms = EgressRooms & { readonly nextCallId: () => string };
 
-/** Who takes what the agent's port hears: the sidecar itself for what is asked of it, the way out for all calls. */
-export function hearAgent(rooms: Rooms, { jwks, door }: OwnServices): Hearers {
-  const { handles } = rooms.ladder;
-  const ownRooms: AgentDoorRooms = { ...door, ownTask: (request) => findOwnTask(request, handles) };
+/**
+ * Who takes what the agent's port hears: the sidecar itself for what is asked of it, the way out for all calls.
+ * @param current the rooms of the configuration that is in force; a call keeps those that it began with.
+ */
+export function hearAgent(current: () => Rooms, { jwks, door }: OwnServices): Hearers {
+  const { ladder, nextCallId, world, trail } = current();
+  const { handles } = ladder;
   return {
     onRequest: (arrival) => {
       if (serveOwnDocument(arrival, jwks)) return;
       const action = readOwnAction(arrival);
-      if (action === undefined) void runEgress(arrival, rooms);
-      else void runOwn(action, arrival, ownRooms, rooms);
+      if (action === undefined) void runEgress(arrival, current());
+      else void runOwn(action, arrival, { ...door, ownTask: (request) => findOwnTask(request, handles) }, current());
     },
-    checkTunnel: (connect) => checkTunnelCredential(connect, rooms.ladder),
+    checkTunnel: (connect) => checkTunnelCredential(connect, current().ladder),
     onRefused: (id, refusal, target) => {
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
-      rooms.trail.refused({ id, way: 'out', refusal, status, target, misused: misusedBy(refusal) }, false);
+      trail.refused({ id, way: 'out', refusal, status, target, misused: misusedBy(refusal) }, false);
     },
-    nextCallId: rooms.nextCallId,
-    monotonic: rooms.world.monotonic,
+    nextCallId,
+    monotonic: world.monotonic,
   };
 }
 

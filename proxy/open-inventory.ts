@@ -8,7 +8,6 @@ import type { WayOut } from './way-out.ts';
 /** What the inventory is taken from: the rooms themselves. */
 export function openInventory(settings: Settings, wayOut: WayOut, record: OpenRecord): InventorySources {
   const { name, owner, purpose, environment } = settings.agent;
-  const bindings = new Map(wayOut.tools.map((tool) => [tool.name, tool.binding]));
   return {
     agent: () => ({
       name,
@@ -23,7 +22,7 @@ export function openInventory(settings: Settings, wayOut: WayOut, record: OpenRe
     tasks: () => wayOut.tasks.list().filter(({ state }) => state === 'open'),
     tokens: () => wayOut.desk.held(),
     secrets: () => findSecrets(wayOut),
-    bindingOf: (tool) => bindings.get(tool) ?? 'none',
+    bindingOf: (wanted) => wayOut.tools.find((tool) => tool.name === wanted)?.binding ?? 'none',
   };
 }
 

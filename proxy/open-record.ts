@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
+import type { Settings } from '../config/settings.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { CheckpointIdentity } from './record/checkpoint.ts';
 import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
 import { EventLog } from './record/event-log.ts';
 import { openFileSink, openStreamSink, withCopy, type EventSink } from './record/event-sink.ts';
-import { Metrics } from './record/metrics.ts';
+import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Trail } from './record/trail.ts';
 import type { World } from './world.ts';
 
@@ -52,20 +53,17 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
   let copiesLost = 0;
   const sink = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
   const log = new EventLog(sink, world);
-  const { tools } = buildToolCatalogue(settings.tools);
-  const metrics = new Metrics({
-    version,
-    tools,
-    services: [...settings.token_services.keys()],
-    rules: settings.rules,
-    unsafe,
-    program: settings.inbound?.program,
-    tasksOpen: () => late.tasksOpen(),
-    ledgerEntries: () => late.ledgerEntries(),
-    svidExpiryMs: () => late.svidExpiryMs(),
-    credentialExpiries: () => late.credentialExpiries(),
-    events: () => ({ ...log.counts, copiesLost }),
-  });
+  const metrics = new Metrics(
+    {
+      version,
+      tasksOpen: () => late.tasksOpen(),
+      ledgerEntries: () => late.ledgerEntries(),
+      svidExpiryMs: () => late.svidExpiryMs(),
+      credentialExpiries: () => late.credentialExpiries(),
+      events: () => ({ ...log.counts, copiesLost }),
+    },
+    metricNames(settings, unsafe),
+  );
   const trail = new Trail(log, metrics, settings.agent.name);
   const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
   trail.booted(version, config.digest, checkpoints.key);
@@ -75,6 +73,13 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
   };
   const self = { version, boot: log.boot, config: config.digest };
   return { log, metrics, trail, late, self, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
+}
+
+/** The names of a configuration that series are made of. */
+export function metricNames(settings: Settings, unsafe: readonly string[]): MetricNames {
+  const { tools } = buildToolCatalogue(settings.tools);
+  const services = [...settings.token_services.keys()];
+  return { tools, services, rules: settings.rules, unsafe, program: settings.inbound?.program };
 }
 
 function openSink(file: string | undefined, stdout: boolean, onLost: () => void): EventSink {

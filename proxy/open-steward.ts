@@ -33,6 +33,8 @@ export interface Steward {
   readonly ports: readonly number[];
   /** What the agent's own door works on, which is on the agent's port. */
   readonly agentDoor: OwnServices['door'];
+  /** Goes on by the configuration that the way out has taken. */
+  adopt(): void;
   close(): Promise<void>;
 }
 
@@ -44,13 +46,8 @@ export async function openSteward(
   wayOut: WayOut,
   log: ProcessLog,
 ): Promise<Steward> {
-  const issuers = new Issuers({
-    issuers: settings.trust.issuers,
-    keys: new JwksCache(wayOut.world, wayOut.endpoints.call),
-    metadata: new IssuerMetadata(wayOut.world, wayOut.endpoints.call),
-    world: wayOut.world,
-  });
-  const opener = new TaskOpener(settings, issuers, wayOut.tasks);
+  const issuersOf = openIssuers(wayOut);
+  const opener = new TaskOpener(settings, issuersOf(settings), wayOut.tasks);
   const rooms: OperatorRooms = {
     book: wayOut.tasks,
     opener,
@@ -77,8 +74,11 @@ export async function openSteward(
       settings.signals && (await keep(opened, openSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
     return {
       addresses: { ...addressesOf({ metrics, health, operator, signals }), socket: socket.address },
+      adopt: () => opener.adopt(wayOut.settings, issuersOf(wayOut.settings)),
       agentDoor: {
-        settings,
+        get settings() {
+          return wayOut.settings;
+        },
         book: wayOut.tasks,
         opener,
         spent: new MemoryLedger(wayOut.world, maxSpentSubjects),
@@ -95,6 +95,13 @@ export async function openSteward(
   }
 }
 
+/** Issuers of subject tokens, over one set of keys and metadata. */
+function openIssuers({ world, endpoints: { call } }: WayOut): (settings: Settings) => Issuers {
+  const keys = new JwksCache(world, call);
+  const metadata = new IssuerMetadata(world, call);
+  return ({ trust }) => new Issuers({ issuers: trust.issuers, keys, metadata, world });
+}
+
 function openKillSwitch(
   { fleet }: Settings,
   wayOut: WayOut,
@@ -102,14 +109,16 @@ function openKillSwitch(
   record: OpenRecord,
   log: ProcessLog,
 ): KillSwitch {
-  const { tasks: book, cutOffs, desk, tools, world } = wayOut;
+  const { tasks: book, cutOffs, desk, world } = wayOut;
   const kept = cutOffs.list().length;
   if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
   return new KillSwitch({
     book,
     cutOffs,
     custody: desk,
-    tools,
+    get tools() {
+      return wayOut.tools;
+    },
     trail: record.trail,
     world,
     keep: (all) => writeCutOffs(paths.revocationsFile, all),
@@ -120,18 +129,22 @@ function openKillSwitch(
 /** The others of the fleet hear of what is revoked here, and it of them. Undefined where there are none. */
 function openFleet(
   { fleet: settings }: Settings,
-  { tasks, cutOffs, tools, world }: WayOut,
+  wayOut: WayOut,
   killSwitch: KillSwitch,
   { metrics }: OpenRecord,
   log: ProcessLog,
 ): Fleet | undefined {
   if (settings === undefined) return undefined;
-  const spared = tools.filter(({ credentialed }) => !credentialed).map(({ name }) => name);
+  const { tasks, cutOffs, world } = wayOut;
+  const cutStreams = (): void => {
+    const spared = wayOut.tools.filter(({ credentialed }) => !credentialed).map(({ name }) => name);
+    for (const task of tasks.list()) task.cutCalls(spared);
+  };
   const fleet = new Fleet({
     settings,
     cutOffs,
     take: (revoked) => killSwitch.take(revoked),
-    cutStreams: () => tasks.list().forEach((task) => task.cutCalls(spared)),
+    cutStreams,
     counts: metrics.fleet,
     world,
     log,

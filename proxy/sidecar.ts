@@ -1,10 +1,11 @@
 import type { LoadedSettings } from '../config/load.ts';
 import { resolvePaths } from '../config/paths.ts';
+import { checkReloadable } from '../config/restart.ts';
 import { listUnsafe } from '../config/unsafe.ts';
 import { openWayIn, type WayIn } from './way-in.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
-import { openRecord, type OpenRecord } from './open-record.ts';
+import { metricNames, openRecord, type OpenRecord } from './open-record.ts';
 import { claimRunFolder } from './own-folder.ts';
 import { openSteward, type Steward } from './open-steward.ts';
 import { agentPeerOf } from './tasks/peer-binding.ts';
@@ -27,6 +28,13 @@ export interface Sidecar {
     readonly signals: string | undefined;
   };
   readonly tasks: TaskBook;
+  /**
+   * Puts another configuration in force; calls under way go on with the one they began with, and tasks stay open. Throws `ConfigErrors`
+   * for what cannot be taken, and changes nothing then.
+   */
+  reload(config: LoadedSettings): void;
+  /** Records that a changed configuration was not taken. @param places of what is wrong in it; no values. */
+  rejected(places: readonly string[]): void;
   /** Stops listening, lets calls end for a moment, ends all tasks, takes their tokens back, closes the record. */
   close(): Promise<void>;
 }
@@ -54,10 +62,7 @@ export async function openSidecar(
     const wayOut = (opened.wayOut = await openWayOut(config, paths, world, record, log));
     const wayIn = (opened.wayIn =
       settings.inbound === undefined ? undefined : openWayIn(config, settings.inbound, wayOut, record));
-    for (const setting of unsafe) {
-      record.trail.unsafe(setting);
-      log.warn({ setting }, 'unsafe setting');
-    }
+    tellUnsafe(unsafe, record, log);
     const peer = agentPeerOf(settings);
     if (bindsProcesses(peer))
       for (const why of findBlindness(peer, uid)) log.warn({ why }, 'processes of the agent are not told apart');
@@ -69,7 +74,14 @@ export async function openSidecar(
     const outbound = await wayOut.listen(settings.listen.outbound, ports, services);
     const addresses = { outbound, inbound: inbound?.address, ...steward.addresses };
     log.info({ addresses, pid: process.pid, config: config.digest.slice(0, 16) }, 'ready');
-    return { addresses, tasks: wayOut.tasks, close: closing(opened, record, log) };
+    const ways = { wayOut, wayIn, steward };
+    return {
+      addresses,
+      tasks: wayOut.tasks,
+      reload: reloading(config, ways, record, log),
+      rejected: (places) => record.trail.reloadRejected(places),
+      close: closing(opened, record, log),
+    };
   } catch (error) {
     await closeOpened(opened, 0);
     record.close();
@@ -89,6 +101,40 @@ async function closeOpened({ wayIn, wayOut, steward }: Openings, withinMs: numbe
   await wayIn?.close(withinMs);
   await wayOut?.close(withinMs);
   await steward?.close();
+}
+
+type Ways = { readonly wayOut: WayOut; readonly wayIn: WayIn | undefined; readonly steward: Steward };
+
+/** Everything is made first and then put in force at once: a fault on the way leaves what was. */
+function reloading(
+  first: LoadedSettings,
+  { wayOut, wayIn, steward }: Ways,
+  record: OpenRecord,
+  log: ProcessLog,
+): Sidecar['reload'] {
+  let current = first;
+  return (config) => {
+    checkReloadable(current, config);
+    const { settings } = config;
+    const adoptIn = settings.inbound === undefined ? undefined : wayIn?.prepare(config, settings.inbound);
+    const adoptOut = wayOut.prepare(config);
+    const unsafe = listUnsafe(settings);
+    const news = unsafe.filter((setting) => !listUnsafe(current.settings).includes(setting));
+    record.metrics.adopt(metricNames(settings, unsafe));
+    adoptOut();
+    adoptIn?.();
+    steward.adopt();
+    current = config;
+    record.trail.reloaded(config.digest);
+    tellUnsafe(news, record, log);
+  };
+}
+
+function tellUnsafe(settings: readonly string[], record: OpenRecord, log: ProcessLog): void {
+  for (const setting of settings) {
+    record.trail.unsafe(setting);
+    log.warn({ setting }, 'unsafe setting');
+  }
 }
 
 function closing(opened: Openings, record: Pick<OpenRecord, 'hold' | 'close'>, log: ProcessLog): () => Promise<void> {

@@ -1,35 +1,13 @@
 import type { InboundSettings } from '../config/inbound.ts';
 import type { LoadedSettings } from '../config/load.ts';
-import { tool } from '../config/tools.ts';
-import { compileRulesOrErrors } from './check-rules.ts';
-import { EntryDesk } from './decide/entry-permit.ts';
-import { programsOwn } from './forward/forward.ts';
-import { runIngress, type IngressRooms } from './ingress.ts';
+import { runIngress } from './ingress.ts';
 import { formatAddress } from './intercept/authority.ts';
-import { headerClassifier } from './intercept/header-names.ts';
 import { openInboundListener } from './intercept/inbound-listener.ts';
 import type { Listener } from './intercept/listener.ts';
-import { originOf, type Origin } from './intercept/origin.ts';
-import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import { serverIdentity } from './open-identity.ts';
+import { openIngressKeep, openIngressRooms } from './open-ingress.ts';
 import type { OpenRecord } from './open-record.ts';
-import { openInertTokens, type InertTokens } from './present/inert-token.ts';
-import { Claims } from './replay/claim.ts';
-import { MemoryLedger } from './replay/ledgers/memory.ts';
-import { ServerNonces } from './replay/nonces.ts';
-import { PresenterShares } from './replay/presenter-shares.ts';
-import { classifyAddress } from './route/address-class.ts';
-import { checkJwtSvid } from './spiffe/jwt-svid-check.ts';
-import { allowTools, type Allowance } from './tasks/purposes.ts';
-import { Lingering } from './tasks/lingering.ts';
-import { givesMarks } from './tasks/trace-mark.ts';
-import { Issuers } from './trust/issuers.ts';
-import { IssuerMetadata } from './trust/issuer-metadata.ts';
-import { JwksCache } from './trust/jwks.ts';
-import { InboundTokens, type AcceptedTokens } from './verify/inbound-token.ts';
-import { InboundTxnTokens } from './verify/inbound-txn-token.ts';
-import { Together } from './verify/together.ts';
-import type { Verified } from './verify/verify.ts';
+import type { InertTokens } from './present/inert-token.ts';
 import type { WayOut } from './way-out.ts';
 
 /** The way in, opened and not yet listening. */
@@ -37,17 +15,19 @@ export interface WayIn {
   /** Keys of the inert tokens, for agents that insist on verifying. */
   readonly inert: InertTokens;
   listen(): Promise<{ readonly address: string; readonly port: number }>;
+  /** Makes everything for another configuration. What it returns puts it in force, and does not throw. */
+  prepare(config: LoadedSettings, inbound: InboundSettings): () => void;
   close(graceMs: number): Promise<void>;
 }
 
 /** Opens the rooms of the way in beside those of the way out: tasks, connections and identity are the same. */
 export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut, record: OpenRecord): WayIn {
-  const inert = openInertTokens(config.settings.agent.name);
-  const rooms = makeRooms(config, inbound, wayOut, record, inert);
+  const lasting = openIngressKeep(config, wayOut, record);
+  let rooms = openIngressRooms(config, inbound, wayOut, record, lasting);
   const { listen } = config.settings;
   let listener: Listener | undefined;
   return {
-    inert,
+    inert: lasting.inert,
     async listen() {
       listener = await openInboundListener(
         {
@@ -68,180 +48,16 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
       );
       return { address: formatAddress(listener.address, listener.port), port: listener.port };
     },
+    prepare(next, nextInbound) {
+      const prepared = openIngressRooms(next, nextInbound, wayOut, record, lasting);
+      return () => {
+        wayOut.upstreams.forget(rooms.reader.program);
+        rooms = prepared;
+      };
+    },
     async close(graceMs) {
       await listener?.close(graceMs);
-      rooms.door.lingering?.endAll();
+      for (const lingering of lasting.lingering.values()) lingering.endAll();
     },
   };
-}
-
-function makeRooms(
-  config: LoadedSettings,
-  inbound: InboundSettings,
-  wayOut: WayOut,
-  record: OpenRecord,
-  inert: InertTokens,
-): IngressRooms {
-  const { settings } = config;
-  const { world, tasks, workload } = wayOut;
-  const window = { maxAgeMs: settings.replay.window, futureMs: settings.replay.future };
-  const spent = openLedger(config, wayOut);
-  record.late.ledgerEntries = () => spent.entries;
-  const nonces = settings.replay.nonce === 'required' ? new ServerNonces(world.random(32)) : undefined;
-  const rules = compileRulesOrErrors(config, workload.spiffeId());
-  const program = programTool(inbound.program);
-  const place = programPlace(inbound.forward_to);
-  // Not that of the way out: a program that passes `Via` on has sent its request nowhere twice.
-  const pseudonym = `waybill-in-${world.random(6).toString('hex')}`;
-  return {
-    world,
-    reader: {
-      classOfName: headerClassifier(ownHeaders(inbound)),
-      pseudonym,
-      rulesPath: rules.readsPath(),
-      origin: readOrigin(inbound.origin),
-      program,
-    },
-    gate: { ...makeGate(config, inbound, wayOut), spent, nonces, window },
-    spending: {
-      world,
-      spent,
-      window,
-      startedAtMs: world.now(),
-      hasNonces: nonces !== undefined,
-      tokensOnce: inbound.token.once,
-      txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
-    },
-    desk: new EntryDesk(rules, program, record.trail),
-    door: makeDoor(config, wayOut),
-    presenter: {
-      mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
-      ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
-      passesTxnToken: inbound.program === 'tool',
-      handles: tasks.handles,
-      inert,
-      world,
-    },
-    trail: record.trail,
-    upstreams: wayOut.upstreams,
-    road: { handles: tasks.handles, revocations: wayOut.cutOffs, pseudonym, ...programsOwn },
-    program: place,
-    nonce: () => nonces?.current(world.now()),
-    onFault: wayOut.onFault,
-  };
-}
-
-function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut) {
-  const { domains } = config.settings.trust;
-  const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
-  return {
-    world: wayOut.world,
-    revocations: wayOut.cutOffs,
-    hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
-    tokens: openTokens(config, inbound, wayOut),
-    txnTokens: openTxnTokens(inbound, wayOut),
-    together: new Together<Verified>(),
-    authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),
-    origin: inbound.origin,
-    resource: inbound.resource,
-    acceptsCertificateAlone: trustDomainsOf(inbound),
-    callers: inbound.callers ?? [],
-    chain: { require, maxLinks, maxBytes },
-    subjectMap: inbound.subject_map,
-  };
-}
-
-function makeDoor({ settings }: LoadedSettings, { tasks, world }: WayOut): IngressRooms['door'] {
-  const allowances = new Map<string, Allowance>();
-  for (const name of settings.purposes.keys()) allowances.set(name, allowTools(settings, name, undefined));
-  const ofOthers = allowTools(settings, '', undefined);
-  const { linger, mode } = settings.tasks;
-  return {
-    book: tasks,
-    purpose: settings.agent.purpose,
-    allow: (purpose) => allowances.get(purpose) ?? ofOthers,
-    deadlineMs: settings.tasks.deadline,
-    lingering: mode === 'request' ? new Lingering(tasks, linger, world) : undefined,
-    traced: givesMarks(settings),
-    maxOpenPerCaller: Math.max(64, Math.floor(settings.tasks.max_open / 4)),
-  };
-}
-
-function openLedger({ settings }: LoadedSettings, { world }: WayOut): Claims {
-  const { max_entries: capacity, window, future } = settings.replay;
-  // One presenter may hold a quarter: it is stopped long before it stops the others.
-  const shares = new PresenterShares(world, {
-    perPresenter: Math.max(64, capacity / 4),
-    horizonMs: window + 2 * future + 2000,
-  });
-  return new Claims(new MemoryLedger(world, capacity), shares);
-}
-
-function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayOut: WayOut): InboundTokens {
-  const { world, workload } = wayOut;
-  const { call } = wayOut.endpoints;
-  const issuers = new Issuers({
-    issuers: settings.trust.issuers,
-    keys: new JwksCache(world, call),
-    metadata: new IssuerMetadata(world, call),
-    world,
-  });
-  return new InboundTokens(
-    acceptedTokens(inbound),
-    {
-      accessTokens: issuers,
-      checkJwtSvid: (text, audience, nowMs) =>
-        checkJwtSvid(text, audience, (domain) => workload.jwtAuthoritiesOf(domain), nowMs),
-      isActive: wayOut.isActive,
-    },
-    world,
-  );
-}
-
-function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
-  const entries = inbound.accept.flatMap((entry) => ('issuer' in entry ? [entry] : []));
-  const { resource } = inbound;
-  return {
-    resource,
-    issuers: new Map(entries.map(({ issuer, proof }) => [issuer, proof ?? 'bearer'])),
-    presenters: new Map(entries.map(({ issuer, presenters }) => [issuer, presenters])),
-    introspection: new Map(entries.flatMap(({ issuer, introspect: by }) => (by === undefined ? [] : [[issuer, by]]))),
-    trustDomains: trustDomainsOf(inbound),
-  };
-}
-
-function openTxnTokens({ txn_token: accepted }: InboundSettings, { world, endpoints }: WayOut) {
-  if (accepted === undefined) return undefined;
-  const { call } = endpoints;
-  return new InboundTxnTokens(accepted, new JwksCache(world, call), new IssuerMetadata(world, call), world);
-}
-
-/** Headers that tell who calls, beside `Authorization`. Those that are not read are removed like all others of their kind (W12). */
-function ownHeaders({ txn_token: accepted }: InboundSettings): ReadonlySet<string> {
-  return new Set(['dpop', 'waybill-delegation', ...(accepted === undefined ? [] : ['txn-token'])]);
-}
-
-function trustDomainsOf(inbound: InboundSettings): ReadonlySet<string> {
-  return new Set(inbound.accept.flatMap((entry) => ('trust_domain' in entry ? [entry.trust_domain] : [])));
-}
-
-function readOrigin(text: string): Origin {
-  const url = new URL(text);
-  const scheme = url.protocol === 'http:' ? 'http' : 'https';
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  return originOf(scheme, host, url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port));
-}
-
-/** The program behind us as a destination: it gets no token of ours, and rules know it by this name. */
-function programTool(name: 'agent' | 'tool'): Tool {
-  const settings = tool.parse({ match: { host: 'localhost' }, addresses: 'loopback' });
-  const [program] = buildToolCatalogue(new Map([[name, { ...settings, name }]])).tools;
-  if (program === undefined) throw new Error('the program is no tool');
-  return program;
-}
-
-/** Where the program listens: a literal address of this machine, so nothing is asked and nothing can be rebound. */
-function programPlace({ host, port }: InboundSettings['forward_to']): IngressRooms['program'] {
-  const address = host === 'localhost' ? '127.0.0.1' : host;
-  return { origin: originOf('http', host, port), way: { address, port, kind: classifyAddress(address) } };
 }

@@ -49,7 +49,7 @@ export function findPlaces(
 
 /** Errors of rules in a file that is wrong elsewhere too: each rule is compiled alone, as far as its text can be read. */
 function findRuleErrors(path: string, known: readonly ConfigError[]): readonly ConfigError[] {
-  const document = readDocument(readText(path));
+  const document = readDocument(readConfigText(path));
   if (!document.readable) return [];
   const written = new Written(document.value);
   // Only to warn of rules that name another tool; the names need not be good yet.
@@ -75,7 +75,7 @@ function findRuleErrors(path: string, known: readonly ConfigError[]): readonly C
 }
 
 /** Empty for a file that cannot be read: that has been said already. */
-function readText(path: string): string {
+export function readConfigText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {

@@ -6,6 +6,7 @@ import { openSidecar, type Sidecar } from '../sidecar.ts';
 import { agentEnvironment } from './agent-environment.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findPlaces, loadConfigFile, type CheckedConfig } from './config-file.ts';
+import { ConfigReload } from './reload.ts';
 import { runAgent } from './run-agent.ts';
 
 /** Longer than all that a closing sidecar waits for; then something hangs, and the process goes all the same. */
@@ -17,7 +18,7 @@ const sharedUid =
 export const run: Command = {
   usage: `Usage: waybill run [--config FILE] [-- COMMAND ARGUMENTS...]
 
-Runs the sidecar until SIGTERM or SIGINT. Its log is on standard error, JSON lines; the line "ready" names the addresses.
+Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good; tasks stay open. Its log is on standard error, JSON lines; the line "ready" names the addresses.
 With a COMMAND it starts that with the environment that leads it through the sidecar, and ends when it ends, with its exit code.
 This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
@@ -28,11 +29,15 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
   async run(invocation) {
     const { own, agent } = split(invocation.args);
     const { values } = parseArguments({ args: own, options: configOption });
-    const checked = loadConfigFile(values.config ?? defaultConfigFile);
+    const file = values.config ?? defaultConfigFile;
+    const checked = loadConfigFile(file);
     // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
     // Before it opens: a signal during the start must still close what was opened.
     const stopped = hearStop();
+    // During the start the file has just been read. With a command of its own, a hang-up is the end of its terminal, as for any program.
+    let onHangUp = (): void => undefined;
+    if (agent === undefined) process.on('SIGHUP', () => onHangUp());
     const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
     });
@@ -42,7 +47,10 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     try {
       if (agent !== undefined) return await runBehind(sidecar, checked, agent, invocation, log);
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
+      const reload = new ConfigReload(file, checked.config.digest, sidecar, log);
+      onHangUp = () => reload.now();
       await stopped;
+      reload.close();
       return exitCodes.ok;
     } finally {
       await Promise.race([sidecar.close(), sleep(closeWithinMs, undefined, { ref: false })]);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
-import { callbackify } from 'node:util';
+import { callbackify, isDeepStrictEqual } from 'node:util';
 import { Agent, type buildConnector } from 'undici';
 import type { Destination, Way } from '../route/egress-guard.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
@@ -53,7 +53,7 @@ interface Kept {
 export class EndpointConnections {
   readonly #guard: FindWay;
   readonly #world: World;
-  readonly #authorities: PrivateAuthorities;
+  #authorities: PrivateAuthorities;
   /** By thumbprint, the least recently used first; empty for connections without a certificate. */
   readonly #agents = new Map<string, Kept>();
 
@@ -72,6 +72,14 @@ export class EndpointConnections {
     this.#agents.set(key, kept);
     this.#retire(kept.usedAtMs);
     return kept.agent;
+  }
+
+  /** Takes the authorities of another configuration. Connections that were made with those of before serve what is under way. */
+  adopt(authorities: PrivateAuthorities): void {
+    if (isDeepStrictEqual(authorities, this.#authorities)) return;
+    this.#authorities = authorities;
+    for (const { agent } of this.#agents.values()) agent.close().catch(() => undefined);
+    this.#agents.clear();
   }
 
   /** Closes everything; requests under way are cut. */

@@ -7,6 +7,8 @@ import type { World } from '../world.ts';
 /** Calls to token services and issuers, dialled through the egress guard (W5). */
 export interface Endpoints {
   readonly call: EndpointCall;
+  /** Takes the authorities of another configuration. */
+  adopt(authorities: PrivateAuthorities): void;
   close(): Promise<void>;
 }
 
@@ -38,7 +40,11 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
       clearTimeout(timer);
     }
   };
-  return { call: retryDocuments(call, world), close: () => connections.close() };
+  return {
+    call: retryDocuments(call, world),
+    adopt: (others) => connections.adopt(others),
+    close: () => connections.close(),
+  };
 }
 
 /** Whether something came that is no head of an answer: somebody is there, and a request may have done what it asks for. */

@@ -47,7 +47,8 @@ export type RejectCause =
 /**
  * Why a token is taken back. `completed` to `revoked` are the ends of a task (WIRE 1); `unverified` is a token that could not be
  * checked, `task_ended` one whose task ended while it was being issued, `identity_lost` one that was obtained by an identity which this
- * workload no longer has, `superseded` one that another took the place of, and `expired` also one that no call came for again.
+ * workload no longer has, `reconfigured` one of a tool or a service whose configuration changed, `superseded` one that another took the
+ * place of, and `expired` also one that no call came for again.
  */
 export type RevocationCause =
   | 'completed'
@@ -59,6 +60,7 @@ export type RevocationCause =
   | 'unverified'
   | 'task_ended'
   | 'identity_lost'
+  | 'reconfigured'
   | 'superseded'
   | 'refused_by_tool'
   | 'evicted';

@@ -11,7 +11,8 @@ import type { EndpointCall } from './endpoint.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
-import { openServices } from './open-services.ts';
+import { RecentRenewals } from './recent-renewals.ts';
+import { OpenServices } from './open-services.ts';
 import type { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
@@ -33,11 +34,9 @@ export interface TokenDeskOptions {
 interface Flight {
   readonly order: TokenOrder;
   readonly promise: Promise<IssuedToken>;
-  /** Its task ended, its tool was revoked, or our identity was lost, meanwhile. */
-  unwanted?: 'task_ended' | 'identity_lost';
+  /** Its task ended, its tool was revoked, our identity was lost, or the configuration of its service changed, meanwhile. */
+  unwanted?: 'task_ended' | 'identity_lost' | 'reconfigured';
 }
-
-const renewOnceInMs = 30_000;
 
 /** Opens the desk over the configured services. Nothing is fetched before the first order. */
 export function openTokenDesk(options: TokenDeskOptions): TokenDesk {
@@ -48,12 +47,12 @@ export function openTokenDesk(options: TokenDeskOptions): TokenDesk {
 export class TokenDesk {
   readonly #world: World;
   readonly #trail: ExchangeTrail;
-  readonly #services: ReadonlyMap<string, TokenService>;
+  readonly #services: OpenServices;
   readonly #custody: TokenCustody;
   readonly #flights = new Map<string, Flight>();
   readonly #onDeadGrant: TokenDeskOptions['onDeadGrant'];
   readonly #refusals = new RecentRefusals();
-  readonly #renewedAtMs = new Map<string, number>();
+  readonly #renewals = new RecentRenewals();
   #ending = false;
 
   constructor(options: TokenDeskOptions) {
@@ -62,7 +61,7 @@ export class TokenDesk {
     this.#trail = trail;
     this.#onDeadGrant = options.onDeadGrant;
     this.#custody = new TokenCustody(world, trail, options.x509Svids);
-    this.#services = openServices(options, this.#custody);
+    this.#services = new OpenServices(options, this.#custody);
   }
 
   /**
@@ -91,9 +90,8 @@ export class TokenDesk {
     const flight = this.#flights.get(order.key);
     if (flight !== undefined) return flight.promise;
     if (this.#custody.isTaskEnded(order.txn)) return Promise.reject(taskEnded());
-    const renewedAtMs = this.#renewedAtMs.get(order.key);
-    if (renewedAtMs !== undefined && now < renewedAtMs + renewOnceInMs) return undefined;
-    this.#noteRenewal(order.key, now);
+    if (!this.#renewals.mayRenew(order.key, now)) return undefined;
+    this.#renewals.note(order.key, now);
     this.#custody.discard(order.key);
     return this.#fly(order, 'renewal');
   }
@@ -118,6 +116,15 @@ export class TokenDesk {
       assertion === 'workload' || byIdentity(service) || byIdentity(grantedBy?.service);
     for (const flight of this.#flights.values()) if (isMeant(flight.order)) flight.unwanted ??= 'identity_lost';
     this.#custody.dropOrders(isMeant, 'identity_lost');
+  }
+
+  /** Takes the services of another configuration. What those had issued that changed, or would just have, goes back. */
+  adopt(services: ReadonlyMap<string, ServiceSettings>): void {
+    const gone = this.#services.adopt(services);
+    const isMeant = ({ service, grantedBy }: TokenOrder): boolean =>
+      gone.has(service) || (grantedBy !== undefined && gone.has(grantedBy.service));
+    for (const flight of this.#flights.values()) if (isMeant(flight.order)) flight.unwanted ??= 'reconfigured';
+    this.#custody.dropOrders(isMeant, 'reconfigured');
   }
 
   /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
@@ -207,7 +214,7 @@ export class TokenDesk {
     // A token that arrives after the end of its task would be nobody's: used by no call, and taken back by no end.
     if (flight.unwanted !== undefined) {
       this.#custody.giveBack({ order, token, service }, flight.unwanted);
-      throw flight.unwanted === 'task_ended' ? taskEnded() : new Refusal('identity_unavailable');
+      throw unwantedRefusal(flight.unwanted);
     }
     // All but a refresh have somebody waiting, who takes it at once.
     if (cause !== 'refresh') token.lastUsedAtMs = this.#world.now();
@@ -222,19 +229,18 @@ export class TokenDesk {
   #serviceOf(order: TokenOrder): TokenService {
     const service = this.#services.get(order.service);
     // After a reload, the same name may stand for another issuer; an order from before must not be taken there.
-    if (service?.issuer !== order.issuer) throw new Error('an order for a service of another configuration');
+    if (service?.issuer !== order.issuer) throw unwantedRefusal('reconfigured');
     return service;
   }
+}
 
-  /** The map is in the order of time, so its front holds what no longer matters. */
-  #noteRenewal(key: string, now: number): void {
-    this.#renewedAtMs.delete(key);
-    this.#renewedAtMs.set(key, now);
-    for (const [oldKey, atMs] of this.#renewedAtMs) {
-      if (now < atMs + renewOnceInMs) break;
-      this.#renewedAtMs.delete(oldKey);
-    }
-  }
+function unwantedRefusal(why: NonNullable<Flight['unwanted']>): Refusal {
+  if (why === 'task_ended') return taskEnded();
+  if (why === 'identity_lost') return new Refusal('identity_unavailable');
+  return new Refusal(
+    'token_service_unavailable',
+    'The configuration of the token service has just changed; try again.',
+  );
 }
 
 /** Not `handle_ended`: nobody used an old handle, the end just came first. */

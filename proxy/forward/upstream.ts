@@ -127,6 +127,12 @@ export class Upstreams {
     return new Lease(shelf, lent);
   }
 
+  /** A tool that is no more, or another now: its idle connections end, and those of calls under way with their calls. */
+  forget(tool: Tool): void {
+    for (const { idle } of this.#shelves.get(tool)?.values() ?? []) for (const one of idle.splice(0)) this.#retire(one);
+    this.#shelves.delete(tool);
+  }
+
   /** Closes all connections; calls under way are cut. */
   async close(): Promise<void> {
     const clients = [...this.#all];

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ToolSettings } from '../../config/tools.ts';
 import { defaultPort, normalHost } from './authority.ts';
 import { compilePathPattern, type PathPattern } from './path-pattern.ts';
@@ -29,8 +30,14 @@ export interface ToolCatalogue {
   readonly tools: readonly Tool[];
 }
 
-export function buildToolCatalogue(settings: ReadonlyMap<string, ToolSettings>): ToolCatalogue {
-  const tools = [...settings].map(([name, tool]) => compileTool(name, tool));
+/** Compiles the tools. @param before those of the configuration until now: one that is as it was stays the same object. */
+export function buildToolCatalogue(
+  settings: ReadonlyMap<string, ToolSettings>,
+  before: readonly Tool[] = [],
+): ToolCatalogue {
+  const asBefore = (name: string, tool: ToolSettings): Tool | undefined =>
+    before.find((other) => other.name === name && isDeepStrictEqual(other.settings, tool));
+  const tools = [...settings].map(([name, tool]) => asBefore(name, tool) ?? compileTool(name, tool));
   const ordered = tools.toSorted(bySpecificity);
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
   const byDestination = new Map<string, readonly Tool[]>();

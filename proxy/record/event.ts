@@ -15,6 +15,8 @@ export const eventNames = [
   'token.revoked',
   'svid.rotated',
   'svid.lost',
+  'config.reloaded',
+  'config.rejected',
   'unsafe',
   'checkpoint',
 ] as const;

@@ -5,7 +5,8 @@ import { waysOf, type RefusalCode } from '../refusal-kinds.ts';
 import type { CallEnd } from './call-events.ts';
 import { FleetMetrics, fleetMetricNames } from './fleet-metrics.ts';
 import { signalOutcomes } from './signal-events.ts';
-import { gaugeOf, gaugesOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
+import { declareGauges } from './gauges.ts';
+import { LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
 /** Names of all metrics of this version; ARCHITECTURE lists them, and a test compares the two. */
 export const metricNames = [
@@ -34,19 +35,24 @@ export const metricNames = [
   'waybill_event_copies_lost_total',
   'waybill_faults_total',
   'waybill_unsafe_settings',
+  'waybill_config_reloads_total',
   'waybill_build_info',
   ...fleetMetricNames,
 ] as const;
 
 /** What the series are made of: only names of the configuration, never anything that an agent sends (label flood). */
-export interface MetricSources {
-  readonly version: string;
+export interface MetricNames {
   readonly tools: readonly { readonly name: string; readonly binding: string }[];
   readonly services: readonly string[];
   /** Name of the program behind the way in, where there is one. */
   readonly program: string | undefined;
   readonly rules: readonly { readonly name: string; readonly effect: string; readonly mode: string }[];
   readonly unsafe: readonly string[];
+}
+
+/** Where the numbers come from that are kept elsewhere. */
+export interface MetricSources {
+  readonly version: string;
   readonly tasksOpen: () => number;
   /** Proofs that are remembered as spent. */
   readonly ledgerEntries: () => number;
@@ -75,6 +81,7 @@ const revocationCauses: readonly RevocationCause[] = [
   'unverified',
   'task_ended',
   'identity_lost',
+  'reconfigured',
   'superseded',
   'refused_by_tool',
   'evicted',
@@ -109,12 +116,15 @@ export class Metrics {
   readonly signals = this.#tallies('signals_total', 'Security events by what came of them.', ['outcome']);
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
   readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
+  readonly reloads = this.#tallies('config_reloads_total', 'Changes of the configuration.', ['outcome']);
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
   readonly fleet = new FleetMetrics(this.registry);
-  readonly exchangeSeconds: ReadonlyMap<string, Lane>;
+  readonly exchangeSeconds = new Map<string, Lane>();
   readonly callSeconds: Readonly<Record<Way, { readonly total: Lane; readonly forward: Lane }>>;
+  readonly #exchangeTimes: LaneHistogram<'service'>;
+  #names: MetricNames;
 
-  constructor(sources: MetricSources) {
+  constructor(sources: MetricSources, names: MetricNames) {
     const { registry } = this;
     const stages = ['way', 'stage'] as const;
     const calls = new LaneHistogram(
@@ -129,22 +139,34 @@ export class Metrics {
       forward: calls.lane({ way, stage: 'forward' }),
     });
     this.callSeconds = { out: lanes('out'), in: lanes('in') };
-    const exchanges = new LaneHistogram(
+    this.#exchangeTimes = new LaneHistogram(
       registry,
       'waybill_exchange_duration_seconds',
       'Time of exchanges.',
       ['service'],
       seconds,
     );
-    this.exchangeSeconds = new Map(sources.services.map((service) => [service, exchanges.lane({ service })]));
-    this.#declare(sources);
-    declareGauges(registry, sources);
+    this.#names = names;
+    this.#declare();
+    this.adopt(names);
+    declareGauges(registry, sources, () => this.#names);
   }
 
-  /** Every label set that can occur, at 0. */
-  #declare(sources: MetricSources): void {
-    for (const tool of [...sources.tools.map(({ name }) => name), 'none']) this.requests('out', tool, 'ok');
-    for (const tool of [sources.program, 'none']) if (tool !== undefined) this.requests('in', tool, 'ok');
+  /** Takes the names of another configuration. Series of names that are gone stay: their counts happened. */
+  adopt(names: MetricNames): void {
+    this.#names = names;
+    for (const tool of [...names.tools.map(({ name }) => name), 'none']) this.requests('out', tool, 'ok');
+    for (const tool of [names.program, 'none']) if (tool !== undefined) this.requests('in', tool, 'ok');
+    for (const rule of names.rules) this.decision(rule.effect, rule.name, rule.mode);
+    for (const service of names.services) {
+      for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
+      this.tokensCut.of(service);
+      if (!this.exchangeSeconds.has(service)) this.exchangeSeconds.set(service, this.#exchangeTimes.lane({ service }));
+    }
+  }
+
+  /** Every label set that can occur under any configuration, at 0. */
+  #declare(): void {
     for (const code of refusalCodes) {
       const { stage, replay } = kindOf(code);
       for (const way of waysOf(code)) {
@@ -152,16 +174,12 @@ export class Metrics {
         if (replay !== undefined) this.#replays.of(way, code, replay);
       }
     }
-    for (const rule of sources.rules) this.decision(rule.effect, rule.name, rule.mode);
     this.decision('deny', 'default', 'enforce');
     for (const result of ['hit', 'miss', 'refresh', 'stale', 'negative']) this.cache.of(result);
     for (const cause of revocationCauses) for (const outcome of revocationOutcomes) this.revocations.of(cause, outcome);
     for (const outcome of signalOutcomes) this.signals.of(outcome);
     for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
-    for (const service of sources.services) {
-      for (const outcome of exchangeOutcomes) this.exchanges.of(service, outcome);
-      this.tokensCut.of(service);
-    }
+    for (const outcome of ['reloaded', 'rejected']) this.reloads.of(outcome);
   }
 
   #tallies(name: string, help: string, labels: readonly string[]): Tallies {
@@ -195,49 +213,4 @@ export class Metrics {
     this.#refusals.of(way, stage, code).value += 1;
     if (replay !== undefined) this.#replays.of(way, code, replay).value += 1;
   }
-}
-
-function declareGauges(registry: Registry, sources: MetricSources): void {
-  gaugeOf(registry, 'waybill_ledger_entries', 'Proofs that are remembered as spent.', sources.ledgerEntries);
-  gaugeOf(registry, 'waybill_tasks_open', 'Tasks that are open.', sources.tasksOpen);
-  gaugesOf(
-    registry,
-    'waybill_svid_expiry_timestamp_seconds',
-    'End of the X.509-SVID, seconds since the epoch.',
-    [],
-    () => {
-      const end = sources.svidExpiryMs();
-      return end === undefined ? [] : [{ labels: {}, value: end / 1000 }];
-    },
-  );
-  gaugesOf(
-    registry,
-    'waybill_credential_expiry_timestamp_seconds',
-    'End of the credential that ends first, by tool.',
-    ['tool'],
-    () =>
-      sources.credentialExpiries().map(({ tool, expiresAtMs }) => ({ labels: { tool }, value: expiresAtMs / 1000 })),
-  );
-  gaugesOf(registry, 'waybill_tool_binding', 'Binding level of each tool.', ['tool', 'level'], () =>
-    sources.tools.map(({ name, binding }) => ({ labels: { tool: name, level: binding }, value: 1 })),
-  );
-  const events = (name: string, help: string, read: (counts: ReturnType<MetricSources['events']>) => number): void =>
-    new Tallies(registry, `waybill_${name}`, help, []).readFrom(() => read(sources.events()));
-  const lost = 'Events that could not be kept until the record took them; stays 0.';
-  const copiesLost = 'Writes that the copy on standard output did not take.';
-  events('events_total', 'Events written.', (counts) => counts.written);
-  events('events_lost_total', lost, (counts) => counts.lost);
-  events('event_copies_lost_total', copiesLost, (counts) => counts.copiesLost);
-  gaugeOf(
-    registry,
-    'waybill_event_sequence',
-    'Sequence number of the newest event: a witness against truncation.',
-    () => sources.events().sequence,
-  );
-  gaugesOf(registry, 'waybill_unsafe_settings', 'Settings that lower safety and are on.', ['setting'], () =>
-    sources.unsafe.map((setting) => ({ labels: { setting }, value: 1 })),
-  );
-  gaugesOf(registry, 'waybill_build_info', 'Version of the sidecar and of Node.js.', ['version', 'node'], () => [
-    { labels: { version: sources.version, node: process.version }, value: 1 },
-  ]);
 }

@@ -136,6 +136,18 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version, key }));
   }
 
+  /** Another configuration is in force. */
+  reloaded(configDigest: string): void {
+    this.#metrics.reloads.of('reloaded').value += 1;
+    this.#log.append(eventFields('config.reloaded', { config: configDigest }));
+  }
+
+  /** A changed configuration was not taken. @param places of what is wrong, as `tools.crm.token.from`; no values. */
+  reloadRejected(places: readonly string[]): void {
+    this.#metrics.reloads.of('rejected').value += 1;
+    this.#log.append(eventFields('config.rejected', { settings: places }));
+  }
+
   unsafe(setting: string): void {
     this.#log.append(eventFields('unsafe', { setting }));
   }

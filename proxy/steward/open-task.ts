@@ -22,14 +22,20 @@ export interface Door {
 
 /** Opens tasks for orchestrators and for the agent itself: verifies the subject token, and narrows the tools to what the purpose allows. */
 export class TaskOpener {
-  readonly #settings: Settings;
-  readonly #issuers: Issuers;
+  #settings: Settings;
+  #issuers: Issuers;
   readonly #book: TaskBook;
 
   constructor(settings: Settings, issuers: Issuers, book: TaskBook) {
     this.#settings = settings;
     this.#issuers = issuers;
     this.#book = book;
+  }
+
+  /** Opens by another configuration from now on. */
+  adopt(settings: Settings, issuers: Issuers): void {
+    this.#settings = settings;
+    this.#issuers = issuers;
   }
 
   /** Throws a `Problem`; nothing is opened then. */

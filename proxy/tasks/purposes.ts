@@ -27,6 +27,15 @@ export function allowTools(settings: Settings, purpose: string, asked: readonly 
     : { kind: 'outside', tool: outside };
 }
 
+/** Whether a task may more than its purpose allows under these settings. Tools that are not there any more are no matter. */
+export function exceeds(
+  task: { readonly purpose: string; readonly tools: ReadonlySet<string> },
+  settings: Settings,
+): boolean {
+  const known = [...task.tools].filter((name) => settings.tools.has(name));
+  return known.length > 0 && allowTools(settings, task.purpose, known).kind !== 'allowed';
+}
+
 /** Whether a risk is graver than the limit; none is as grave as can be. */
 export function isRiskier(risk: string | undefined, limit: string | undefined): boolean {
   return limit !== undefined && risks.indexOf(risk ?? 'export') > risks.indexOf(limit);

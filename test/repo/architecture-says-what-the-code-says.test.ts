@@ -33,15 +33,16 @@ describe(`the tables of ${page} say what the code says`, () => {
   });
 
   test('metrics: name, labels and meaning of each', () => {
-    const nothing = { version: '', tools: [], services: [], rules: [], unsafe: [], program: undefined };
-    const { registry } = new Metrics({
-      ...nothing,
+    const nothing = { tools: [], services: [], rules: [], unsafe: [], program: undefined };
+    const sources = {
+      version: '',
       tasksOpen: () => 0,
       ledgerEntries: () => 0,
       svidExpiryMs: () => undefined,
       credentialExpiries: () => [],
       events: () => ({ written: 0, sequence: 0, lost: 0, copiesLost: 0 }),
-    });
+    };
+    const { registry } = new Metrics(sources, nothing);
     const metrics = registry.getMetricsAsArray() as unknown as { name: string; help: string; labelNames: string[] }[];
     const wanted = metrics.map(({ name, help, labelNames }) => {
       const labels = labelNames.length === 0 ? '' : `{${labelNames.join(',')}}`;

@@ -1,0 +1,63 @@
+import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConfigErrors } from '../../config/config-errors.ts';
+import { configDigest } from '../../config/load.ts';
+import { faultFacts, type ProcessLog } from '../process-log.ts';
+import type { Sidecar } from '../sidecar.ts';
+import { WatchedFiles } from '../spiffe/watched-files.ts';
+import { loadConfigFile, readConfigText } from './config-file.ts';
+
+/** A file that is written in place is not whole at the first news of it, milliseconds. */
+const settlesMs = 100;
+
+/** Gives a running sidecar its configuration anew, when the file is another one and when it is told to. */
+export class ConfigReload {
+  readonly #file: string;
+  readonly #sidecar: Pick<Sidecar, 'reload' | 'rejected'>;
+  readonly #log: ProcessLog;
+  readonly #watched: WatchedFiles;
+  /** Of the text that was looked at last, good or not. */
+  #seen: string;
+
+  /** @param digest of the configuration that is in force. */
+  constructor(file: string, digest: string, sidecar: Pick<Sidecar, 'reload' | 'rejected'>, log: ProcessLog) {
+    this.#file = file;
+    this.#seen = digest;
+    this.#sidecar = sidecar;
+    this.#log = log;
+    this.#watched = new WatchedFiles(
+      dirname(file),
+      () => Promise.resolve([file]),
+      () => this.#look(),
+    );
+  }
+
+  /** Takes the file as it is now, changed or not: the files that it names may be others. Never throws. */
+  now(): void {
+    try {
+      const { config } = loadConfigFile(this.#file);
+      this.#seen = config.digest;
+      this.#sidecar.reload(config);
+      this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');
+    } catch (error) {
+      this.#sidecar.rejected(error instanceof ConfigErrors ? error.errors.map(({ path }) => path) : []);
+      const why = error instanceof ConfigErrors ? { errors: error.message.split('\n') } : faultFacts(error);
+      this.#log.error(why, 'the changed configuration is not taken; the one before stays in force');
+    }
+  }
+
+  close(): void {
+    this.#watched.close();
+  }
+
+  async #look(): Promise<void> {
+    await sleep(settlesMs);
+    const text = readConfigText(this.#file);
+    // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
+    if (text === '') return;
+    const digest = configDigest(text);
+    if (digest === this.#seen) return;
+    this.#seen = digest;
+    this.now();
+  }
+}
