@@ -36,8 +36,8 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     // Before it opens: a signal during the start must still close what was opened.
     const stopped = hearStop();
     // During the start the file has just been read. With a command of its own, a hang-up is the end of its terminal, as for any program.
-    let onHangUp = (): void => undefined;
-    if (agent === undefined) process.on('SIGHUP', () => onHangUp());
+    let reload: ConfigReload | undefined;
+    if (agent === undefined) process.on('SIGHUP', () => reload?.now());
     const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
     });
@@ -47,8 +47,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     try {
       if (agent !== undefined) return await runBehind(sidecar, checked, agent, invocation, log);
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
-      const reload = new ConfigReload(file, checked.config.digest, sidecar, log);
-      onHangUp = () => reload.now();
+      reload = new ConfigReload(file, checked.config.digest, sidecar, log);
       await stopped;
       reload.close();
       return exitCodes.ok;

@@ -72,7 +72,7 @@ export class KillSwitch {
     trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
     this.#onRevoked();
     // Last: what has to end has ended, whatever the disk does.
-    if (!this.#keep(cutOffs, atMs)) throw new Problem('revocation_not_kept');
+    if (!this.#keep(cutOffs, world.now())) throw new Problem('revocation_not_kept');
     return came;
   }
 
