@@ -2,7 +2,7 @@ import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
 import { openInventory } from './open-inventory.ts';
 import type { OpenRecord } from './open-record.ts';
-import { openSignals } from './open-signals.ts';
+import type { openSignals } from './open-signals.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
 import { Issuers } from './trust/issuers.ts';
@@ -71,7 +71,7 @@ export async function openSteward(
       openHealth(settings.listen.health, () => missing(record, wayOut)),
     );
     const signals =
-      settings.signals && (await keep(opened, openSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
+      settings.signals && (await keep(opened, hearSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
     return {
       addresses: { ...addressesOf({ metrics, health, operator, signals }), socket: socket.address },
       adopt: () => opener.adopt(wayOut.settings, issuersOf(wayOut.settings)),
@@ -153,6 +153,12 @@ function openFleet(
   metrics.fleet.isInTouch = () => fleet.isInTouch;
   fleet.start();
   return fleet;
+}
+
+/** Loaded only where it is configured: what every sidecar loads counts in each pod (decisions/0026). */
+async function hearSignals(...parts: Parameters<typeof openSignals>): Promise<StewardListener> {
+  const receiver = await import('./open-signals.ts');
+  return receiver.openSignals(...parts);
 }
 
 async function keep(opened: StewardListener[], opening: Promise<StewardListener>): Promise<StewardListener> {
