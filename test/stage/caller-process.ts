@@ -19,9 +19,10 @@ const send = (socket, { bytes }) => {
     console.log((read.slice(9, 12) + ' ' + (/"code":"(\\w+)"/.exec(read)?.[1] ?? '')).trim());
     socket.destroy();
   });
-  socket.write(Buffer.from(bytes, 'base64'));
+  socket.resume().write(Buffer.from(bytes, 'base64'));
 };
-const open = (order) => new Promise((done) => { const socket = connect(order.port, '127.0.0.1', () => done(socket)); });
+// Paused, or a socket that was lent would be read at both ends.
+const open = (order) => new Promise((done) => { const socket = connect(order.port, '127.0.0.1', () => done(socket)).pause(); });
 const start = (stdio) => spawn(process.execPath, ['--input-type=module', '-e', script, script, 'child'], { stdio });
 const children = new Set();
 const lent = new Map();
