@@ -31,8 +31,8 @@ export interface OpenRecord {
   readonly metrics: Metrics;
   readonly trail: Trail;
   readonly late: LateSources;
-  /** Which program runs with which configuration, as the boot event says. */
-  readonly self: { readonly version: string; readonly boot: string; readonly config: string };
+  /** Which program runs, as the boot event says. */
+  readonly self: { readonly version: string; readonly boot: string };
   /** Signs what stands there so far; called once, before anything is let through. */
   sign(): void;
   /** To be called when the sidecar begins to stop, while its identity is still there. */
@@ -71,7 +71,7 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     checkpoints.close();
     log.close();
   };
-  const self = { version, boot: log.boot, config: config.digest };
+  const self = { version, boot: log.boot };
   return { log, metrics, trail, late, self, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
 }
 

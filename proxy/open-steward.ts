@@ -55,7 +55,7 @@ export async function openSteward(
     killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
     shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
-    self: () => ({ ...record.self, pid: process.pid }),
+    self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid }),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
   const fleet = openFleet(settings, wayOut, rooms.killSwitch, record, log);
@@ -74,10 +74,10 @@ export async function openSteward(
       settings.signals && (await keep(opened, hearSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
     return {
       addresses: { ...addressesOf({ metrics, health, operator, signals }), socket: socket.address },
-      adopt: () => opener.adopt(wayOut.settings, issuersOf(wayOut.settings)),
+      adopt: () => opener.adopt(wayOut.config.settings, issuersOf(wayOut.config.settings)),
       agentDoor: {
         get settings() {
-          return wayOut.settings;
+          return wayOut.config.settings;
         },
         book: wayOut.tasks,
         opener,

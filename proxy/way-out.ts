@@ -32,8 +32,8 @@ import type { World } from './world.ts';
 /** The way out, opened and not yet listening. */
 export interface WayOut extends OpenTasks {
   readonly desk: TokenDesk;
-  /** What stands in the configuration that is in force. */
-  readonly settings: Settings;
+  /** The configuration that is in force. */
+  readonly config: LoadedSettings;
   readonly purse: Purse;
   readonly tools: ToolCatalogue['tools'];
   /** When the X.509-SVID came that is in use. */
@@ -143,8 +143,8 @@ function finish(parts: Parts, ca: PodCa): WayOut {
     tasks,
     cutOffs,
     desk,
-    get settings() {
-      return parts.rooms.config.settings;
+    get config() {
+      return parts.rooms.config;
     },
     get purse() {
       return parts.rooms.purse;

@@ -6,7 +6,7 @@ import { eventually } from '../fakes/eventually.ts';
 import { editConfig, heard, reconfigure } from '../stage/config-edit.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { callThrough } from '../stage/raw-call.ts';
-import type { StagedTask } from '../stage/sidecar-process.ts';
+import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
 
@@ -50,6 +50,8 @@ describe('a good one', () => {
       purposes['write'] = { tools: ['mail'] };
     });
     expect(said).toMatchObject({ event: 'config.reloaded', config: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    const self = await callOperator(stage.sidecar.addresses.socket, 'GET', '/v1/sidecar');
+    expect(self.body['config']).toBe(said['config']);
     expect([(await use(task)).status, stage.service.counts.token]).toEqual([200, asked]);
     expect((await use(task, 'files')).code).toBe('denied_by_rule');
     expect((await use(task, 'mail')).code).toBe('tool_not_in_task');

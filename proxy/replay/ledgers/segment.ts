@@ -16,7 +16,7 @@ export class Segment {
   depth: number;
   /** Slots that are not empty. */
   #used = 0;
-  readonly #words = new Uint32Array(slots * 4);
+  readonly #words = new Uint32Array(new SharedArrayBuffer(slots * 16));
 
   constructor(depth: number) {
     this.depth = depth;
