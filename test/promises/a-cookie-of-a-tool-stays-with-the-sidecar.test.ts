@@ -89,7 +89,8 @@ describe('W3: a session that was opened with a credential stays here, and goes o
       .flat()
       .toSorted(() => Math.random() - 0.5);
     const before = stage.tool.seen.length;
-    await Promise.all(rounds.map(({ task, of, name }) => stage.call(name, `/use/${of}-${name}`, {}, task)));
+    const used = rounds.map(({ task, of, name }) => stage.call(name, `/use/${of}-${name}`, {}, task));
+    expect((await Promise.all(used)).filter(({ status }) => status !== 200).map(({ code }) => code)).toEqual([]);
     const uses = stage.tool.seen.slice(before).map(({ path, headers }) => [path, headers.cookie]);
     expect(uses).toHaveLength(72);
     expect(uses.filter(([path, cookie]) => cookie !== `s=${path?.slice(5)}`)).toEqual([]);
