@@ -104,6 +104,8 @@ describe('W1: no outage of the store lets a call of a revoked user through for l
       return;
     }
     const { stores, sentinels } = await openReplicated(server);
+    // The two others are enough, for the failover and for who asks.
+    sentinels.hangFirst();
     const fleet = await openFleetStage(3, {
       sentinels: sentinels.ports.map((port) => `127.0.0.1:${port}`),
       master_name: 'main',
