@@ -232,7 +232,6 @@ export class Fleet {
 function storeFacts(error: unknown): Record<string, unknown> {
   if (error instanceof StoreUnfit) return { reason: error.message };
   if (!(error instanceof Error)) return { error: typeof error };
-  const code =
-    'code' in error && typeof error.code === 'string' ? error.code : /^[A-Z]{2,20}(?= )/.exec(error.message)?.[0];
-  return { error: error.name, code };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.message.split(' ')[0];
+  return { error: error.name, code: /^[A-Z0-9_]{2,64}$/.test(code ?? '') ? code : undefined };
 }

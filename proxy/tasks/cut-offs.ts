@@ -67,17 +67,24 @@ export class CutOffs {
     this.#kept.delete(key);
     this.#kept.set(key, { principal, beforeMs: later });
     if (this.#kept.size <= maxCutOffs) return;
-    const [oldest] = this.#kept;
+    const oldest = this.#findOldest();
     if (oldest === undefined) return;
-    this.#kept.delete(oldest[0]);
-    this.add({ kind: 'all' }, oldest[1].beforeMs);
+    this.#kept.delete(keyOf(oldest.principal));
+    this.add({ kind: 'all' }, oldest.beforeMs);
+  }
+
+  /** By its time: those of a fleet come in any order. */
+  #findOldest(): CutOff | undefined {
+    let oldest: CutOff | undefined;
+    for (const cutOff of this.#kept.values()) {
+      if (cutOff.principal.kind !== 'all' && cutOff.beforeMs < (oldest?.beforeMs ?? Infinity)) oldest = cutOff;
+    }
+    return oldest;
   }
 
   /** Whether a cut-off would change nothing: what it stops is stopped already. */
   covers(principal: Principal, beforeMs: number): boolean {
-    const reaches = (key: string): boolean => (this.#kept.get(key)?.beforeMs ?? -1) >= beforeMs;
-    // Of a full list the oldest are in the one for everything; to take them up again would push out others.
-    return reaches(keyOf(principal)) || (this.#kept.size >= maxCutOffs && reaches(keyOf({ kind: 'all' })));
+    return (this.#kept.get(keyOf(principal))?.beforeMs ?? -1) >= beforeMs;
   }
 
   /** Why a task may not be opened; undefined where it may. The standing task only waits: its calls are refused for as long. */

@@ -1,4 +1,5 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 
 /** A store of a fleet in this process: as much of Valkey as sidecars use, and what a real one does not do on demand. */
 export interface FakeStore {
@@ -20,13 +21,13 @@ export interface FakeStore {
 
 type Reply = string | number | null | Fault | readonly Reply[];
 
-/** Opens one on loopback. @param password that it asks for. */
-export async function openFakeStore(password?: string): Promise<FakeStore> {
+/** Opens one on loopback. @param password that it asks for. @param tls its certificate, where it speaks TLS only. */
+export async function openFakeStore(password?: string, tls?: { cert: string; key: string }): Promise<FakeStore> {
   const sets = new Map<string, Map<string, number>>();
   const texts = new Map<string, string>();
   const sockets = new Set<Socket>();
   let waiting: (() => void)[] | undefined;
-  const server = createServer((socket) => {
+  const hear = (socket: Socket): void => {
     sockets.add(socket);
     let isKnown = password === undefined;
     let queued: string[][] | undefined;
@@ -62,7 +63,8 @@ export async function openFakeStore(password?: string): Promise<FakeStore> {
       if (waiting === undefined) handle();
       else waiting.push(handle);
     });
-  });
+  };
+  const server = tls === undefined ? createServer(hear) : createTlsServer(tls, hear);
   const setOf = (key = ''): Map<string, number> => sets.get(key) ?? sets.set(key, new Map()).get(key) ?? new Map();
   const answerTo = ([name = '', key = '', ...rest]: string[]): Reply => {
     switch (name.toUpperCase()) {

@@ -1,13 +1,19 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readSource } from '../repo/sources.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { openFleetStage, type FleetStage } from '../stage/fleet.ts';
-import type { StagedTask } from '../stage/sidecar-process.ts';
+import { removeFolder, type StagedTask } from '../stage/sidecar-process.ts';
 import { findRedis, findValkey, startStore, type StoreProcess } from '../stage/valkey.ts';
 
 const replicas = [0, 1, 2] as const;
 const stores: StoreProcess[] = [];
 const fleets: FleetStage[] = [];
+const folders: string[] = [];
+const password = 'password-of-the-store-0123456789';
 const found: Record<string, string | undefined> = {};
 
 beforeAll(async () => {
@@ -17,6 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const fleet of fleets) await fleet.close();
   for (const store of stores) await store.close();
+  for (const folder of folders) removeFolder(folder);
 });
 
 async function open(name: string): Promise<FleetStage | undefined> {
@@ -24,7 +31,18 @@ async function open(name: string): Promise<FleetStage | undefined> {
   if (server === undefined) return undefined;
   const store = await startStore(server);
   stores.push(store);
-  const fleet = await openFleetStage(3, { store: `valkey://127.0.0.1:${store.port}` });
+  // All that a sidecar needs there; the page that tells it is decisions/0029.
+  const page = readSource('decisions/0029-a-fleet-shares-what-was-revoked.md');
+  const rights = /`ACL SETUSER waybill on (.*?)`/.exec(page)?.[1]?.split(' ') ?? [];
+  expect(await store.say('ACL', 'SETUSER', 'waybill', 'on', `>${password}`, ...rights)).toBe('+OK\r\n');
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-password-'));
+  folders.push(dir);
+  writeFileSync(join(dir, 'password'), password);
+  const fleet = await openFleetStage(3, {
+    store: `valkey://127.0.0.1:${store.port}`,
+    username: 'waybill',
+    password_file: join(dir, 'password'),
+  });
   fleets.push(fleet);
   await fleet.ready();
   return fleet;
@@ -44,7 +62,10 @@ test.for(['valkey', 'redis'])(
   'every kind of revocation is in force on three sidecars within two seconds (%s)',
   async (name, context) => {
     const fleet = await open(name);
-    if (fleet === undefined) return context.skip(`${name} cannot be had here`);
+    if (fleet === undefined) {
+      context.skip(`${name} cannot be had here`);
+      return;
+    }
     const { service } = fleet;
     const times: number[] = [];
     for (let round = 0; round < 8; round += 1) {

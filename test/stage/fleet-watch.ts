@@ -14,10 +14,10 @@ export interface Watch {
 /** @param tasks one for each sidecar, in their order. */
 export function watchCalls(fleet: FleetStage, tasks: readonly StagedTask[], tool = 'crm'): Watch {
   let lastPassed = 0;
-  let isOver = false;
+  const ending = new AbortController();
   const counts: Record<string, number> = {};
   const loops = tasks.map(async (task, at) => {
-    while (!isOver) {
+    while (!ending.signal.aborted) {
       const sentAt = performance.now();
       const answer = await fleet.use(at, task, tool).catch(() => undefined);
       const came = answer?.status === 200 ? '200' : (answer?.code ?? 'nothing');
@@ -30,7 +30,7 @@ export function watchCalls(fleet: FleetStage, tasks: readonly StagedTask[], tool
     lastPassed: () => lastPassed,
     counts: () => counts,
     async stop() {
-      isOver = true;
+      ending.abort();
       await Promise.all(loops);
     },
   };

@@ -79,11 +79,16 @@ export async function startStore(server: string, args: readonly string[] = []): 
   };
 }
 
+/** Sentinels that run. */
+export interface Sentinels {
+  readonly ports: readonly number[];
+  /** The first one hangs from now on. */
+  hangFirst(): void;
+  close(): Promise<void>;
+}
+
 /** Three sentinels that watch a master; a dead one is noticed after half a second. */
-export async function startSentinels(
-  server: string,
-  master: StoreProcess,
-): Promise<{ ports: number[]; close(): Promise<void> }> {
+export async function startSentinels(server: string, master: StoreProcess): Promise<Sentinels> {
   const dir = mkdtempSync(join(tmpdir(), 'waybill-sentinel-'));
   const ports: number[] = [];
   const programs: StartedProgram[] = [];
@@ -107,6 +112,7 @@ sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n
   for (const port of ports) while (!(await knows(port))) await sleep(100);
   return {
     ports,
+    hangFirst: () => programs[0]?.signal('SIGSTOP'),
     async close() {
       for (const program of programs) await program.kill();
       rmSync(dir, { recursive: true, force: true });
