@@ -62,8 +62,8 @@ describe('the doctor finds a sidecar that is well', () => {
         expect(text).not.toContain(stage.clientSecret);
       expect([tool.seen.length, stage.service.counts.token]).toEqual([seen, 0]);
       expect(readFileSync(stage.sidecar.eventsFile)).toEqual(before);
-      // What was changed since the start is told.
-      writeFileSync(config, `${readFileSync(config, 'utf8')}\n# more\n`);
+      // What was changed since the start, and takes effect at a start only, is told.
+      writeFileSync(config, `${readFileSync(config, 'utf8')}\nreplay: { window: 50s }\n`);
       expect(listFound((await surgery.ask(config)).findings, 'warning', 'sidecar')[0]).toContain(
         'it runs another configuration',
       );

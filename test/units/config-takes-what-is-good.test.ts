@@ -110,7 +110,15 @@ test('every default is filled in', () => {
     tools: new Map(),
     rules: [],
     purposes: new Map(),
-    tasks: { mode: 'request', linger: 2000, deadline: 900_000, standing: 'off', trace_rung: 'read', max_open: 10_000 },
+    tasks: {
+      mode: 'request',
+      linger: 2000,
+      bind: 'none',
+      deadline: 900_000,
+      standing: 'off',
+      trace_rung: 'read',
+      max_open: 10_000,
+    },
     replay: {
       ledger: 'memory',
       nonce: 'required',

@@ -206,10 +206,10 @@ test('a discovery that failed is not repeated for a second, and the service reco
   expect([asked, service.counts.metadata]).toEqual([2, 3]);
 });
 
-test('an order of another configuration is a fault, not an exchange', async () => {
+test('an order of another configuration is refused for now, and asks nobody', async () => {
   const service = await start();
   const { desk, order } = await openDesk(service);
   const stray = await order({ issuer: 'https://sso.example.org' });
-  await expect((async () => desk.take(stray))()).rejects.toThrow('another configuration');
+  await expect((async () => desk.take(stray))()).rejects.toMatchObject({ code: 'token_service_unavailable' });
   expect(service.counts.token).toBe(0);
 });
