@@ -19,7 +19,7 @@ export async function checkSidecar({ config, paths }: Patient, found: Findings):
   if (digest !== config.digest)
     found.warn(
       `it runs another configuration (digest ${shown}); this one is ${config.digest.slice(0, 16)}`,
-      'Restart it, or name the configuration that it runs.',
+      'A good change is taken within seconds; its log says why this one is not. Restart it, or name the configuration that it runs.',
     );
   else if (running !== version)
     found.warn(`it runs another version (digest ${shown}); this is ${version}`, 'Restart it.');
