@@ -7,12 +7,12 @@ const shares: readonly { name: string; find: () => Promise<FoundAgent>; size: Cr
   {
     name: 'Node.js',
     find: findNodeAgent,
-    size: { users: 200, tasks: Number(process.env['N1'] ?? 1600), atOnce: 48, during: 26, late: 25 },
+    size: { users: 200, tasks: 1600, atOnce: 48, during: 26, late: 25 },
   },
   {
     name: 'Python',
     find: findPythonAgent,
-    size: { users: 200, tasks: Number(process.env['N2'] ?? 400), atOnce: 16, during: 26, late: 25 },
+    size: { users: 200, tasks: 400, atOnce: 16, during: 26, late: 25 },
   },
 ];
 

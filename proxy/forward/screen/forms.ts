@@ -1,77 +1,38 @@
+import {
+  backslashed,
+  base32,
+  base64,
+  each,
+  hexOf,
+  jsonOf,
+  octalOf,
+  percentAgain,
+  rot13,
+  signsOnly,
+  utf16,
+  utf32,
+} from './writing.ts';
+
 /** One way in which a secret may be written, so that a client could read it back. */
 export interface Form {
   /** Its name in SECURITY. */
   readonly name: string;
   /** Whether every part of the secret is recognised in it, and not only its beginning with what follows. */
   readonly isCommon?: true;
+  /** Hex digits are written in lower case here, and recognised in any mixture of cases. */
+  readonly inAnyCase?: true;
   /** The texts that a secret comes to: several where the beginning of what stands around it shifts it. */
   readonly write: (secret: Buffer) => readonly Buffer[];
 }
 
-const ascii = (text: string): Buffer => Buffer.from(text, 'latin1');
-
-/** Every byte by a rule, such as `%41`. */
-function each(secret: Buffer, write: (byte: number) => string, between = ''): Buffer {
-  const parts: string[] = [];
-  for (const byte of secret) parts.push(write(byte));
-  return ascii(parts.join(between));
-}
-
-const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
-
-/** Lower and upper case of the same text, after a prefix that stays as it is. */
-function bothCases(secret: Buffer, prefix: string, between = ''): readonly Buffer[] {
-  return [
-    each(secret, (byte) => prefix + hex(byte), between),
-    each(secret, (byte) => prefix + hex(byte).toUpperCase(), between),
-  ];
-}
-
-/**
- * What a secret looks like within base64 of something longer: 3 bytes are 4 characters, so it depends on how many bytes stand before.
- * The characters that hold bits of both sides are left out.
- */
-function base64(secret: Buffer): readonly Buffer[] {
-  const texts = new Set<string>();
-  for (let before = 0; before < 3; before++) {
-    const whole = Buffer.concat([Buffer.alloc(before), secret]);
-    const full = whole.length - (whole.length % 3);
-    const from = before === 0 ? 0 : 4;
-    for (const alphabet of ['base64', 'base64url'] as const) {
-      texts.add(whole.toString(alphabet, 0, full).slice(from));
-    }
-  }
-  return [...texts].map(ascii);
-}
-
-const base32Alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-
-/** The same of base32 (RFC 4648 6): 5 bytes are 8 characters. */
-function base32(secret: Buffer): readonly Buffer[] {
-  const texts: Buffer[] = [];
-  for (let before = 0; before < 5; before++) {
-    const whole = Buffer.concat([Buffer.alloc(before), secret]);
-    let text = '';
-    for (let bit = before === 0 ? 0 : 40; bit + 5 <= whole.length * 8; bit += 5) {
-      const [high = 0, low = 0] = whole.subarray(bit >> 3);
-      text += base32Alphabet[(((high << 8) | low) >> (11 - (bit & 7))) & 31] ?? '';
-    }
-    texts.push(ascii(text), ascii(text.toLowerCase()));
-  }
-  return texts;
-}
-
-const unreserved = /^[A-Za-z0-9_.~-]$/;
-
-function asUrlNeeds(byte: number): string {
-  const character = String.fromCharCode(byte);
-  return unreserved.test(character) ? character : `%${hex(byte)}`;
-}
-
-function utf16(secret: Buffer): readonly Buffer[] {
-  const little = Buffer.from(secret.toString('latin1'), 'utf16le');
-  return [little, Buffer.from(little).swap16()];
-}
+/** All but letters and digits. */
+const signs = /[^A-Za-z0-9]/g;
+/** What is encoded by RFC 3986, by JavaScript, in forms, and in a URL as a whole. */
+const urls = [/[^\w.~-]/g, /[^\w.~!'()*-]/g, /[^\w.*-]/g, /[^\w.~!'()*;/?:@&=+$,#-]/g];
+const percent = (hex: string): string => `%${hex}`;
+const inUrls = (secret: Buffer): readonly Buffer[] => urls.flatMap((encoded) => signsOnly(secret, encoded, percent));
+const percentSigns = (secret: Buffer): readonly Buffer[] => signsOnly(secret, signs, percent);
+const indents = ['  ', '    ', '      ', '        ', '\t', '\t\t'].map((indent) => `,\n${indent}`);
 
 /**
  * The list: in these forms a secret that a tool gives back is masked (W3), whole or in a part of 23 bytes, across the borders of chunks,
@@ -82,37 +43,96 @@ export const forms: readonly Form[] = [
   { name: 'backwards', isCommon: true, write: (secret) => [Buffer.from(secret.toReversed())] },
   { name: 'base64', isCommon: true, write: base64 },
   { name: 'base64 of base64', write: (secret) => base64(secret).flatMap((once) => base64(once)) },
+  { name: 'base64 of hex', write: (secret) => base64(hexOf(secret)) },
+  { name: 'base64 of UTF-16', write: (secret) => utf16(secret).flatMap((wide) => base64(wide)) },
   { name: 'base32', write: base32 },
-  { name: 'hex', write: (secret) => bothCases(secret, '') },
-  { name: 'hex with a colon', write: (secret) => bothCases(secret, '', ':') },
-  { name: 'hex with a space', write: (secret) => bothCases(secret, '', ' ') },
-  { name: 'hex with a hyphen', write: (secret) => bothCases(secret, '', '-') },
-  { name: 'hex after \\x', write: (secret) => bothCases(secret, '\\x') },
-  { name: 'hex after 0x', write: (secret) => [',', ', ', ' '].flatMap((mark) => bothCases(secret, '0x', mark)) },
-  { name: 'percent-encoded, every byte', write: (secret) => bothCases(secret, '%') },
-  { name: 'percent-encoded twice, every byte', write: (secret) => bothCases(secret, '%25') },
+  { name: 'hex', inAnyCase: true, write: (secret) => [hexOf(secret)] },
+  { name: 'hex of base64', inAnyCase: true, write: (secret) => base64(secret).map((text) => hexOf(text)) },
+  { name: 'hex with a colon', inAnyCase: true, write: (secret) => [hexOf(secret, '', '', ':')] },
+  { name: 'hex with a space', inAnyCase: true, write: (secret) => [hexOf(secret, '', '', ' ')] },
+  { name: 'hex with a hyphen', inAnyCase: true, write: (secret) => [hexOf(secret, '', '', '-')] },
   {
-    name: 'percent-encoded, where a URL needs it',
-    write: (secret) => {
-      const lower = each(secret, asUrlNeeds);
-      return [lower, each(secret, (byte) => asUrlNeeds(byte).replace(/%../, (code) => code.toUpperCase()))];
-    },
+    name: 'hex with a comma',
+    inAnyCase: true,
+    write: (secret) => [',', ', '].map((mark) => hexOf(secret, '', '', mark)),
   },
-  { name: 'quoted-printable, every byte', write: (secret) => [bothCases(secret, '=')[1] ?? secret] },
-  { name: 'JSON with \\u escapes, every character', write: (secret) => bothCases(secret, '\\u00') },
   {
-    name: 'JSON with \\/',
-    write: (secret) => {
-      // What has to be escaped, and what may be.
-      const escaped = secret.toString('latin1').replaceAll(/["\\]/g, '\\$&');
-      return [escaped, escaped.replaceAll('/', '\\/')].map(ascii);
-    },
+    name: 'hex after \\x',
+    inAnyCase: true,
+    write: (secret) => ['\\x', '\\\\x'].map((mark) => hexOf(secret, mark)),
   },
-  { name: 'character references, decimal', write: (secret) => [each(secret, (byte) => `&#${byte};`)] },
+  {
+    name: 'hex after 0x',
+    inAnyCase: true,
+    write: (secret) =>
+      [',', ', ', ' ', ''].flatMap((mark) => ['0x', '0X'].map((before) => hexOf(secret, before, '', mark))),
+  },
+  { name: 'octal after \\', write: (secret) => [octalOf(secret, '\\')] },
+  { name: 'percent-encoded, every byte', inAnyCase: true, write: (secret) => [hexOf(secret, '%')] },
+  {
+    name: 'percent-encoded twice, every byte',
+    inAnyCase: true,
+    write: (secret) => [hexOf(secret, '%25'), hexOf(hexOf(secret, '%'), '%')],
+  },
+  { name: 'percent-encoded with %u, every character', inAnyCase: true, write: (secret) => [hexOf(secret, '%u00')] },
+  { name: 'percent-encoded, where a URL needs it', write: inUrls },
+  { name: 'percent-encoded twice, where a URL needs it', write: (secret) => percentAgain(inUrls(secret)) },
+  {
+    name: 'percent-encoded, all but letters and digits',
+    write: (secret) => [...percentSigns(secret), ...percentAgain(percentSigns(secret))],
+  },
+  { name: 'quoted-printable, every byte', inAnyCase: true, write: (secret) => [hexOf(secret, '=')] },
+  {
+    name: 'quoted-printable, all but letters and digits',
+    write: (secret) => signsOnly(secret, signs, (hex) => `=${hex}`),
+  },
+  {
+    name: 'JSON with \\u escapes, every character',
+    inAnyCase: true,
+    write: (secret) => [hexOf(secret, '\\u00'), hexOf(secret, '\\\\u00'), hexOf(secret, '\\u{', '}')],
+  },
+  {
+    name: 'JSON with \\u escapes, all but letters and digits',
+    write: (secret) => signsOnly(secret, signs, (hex) => `\\u00${hex}`),
+  },
+  { name: 'JSON with \\/', write: jsonOf },
+  {
+    name: '\\x escapes, all but letters and digits',
+    write: (secret) => signsOnly(secret, signs, (hex) => `\\x${hex}`),
+  },
+  { name: 'a backslash before signs', write: backslashed },
+  {
+    name: 'character references, decimal',
+    write: (secret) => [
+      each(secret, (byte) => `&#${byte};`),
+      each(secret, (byte) => `&#${byte}`),
+      each(secret, (byte) => `&#${String(byte).padStart(4, '0')};`),
+      each(secret, (byte) => `&amp;#${byte};`),
+    ],
+  },
   {
     name: 'character references, hexadecimal',
-    write: (secret) => ['&#x', '&#X'].flatMap((prefix) => bothCases(secret, prefix, ';')),
+    inAnyCase: true,
+    write: (secret) => [
+      hexOf(secret, '&#x', ';'),
+      hexOf(secret, '&#X', ';'),
+      hexOf(secret, '&#x'),
+      hexOf(secret, '&#x00', ';'),
+      hexOf(secret, '&amp;#x', ';'),
+    ],
   },
-  { name: 'a list of numbers', write: (secret) => [',', ', ', ' '].map((mark) => each(secret, String, mark)) },
+  {
+    name: 'character references, all but letters and digits',
+    write: (secret) => [
+      ...signsOnly(secret, signs, (hex) => `&#x${hex};`),
+      ...signsOnly(secret, signs, (_hex, sign) => `&#${sign.charCodeAt(0)};`).slice(0, 1),
+    ],
+  },
+  {
+    name: 'a list of numbers',
+    write: (secret) => [',', ', ', ' ', ';', '\n', ...indents].map((mark) => each(secret, String, mark)),
+  },
   { name: 'UTF-16', write: utf16 },
+  { name: 'UTF-32', write: utf32 },
+  { name: 'ROT13', write: (secret) => [rot13(secret)] },
 ];

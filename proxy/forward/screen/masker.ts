@@ -1,15 +1,18 @@
 import { endianness } from 'node:os';
-import type { Pattern, Place } from './pattern.ts';
+import { agreement, agreementBefore, type Place } from './agreement.ts';
+import type { Pattern } from './pattern.ts';
 
 const windowBytes = 8;
 const star = 0x2a;
 const readsWords = endianness() === 'LE';
 const nothing = Buffer.alloc(0);
 const mostPassed = 4;
+/** A part that begins in the bytes that passed has a whole window within so many that follow. */
+const borderBytes = 64;
 
 /**
  * Masks a secret in a stream of bytes. Every byte of it becomes a star, so that lengths stay what the tool said. What cannot be a part
- * of the secret passes at once; a tail that could be its beginning waits for what follows, at most 22 bytes.
+ * of the secret passes at once; a tail that could be its beginning, or that of a part of it, waits for what follows, at most 22 bytes.
  */
 class Masker {
   readonly #pattern: Pattern;
@@ -37,7 +40,7 @@ class Masker {
   /** What may go on of this chunk and of what was held back before; may be empty. */
   push(chunk: Buffer): Buffer {
     if (chunk.length === 0) return nothing;
-    const isNew = this.#held.length === 0 && !this.#pattern.goesOn(this.#context, chunk[0]);
+    const isNew = this.#held.length === 0 && !this.#goesOnIn(chunk);
     // Most chunks end with a byte that some form begins with. They are not put together with the next one for that.
     const passed = isNew ? 0 : this.#context.length;
     const bytes = isNew ? chunk : Buffer.concat([this.#context, this.#held, chunk]);
@@ -54,6 +57,14 @@ class Masker {
     this.#context = goes === 0 ? nothing : Buffer.from(screened.subarray(from, from + goes));
     this.#held = tail === goes ? nothing : Buffer.from(screened.subarray(from + goes));
     return screened.subarray(passed, from + goes);
+  }
+
+  /** Whether a part of the secret may begin in the last bytes that passed, and go on in this chunk. */
+  #goesOnIn(chunk: Buffer): boolean {
+    if (!this.#pattern.goesOn(this.#context, chunk[0])) return false;
+    if (chunk.length < borderBytes * 2) return true;
+    // Two bytes follow each other by chance in one chunk of ten: a long one is not copied for that.
+    return this.#next(Buffer.concat([this.#context, chunk.subarray(0, borderBytes)]), 0) >= 0;
   }
 
   /** What was held back, at the end of the stream. */
@@ -154,9 +165,9 @@ class Run {
     let to = from;
     const further: Place[] = [];
     for (const { text, at } of places) {
-      const end = from + agreement(text, at, this.bytes, from);
+      const end = from + agreement({ text, at }, this.bytes, from);
       to = Math.max(to, end);
-      if (end === this.bytes.length && at + end - from < text.length) further.push({ text, at: at + end - from });
+      if (end === this.bytes.length && at + end - from < text.bytes.length) further.push({ text, at: at + end - from });
     }
     this.reachesEnd = further;
     this.#mask(from, to);
@@ -169,14 +180,13 @@ class Run {
     let [start, end] = [at, at];
     const further: Place[] = [];
     for (const place of pattern.places(bytes.subarray(at, at + windowBytes))) {
-      let before = 0;
-      while (before < at && before < place.at && place.text[place.at - before - 1] === bytes[at - before - 1]) before++;
-      const after = agreement(place.text, place.at, bytes, at);
+      const before = agreementBefore(place, bytes, at);
+      const after = agreement(place, bytes, at);
       if (before + after < pattern.shortestRun) continue;
       start = Math.min(start, at - before);
       end = Math.max(end, at + after);
       const next = place.at + after;
-      if (at + after === bytes.length && next < place.text.length) further.push({ text: place.text, at: next });
+      if (at + after === bytes.length && next < place.text.bytes.length) further.push({ text: place.text, at: next });
     }
     this.reachesEnd = further;
     this.#mask(start, end);
@@ -189,12 +199,4 @@ class Run {
     this.hasMasked = true;
     this.bytes.fill(star, from, to);
   }
-}
-
-/** How many bytes agree from these places on. */
-function agreement(text: Buffer, at: number, bytes: Buffer, from: number): number {
-  const most = Math.min(text.length - at, bytes.length - from);
-  let count = 0;
-  while (count < most && text[at + count] === bytes[from + count]) count++;
-  return count;
 }
