@@ -10,7 +10,8 @@ const optional = (type: string, id: number) => ({ type, id });
 const repeated = (type: string, id: number) => ({ rule: 'repeated', type, id });
 const message = (fields: Record<string, { type: string; id: number; rule?: string }> = {}) => ({ fields });
 
-const messages = protobuf.Root.fromJSON({
+/** Its messages, by name. */
+export const messages = protobuf.Root.fromJSON({
   nested: {
     BytesEntry: message({ key: optional('string', 1), value: optional('bytes', 2) }),
     X509SVIDRequest: message(),

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { securityHeader, workloadApiService } from '../../proxy/spiffe/service-definition.ts';
+import { messages, securityHeader, workloadApiService } from '../../proxy/spiffe/service-definition.ts';
 import { absent, readSpiffeVectors } from './spiffe-vectors.ts';
 
 const definition = readSpiffeVectors('workload-api');
@@ -25,10 +25,11 @@ test('messages have the fields, numbers and types of the standard', ({ skip }) =
     skip(absent);
     return;
   }
-  for (const [name, method] of methods) {
-    const [request, response] = definition.methods[name]!;
-    expect(fieldsOf(method, 'requestType'), request).toEqual(definition.messages[request]);
-    expect(fieldsOf(method, 'responseType'), response).toEqual(definition.messages[response.replace('stream ', '')]);
+  for (const [name] of methods) {
+    for (const told of definition.methods[name]!) {
+      const message = told.replace('stream ', '');
+      expect(fieldsOf(message), message).toEqual(definition.messages[message]);
+    }
   }
 });
 
@@ -106,22 +107,13 @@ function fromSample(value: unknown): unknown {
   return Object.fromEntries(members);
 }
 
-interface Field {
-  readonly name: string;
-  readonly number: number;
-  readonly label: string;
-  readonly type: string;
-  readonly typeName: string;
-}
-
-/** The fields of a message as the vectors write them, from the descriptor that grpc's reflection would show. */
-function fieldsOf(method: object, side: 'requestType' | 'responseType'): Record<string, [number, string]> {
-  const { type } = (method as Record<typeof side, { type: { field: readonly Field[] } }>)[side];
-  return Object.fromEntries(type.field.map((field) => [field.name, [field.number, typeOf(field)]]));
-}
-
-function typeOf({ label, type, typeName }: Field): string {
-  const name = type === 'TYPE_MESSAGE' ? typeName.split('.').at(-1)! : type.replace('TYPE_', '').toLowerCase();
-  if (name === 'BytesEntry') return 'map<string,bytes>';
-  return label === 'LABEL_REPEATED' ? `repeated ${name}` : name;
+/** The fields of a message as the vectors write them. */
+function fieldsOf(message: string): Record<string, [number, string]> {
+  const { fieldsArray } = messages.lookupType(message);
+  return Object.fromEntries(
+    fieldsArray.map(({ name, id, type, repeated }) => {
+      const written = type === 'BytesEntry' ? 'map<string,bytes>' : repeated ? `repeated ${type}` : type;
+      return [name, [id, written]];
+    }),
+  );
 }

@@ -41,6 +41,11 @@ export const nothingToScreen: AnswerScreen = {
 };
 
 const patterns = new WeakMap<Screened, Pattern>();
+/** A pattern takes some 100 KB and 1 ms to make. Beyond, the oldest is made anew should its credential be used again. */
+const maxPatterns = 512;
+/** Whose patterns there are, in the order in which they were made: none is kept alive by that. */
+const made: WeakRef<Screened>[] = [];
+let next = 0;
 
 /** The screen of one answer to a call with these credentials. */
 export function screenFor(secrets: readonly Screened[]): AnswerScreen {
@@ -107,6 +112,10 @@ function patternOf(secret: Screened): Pattern {
   let pattern = patterns.get(secret);
   if (pattern === undefined) {
     pattern = new Pattern(secret.reveal());
+    const oldest = made[next]?.deref();
+    if (oldest !== undefined) patterns.delete(oldest);
+    made[next] = new WeakRef(secret);
+    next = (next + 1) % maxPatterns;
     patterns.set(secret, pattern);
   }
   return pattern;
