@@ -3,6 +3,8 @@ import { stat } from 'node:fs/promises';
 
 /** Whether the operating system tells of a change or not (network and overlay file systems do not): files are looked at this often. */
 const lookMs = 1000;
+/** News of a folder may come with every line that somebody writes to a file in it: they are answered together. */
+const newsMs = 50;
 
 /**
  * Tells when one of some files is another than before: written, replaced by a rename, or reached by another link (Kubernetes exchanges
@@ -17,6 +19,7 @@ export class WatchedFiles {
   #seen: string | undefined;
   #looking: Promise<void> | undefined;
   #again = false;
+  #news: NodeJS.Timeout | undefined;
   #closed = false;
 
   /**
@@ -29,7 +32,9 @@ export class WatchedFiles {
     this.#onChange = onChange;
     this.#timer = setInterval(() => void this.look(), lookMs);
     try {
-      this.#watcher = watch(folder, () => void this.look());
+      this.#watcher = watch(folder, () => {
+        this.#news ??= setTimeout(() => void this.#hear(), newsMs);
+      });
       // A folder that goes away ends the watching, not the looking.
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch {
@@ -49,7 +54,13 @@ export class WatchedFiles {
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#news);
     this.#watcher?.close();
+  }
+
+  #hear(): Promise<void> {
+    this.#news = undefined;
+    return this.look();
   }
 
   async #lookUntilQuiet(): Promise<void> {
