@@ -10,6 +10,7 @@ import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { CookieJars } from './forward/cookies/cookie-jars.ts';
 import { SecretIndex } from './forward/screen/secret-index.ts';
+import type { ToolTls } from './forward/tool-tls.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { hearAgent, type OwnServices } from './hear-agent.ts';
 import { formatAddress } from './intercept/authority.ts';
@@ -90,7 +91,8 @@ export async function openWayOut(
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
   const pseudonym = `waybill-${world.random(6).toString('hex')}`;
-  const upstreams = new Upstreams(world, openToolTls(config, workload, x509Svids, world));
+  const toolTls = openToolTls(config, workload, x509Svids, world);
+  const upstreams = new Upstreams(world, toolTls);
   const lasting = {
     world,
     record,
@@ -108,7 +110,7 @@ export async function openWayOut(
     cookies: new CookieJars(world),
   };
   const rooms = openEgressRooms(config, lasting, undefined);
-  const parts = { ...lasting, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
+  const parts = { ...lasting, toolTls, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
   identity.onChange((spiffeId) => {
     // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
     desk.dropIdentity();
@@ -129,6 +131,7 @@ interface Parts extends OpenTasks {
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly upstreams: Upstreams;
+  readonly toolTls: ToolTls;
   readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
@@ -192,27 +195,33 @@ function prepareRooms(config: LoadedSettings, parts: Parts): () => void {
     parts.desk.adopt(settings.token_services);
     parts.rooms = next;
     const kept = new Set(next.reader.catalogue.tools);
+    const open = parts.tasks.list().filter(({ state }) => state === 'open');
     for (const tool of before.reader.catalogue.tools) {
       if (kept.has(tool)) continue;
       // The way of its credential is another now, or it has none any more.
       if (tool.credentialed) parts.desk.dropTool(tool.name, 'reconfigured');
+      // A session that its credential opened is as good as the credential.
+      for (const task of open) task.forgetErrand(tool.name);
       parts.upstreams.forget(tool);
     }
+    for (const tool of kept) if (parts.toolTls.forgetOldRoots(tool)) parts.upstreams.forget(tool);
     endOutdatedTasks(settings, parts.tasks, before.ladder.standing, next.ladder.standing);
   };
 }
 
-/** A task whose context is gone ends: its purpose allows less now, or it is not the standing one any more. */
+/** A task whose context is gone ends: its purpose allows less now, its user's issuer is not trusted, or it is not the standing one any more. */
 function endOutdatedTasks(
   settings: Settings,
   tasks: OpenTasks['tasks'],
   formerStanding: Task | undefined,
   standing: Task | undefined,
 ): void {
+  const trusted = new Set(settings.trust.issuers.map(({ issuer }) => issuer));
   for (const task of tasks.list()) {
     if (task.state !== 'open') continue;
+    const isForeign = task.grant !== undefined && !trusted.has(task.grant.iss);
     const isFormer = task === formerStanding && task !== standing;
-    if (isFormer || (!task.standing && exceeds(task, settings)))
+    if (isFormer || isForeign || (!task.standing && exceeds(task, settings)))
       tasks.end(task.txn, 'revoked', 'config_changed', 'config');
   }
 }

@@ -18,6 +18,7 @@ export class ConfigReload {
   readonly #watched: WatchedFiles;
   /** Of the text that was looked at last, good or not. */
   #seen: string;
+  #closed = false;
 
   /** @param digest of the configuration that is in force. */
   constructor(file: string, digest: string, sidecar: Pick<Sidecar, 'reload' | 'rejected'>, log: ProcessLog) {
@@ -34,6 +35,8 @@ export class ConfigReload {
 
   /** Takes the file as it is now, changed or not: the files that it names may be others. Never throws. */
   now(): void {
+    // A sidecar that stops takes nothing up any more.
+    if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file);
       this.#seen = config.digest;
@@ -47,6 +50,7 @@ export class ConfigReload {
   }
 
   close(): void {
+    this.#closed = true;
     this.#watched.close();
   }
 

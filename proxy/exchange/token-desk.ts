@@ -34,7 +34,7 @@ export interface TokenDeskOptions {
 interface Flight {
   readonly order: TokenOrder;
   readonly promise: Promise<IssuedToken>;
-  /** Its task ended, its tool was revoked, our identity was lost, or the configuration of its service changed, meanwhile. */
+  /** Its task ended, its tool was revoked, our identity was lost, or the configuration of tool or service changed, meanwhile. */
   unwanted?: 'task_ended' | 'identity_lost' | 'reconfigured';
 }
 
@@ -104,7 +104,8 @@ export class TokenDesk {
 
   /** The same for all tokens of one tool; its tasks stay open. */
   dropTool(tool: string, cause: RevocationCause): Dropped {
-    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = 'task_ended';
+    const why = cause === 'reconfigured' ? cause : 'task_ended';
+    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = why;
     return this.#custody.dropTool(tool, cause);
   }
 
@@ -239,7 +240,7 @@ function unwantedRefusal(why: NonNullable<Flight['unwanted']>): Refusal {
   if (why === 'identity_lost') return new Refusal('identity_unavailable');
   return new Refusal(
     'token_service_unavailable',
-    'The configuration of the token service has just changed; try again.',
+    'The configuration of the tool or its token service has just changed; try again.',
   );
 }
 

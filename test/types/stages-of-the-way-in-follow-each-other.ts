@@ -38,7 +38,7 @@ export async function inOrder(arrival: Arrival, lease: Lease, rooms: IngressRoom
   const verified = await verify(call, rooms.gate);
   const body = await readBody(call, false, unwatched);
   const permit = rooms.desk.decide(claim(verified, rooms.spending), rooms.world.now());
-  const presented = present(open(permit, rooms.door), body, rooms.presenter);
+  const presented = present(open(permit, rooms.door()), body, rooms.presenter);
   return forward(await admit(presented, rooms.trail), lease, rooms.road);
 }
 
