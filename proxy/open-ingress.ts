@@ -203,11 +203,7 @@ function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
   };
 }
 
-function openTxnTokens(
-  { txn_token: accepted }: InboundSettings,
-  { world }: WayOut,
-  { keys, metadata }: IngressKeep,
-) {
+function openTxnTokens({ txn_token: accepted }: InboundSettings, { world }: WayOut, { keys, metadata }: IngressKeep) {
   return accepted === undefined ? undefined : new InboundTxnTokens(accepted, keys, metadata, world);
 }
 

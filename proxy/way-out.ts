@@ -16,7 +16,7 @@ import { hearAgent, type OwnServices } from './hear-agent.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { openListener, type Listener } from './intercept/listener.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
-import type { ToolCatalogue } from './intercept/tool-catalogue.ts';
+import type { Tool, ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openEgressRooms, type OpenEgressRooms } from './open-egress.ts';
 import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
@@ -108,6 +108,7 @@ export async function openWayOut(
     nonces: new ToolNonces(),
     secrets: new SecretIndex(tasks.handles.prefix, tasks.marks.prefix),
     cookies: new CookieJars(world),
+    formerTools: new WeakSet<Tool>(),
   };
   const rooms = openEgressRooms(config, lasting, undefined);
   const parts = { ...lasting, toolTls, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
@@ -132,6 +133,7 @@ interface Parts extends OpenTasks {
   readonly workload: Workload;
   readonly upstreams: Upstreams;
   readonly toolTls: ToolTls;
+  readonly formerTools: WeakSet<Tool>;
   readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
@@ -198,6 +200,7 @@ function prepareRooms(config: LoadedSettings, parts: Parts): () => void {
     const open = parts.tasks.list().filter(({ state }) => state === 'open');
     for (const tool of before.reader.catalogue.tools) {
       if (kept.has(tool)) continue;
+      parts.formerTools.add(tool);
       // The way of its credential is another now, or it has none any more.
       if (tool.credentialed) parts.desk.dropTool(tool.name, 'reconfigured');
       // A session that its credential opened is as good as the credential.

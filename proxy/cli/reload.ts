@@ -54,9 +54,18 @@ export class ConfigReload {
     this.#watched.close();
   }
 
+  /** The text, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
+  async #settled(): Promise<string> {
+    for (let before: string | undefined; ;) {
+      await sleep(settlesMs);
+      const text = readConfigText(this.#file);
+      if (text === before || this.#closed) return text;
+      before = text;
+    }
+  }
+
   async #look(): Promise<void> {
-    await sleep(settlesMs);
-    const text = readConfigText(this.#file);
+    const text = await this.#settled();
     // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
     if (text === '') return;
     const digest = configDigest(text);

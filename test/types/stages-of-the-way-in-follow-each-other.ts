@@ -58,11 +58,11 @@ export function withoutClaim({ verified, call }: Evidence, { desk, gate, spendin
 
 export function withoutDecide({ claimed, verified, exit }: Evidence, { door }: IngressRooms): void {
   // @ts-expect-error no task is opened for a request that no rule let in
-  open(claimed, door);
+  open(claimed, door());
   // @ts-expect-error nor for one that was merely verified
-  open(verified, door);
+  open(verified, door());
   // @ts-expect-error and a permit of the way out is none of the way in
-  open(exit, door);
+  open(exit, door());
 }
 
 export function withoutOpen({ permit, verified }: Evidence, { presenter }: IngressRooms): void {
