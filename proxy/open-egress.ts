@@ -44,6 +44,8 @@ export interface LastingRooms {
   readonly cookies: CookieJars;
   /** Tools of the configurations before that are no more, or others now. */
   readonly formerTools: WeakSet<Tool>;
+  /** The SPIFFE ID that rules decide by. */
+  readonly knownAs: () => string;
   /** Our name in `Via`. */
   readonly pseudonym: string;
 }
@@ -66,7 +68,7 @@ export function openEgressRooms(
 ): OpenEgressRooms {
   const { world, record, log, tasks, cutOffs, workload, x509Svids, pseudonym, upstreams, nonces, secrets } = lasting;
   const { settings } = config;
-  const rules = compileRulesOrErrors(config, workload.spiffeId());
+  const rules = compileRulesOrErrors(config, lasting.knownAs());
   const catalogue = buildToolCatalogue(settings.tools, before?.reader.catalogue.tools);
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);

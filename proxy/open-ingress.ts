@@ -74,11 +74,13 @@ export function openIngressRooms(
   lasting: IngressKeep,
 ): IngressRooms {
   const { settings } = config;
-  const { world, tasks, workload } = wayOut;
+  const { world, tasks, knownAs } = wayOut;
   const { inert, spent, nonces, startedAtMs, pseudonym } = lasting;
   const window = { maxAgeMs: settings.replay.window, futureMs: settings.replay.future };
-  const rules = compileRulesOrErrors(config, workload.spiffeId());
+  let decidesAs = wayOut.knownAs();
+  const rules = compileRulesOrErrors(config, decidesAs);
   const program = programTool(inbound.program);
+  let desk = new EntryDesk(rules, program, record.trail);
   const place = programPlace(inbound.forward_to);
   return {
     world,
@@ -99,7 +101,12 @@ export function openIngressRooms(
       tokensOnce: inbound.token.once,
       txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
     },
-    desk: new EntryDesk(rules, program, record.trail),
+    get desk() {
+      const known = knownAs();
+      if (known !== decidesAs) desk = new EntryDesk(compileRulesOrErrors(config, known), program, record.trail);
+      decidesAs = known;
+      return desk;
+    },
     door: () => lasting.inForce.door,
     presenter: {
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,

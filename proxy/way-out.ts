@@ -18,7 +18,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import type { Tool, ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openEgressRooms, type OpenEgressRooms } from './open-egress.ts';
-import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
+import { knownName, openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openTasks, type OpenTasks } from './open-tasks.ts';
 import type { ProcessLog } from './process-log.ts';
@@ -41,6 +41,8 @@ export interface WayOut extends OpenTasks {
   readonly svidRotatedAtMs: () => number | undefined;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  /** The SPIFFE ID that rules decide by. */
+  readonly knownAs: () => string;
   readonly world: World;
   readonly upstreams: Upstreams;
   /** Counts and logs a fault. */
@@ -90,9 +92,7 @@ export async function openWayOut(
     },
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
-  const pseudonym = `waybill-${world.random(6).toString('hex')}`;
   const toolTls = openToolTls(config, workload, x509Svids, world);
-  const upstreams = new Upstreams(world, toolTls);
   const lasting = {
     world,
     record,
@@ -103,12 +103,13 @@ export async function openWayOut(
     cutOffs,
     workload,
     x509Svids,
-    pseudonym,
-    upstreams,
+    pseudonym: `waybill-${world.random(6).toString('hex')}`,
+    upstreams: new Upstreams(world, toolTls),
     nonces: new ToolNonces(),
     secrets: new SecretIndex(tasks.handles.prefix, tasks.marks.prefix),
     cookies: new CookieJars(world),
     formerTools: new WeakSet<Tool>(),
+    knownAs: knownName(workload),
   };
   const rooms = openEgressRooms(config, lasting, undefined);
   const parts = { ...lasting, toolTls, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
@@ -134,6 +135,7 @@ interface Parts extends OpenTasks {
   readonly upstreams: Upstreams;
   readonly toolTls: ToolTls;
   readonly formerTools: WeakSet<Tool>;
+  readonly knownAs: () => string;
   readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
@@ -160,6 +162,7 @@ function finish(parts: Parts, ca: PodCa): WayOut {
     svidRotatedAtMs: parts.svidRotatedAtMs,
     endpoints,
     workload,
+    knownAs: parts.knownAs,
     world,
     upstreams,
     onFault: (id, error) => parts.rooms.onFault(id, error),

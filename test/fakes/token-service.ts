@@ -55,8 +55,6 @@ export interface FakeTokenService {
   revokeBody: string;
   lie: Lie | undefined;
   delayMs: number;
-  /** Milliseconds that its documents take. */
-  documentDelayMs: number;
   /** A user's token, as its own sign-in would give. */
   subjectToken(claims?: Record<string, unknown>, typ?: string): Promise<string>;
   /** Replaces its signing key; the old one leaves the key set. */
@@ -83,7 +81,6 @@ class Fake implements FakeTokenService {
   revokeStatus = 200;
   revokeBody = '';
   delayMs: number;
-  documentDelayMs = 0;
   readonly #options: FakeTokenServiceOptions;
   readonly #server = createServer((request, response) => {
     this.#answer(request, response).catch(() => response.destroy());
@@ -140,8 +137,6 @@ class Fake implements FakeTokenService {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
-    if (this.documentDelayMs > 0 && request.method === 'GET')
-      await new Promise((done) => setTimeout(done, this.documentDelayMs));
     if (path.includes('/.well-known/')) {
       this.counts.metadata++;
       const mine = path === `/.well-known/oauth-authorization-server${this.#options.path ?? ''}`;
