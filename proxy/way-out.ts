@@ -197,22 +197,26 @@ function prepareRooms(config: LoadedSettings, parts: Parts): () => void {
   const next = before.for(config);
   return () => {
     parts.endpoints.adopt(authoritiesOf(settings));
-    parts.desk.adopt(settings.token_services);
+    const services = parts.desk.adopt(settings.token_services);
     parts.rooms = next;
     const kept = new Set(next.reader.catalogue.tools);
     const open = parts.tasks.list().filter(({ state }) => state === 'open');
     for (const tool of before.reader.catalogue.tools) {
+      // A session that a credential opened is as good as the credential.
+      if (!kept.has(tool) || isServedBy(services, tool)) for (const task of open) task.forgetErrand(tool.name);
       if (kept.has(tool)) continue;
       parts.formerTools.add(tool);
       // The way of its credential is another now, or it has none any more.
       if (tool.credentialed) parts.desk.dropTool(tool.name, 'reconfigured');
-      // A session that its credential opened is as good as the credential.
-      for (const task of open) task.forgetErrand(tool.name);
       parts.upstreams.forget(tool);
     }
     for (const tool of kept) if (parts.toolTls.forgetOldRoots(tool)) parts.upstreams.forget(tool);
     endOutdatedTasks(settings, parts.tasks, before.ladder.standing, next.ladder.standing);
   };
+}
+
+function isServedBy(services: ReadonlySet<string>, { settings: { token } }: Tool): boolean {
+  return token !== undefined && [...token.from, token.granted_by ?? ''].some((name) => services.has(name));
 }
 
 /** A task whose context is gone ends: its purpose allows less now, its user's issuer is not trusted, or it is not the standing one any more. */

@@ -119,13 +119,14 @@ export class TokenDesk {
     this.#custody.dropOrders(isMeant, 'identity_lost');
   }
 
-  /** Takes the services of another configuration. What those had issued that changed, or would just have, goes back. */
-  adopt(services: ReadonlyMap<string, ServiceSettings>): void {
+  /** Takes the services of another configuration. What those had issued that changed, or would just have, goes back. Returns their names. */
+  adopt(services: ReadonlyMap<string, ServiceSettings>): ReadonlySet<string> {
     const gone = this.#services.adopt(services);
     const isMeant = ({ service, grantedBy }: TokenOrder): boolean =>
       gone.has(service) || (grantedBy !== undefined && gone.has(grantedBy.service));
     for (const flight of this.#flights.values()) if (isMeant(flight.order)) flight.unwanted ??= 'reconfigured';
     this.#custody.dropOrders(isMeant, 'reconfigured');
+    return gone;
   }
 
   /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
@@ -152,8 +153,7 @@ export class TokenDesk {
     const endMs = this.#world.monotonic() + withinMs;
     for (const flight of this.#flights.values()) flight.unwanted = 'task_ended';
     this.#custody.dropAll('shutdown');
-    const landed = Promise.allSettled([...this.#flights.values()].map((flight) => flight.promise));
-    await withinTime(landed, withinMs);
+    await withinTime(Promise.allSettled([...this.#flights.values()].map(({ promise }) => promise)), withinMs);
     await this.#custody.drain(Math.max(1, endMs - this.#world.monotonic()));
   }
 

@@ -7,7 +7,7 @@ import { eventually } from '../fakes/eventually.ts';
 import { reconfigure } from '../stage/config-edit.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { callThrough, dial, exchangeOn } from '../stage/raw-call.ts';
-import type { StagedTask } from '../stage/sidecar-process.ts';
+import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
 
@@ -18,7 +18,8 @@ beforeEach(async () => {
   tool = await openEchoTool({
     answer: (call, response) => {
       if (call.path === '/login') response.setHeader('set-cookie', 'session=0123456789abcdef; Path=/');
-      answerEcho(call, response);
+      if (call.path === '/stream') response.write('begun');
+      else answerEcho(call, response);
     },
   });
   stage = await openStage({
@@ -46,6 +47,31 @@ test('a session that was opened with a token of before ends with that token', as
   expect(tool.seen.at(-1)?.headers.cookie).toBeUndefined();
   await use(task, 'files');
   expect(tool.seen.at(-1)?.headers.cookie).toBe('session=0123456789abcdef');
+});
+
+test('so does one that was opened with a token of a service that changed', async () => {
+  const task = await stage.task();
+  await use(task, 'crm', '/login');
+  await reconfigure(stage, ({ token_services = {} }) => {
+    Object.assign(token_services['corp'] as object, { max_lifetime: '40m' });
+  });
+  await use(task);
+  expect(tool.seen.at(-1)?.headers.cookie).toBeUndefined();
+});
+
+test('a call under way to a tool that is gone can still be cut by its name', async () => {
+  const task = await stage.task();
+  const stream = use(task, 'crm', '/stream').catch(() => 'cut');
+  await eventually('it is under way', () => tool.seen.length === 1);
+  await reconfigure(stage, ({ tools = {}, purposes = {} }) => {
+    delete tools['crm'];
+    purposes['reconcile'] = { tools: ['files'] };
+  });
+  const revoke = (name: string) =>
+    callOperator(stage.sidecar.addresses.socket, 'POST', '/v1/revoke', { tool: name, reason: 'stolen' });
+  expect((await revoke('crm')).status).toBe(200);
+  expect(await Promise.race([stream.then(() => 'cut'), sleep(2000, 'goes on')])).toBe('cut');
+  expect((await revoke('never')).body['code']).toBe('tool_unknown');
 });
 
 test('an exchange under way for a tool that changed is to be tried again, and its task goes on', async () => {
