@@ -27,7 +27,8 @@ export interface IngressRooms {
   readonly gate: Gate;
   readonly spending: Spending;
   readonly desk: EntryDesk;
-  readonly door: TaskDoor;
+  /** That of the configuration in force, whichever the request began with: a task must not open with what has just ended others. */
+  readonly door: () => TaskDoor;
   readonly presenter: Presenter;
   readonly trail: Trail;
   readonly upstreams: Upstreams;
@@ -63,7 +64,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
     const claimed = claim(verified, rooms.spending);
     const permit = rooms.desk.decide(claimed, rooms.world.now());
     progress.decision = permit.decision;
-    const opened = (progress.opened = open(permit, rooms.door));
+    const opened = (progress.opened = open(permit, rooms.door()));
     const presented = present(opened, body, rooms.presenter);
     const admitted = await admit(presented, rooms.trail);
     progress.admitted = true;
@@ -77,7 +78,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
     refuse(arrival, error, progress, rooms);
   } finally {
     progress.lease?.giveBack();
-    if (progress.opened !== undefined) close(progress.opened, rooms.door);
+    if (progress.opened !== undefined) close(progress.opened, rooms.door());
   }
 }
 

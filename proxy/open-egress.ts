@@ -14,7 +14,7 @@ import type { CookieJars } from './forward/cookies/cookie-jars.ts';
 import type { SecretIndex } from './forward/screen/secret-index.ts';
 import type { Upstreams } from './forward/upstream.ts';
 import { headerClassifier } from './intercept/header-names.ts';
-import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
+import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import { signingIdentity } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openServiceChoice } from './open-service-choice.ts';
@@ -42,6 +42,10 @@ export interface LastingRooms {
   readonly nonces: ToolNonces;
   readonly secrets: SecretIndex;
   readonly cookies: CookieJars;
+  /** Tools of the configurations before that are no more, or others now. */
+  readonly formerTools: WeakSet<Tool>;
+  /** The SPIFFE ID that rules decide by. */
+  readonly knownAs: () => string;
   /** Our name in `Via`. */
   readonly pseudonym: string;
 }
@@ -64,7 +68,7 @@ export function openEgressRooms(
 ): OpenEgressRooms {
   const { world, record, log, tasks, cutOffs, workload, x509Svids, pseudonym, upstreams, nonces, secrets } = lasting;
   const { settings } = config;
-  const rules = compileRulesOrErrors(config, workload.spiffeId());
+  const rules = compileRulesOrErrors(config, lasting.knownAs());
   const catalogue = buildToolCatalogue(settings.tools, before?.reader.catalogue.tools);
   const credentialHeaders = new Set(catalogue.tools.flatMap(({ headers }) => headers));
   const choice = openServiceChoice(settings, upstreams, pseudonym, world, log);
@@ -95,6 +99,7 @@ export function openEgressRooms(
       choice,
       svids: x509Svids,
       revocations: cutOffs,
+      formerTools: lasting.formerTools,
       world,
     }),
     links: new TaskLinks(new LinkSigner(), () => signingIdentity(workload), isSpiffe(settings.identity), world),

@@ -69,6 +69,16 @@ export function openToolTls(
   return new ToolTls(trust, world);
 }
 
+/** The SPIFFE ID that rules decide by: the last that was ours, for a loss of it must not switch a rule off. Empty before the first. */
+export function knownName(workload: Pick<Workload, 'spiffeId'>): () => string {
+  let last = '';
+  return () => {
+    const now = workload.spiffeId();
+    if (now !== '') last = now;
+    return last;
+  };
+}
+
 /** Our X.509-SVID as a certificate for TLS, made once for each SVID: connections and tokens are told apart by it. */
 export function svidCertificates(workload: Pick<Workload, 'x509'>): X509SvidSource {
   let last: { readonly leaf: Buffer | undefined; readonly certificate: ClientCertificate } | undefined;

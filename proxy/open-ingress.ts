@@ -9,6 +9,7 @@ import { headerClassifier } from './intercept/header-names.ts';
 import { originOf, type Origin } from './intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
+import type { TaskDoor } from './present/open.ts';
 import { openInertTokens, type InertTokens } from './present/inert-token.ts';
 import { Claims } from './replay/claim.ts';
 import { MemoryLedger } from './replay/ledgers/memory.ts';
@@ -38,12 +39,18 @@ export interface IngressKeep {
   readonly pseudonym: string;
   /** Answered tasks, by how long they stay open. */
   readonly lingering: Map<number, Lingering>;
+  /** Keys of the issuers of tokens: a change of something else must not need them anew, or an issuer that is silent would stop all callers. */
+  readonly keys: JwksCache;
+  readonly metadata: IssuerMetadata;
+  readonly inForce: { door: TaskDoor };
 }
 
 /** Opens it. */
 export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: OpenRecord): IngressKeep {
   const { world } = wayOut;
   const spent = openLedger(config, wayOut);
+  const lingering = new Map<number, Lingering>();
+  const { call } = wayOut.endpoints;
   record.late.ledgerEntries = () => spent.entries;
   return {
     inert: openInertTokens(config.settings.agent.name),
@@ -51,7 +58,10 @@ export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: 
     nonces: config.settings.replay.nonce === 'required' ? new ServerNonces(world.random(32)) : undefined,
     startedAtMs: world.now(),
     pseudonym: `waybill-in-${world.random(6).toString('hex')}`,
-    lingering: new Map(),
+    lingering,
+    keys: new JwksCache(world, call),
+    metadata: new IssuerMetadata(world, call),
+    inForce: { door: makeDoor(config, wayOut, lingering) },
   };
 }
 
@@ -64,11 +74,13 @@ export function openIngressRooms(
   lasting: IngressKeep,
 ): IngressRooms {
   const { settings } = config;
-  const { world, tasks, workload } = wayOut;
+  const { world, tasks, knownAs } = wayOut;
   const { inert, spent, nonces, startedAtMs, pseudonym } = lasting;
   const window = { maxAgeMs: settings.replay.window, futureMs: settings.replay.future };
-  const rules = compileRulesOrErrors(config, workload.spiffeId());
+  let decidesAs = wayOut.knownAs();
+  const rules = compileRulesOrErrors(config, decidesAs);
   const program = programTool(inbound.program);
+  let desk = new EntryDesk(rules, program, record.trail);
   const place = programPlace(inbound.forward_to);
   return {
     world,
@@ -79,7 +91,7 @@ export function openIngressRooms(
       origin: readOrigin(inbound.origin),
       program,
     },
-    gate: { ...makeGate(config, inbound, wayOut), spent, nonces, window },
+    gate: { ...makeGate(config, inbound, wayOut, lasting), spent, nonces, window },
     spending: {
       world,
       spent,
@@ -89,8 +101,13 @@ export function openIngressRooms(
       tokensOnce: inbound.token.once,
       txnOnceIn: inbound.txn_token?.once === true ? inbound.txn_token.audience : undefined,
     },
-    desk: new EntryDesk(rules, program, record.trail),
-    door: makeDoor(config, wayOut, lasting),
+    get desk() {
+      const known = knownAs();
+      if (known !== decidesAs) desk = new EntryDesk(compileRulesOrErrors(config, known), program, record.trail);
+      decidesAs = known;
+      return desk;
+    },
+    door: () => lasting.inForce.door,
     presenter: {
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
@@ -108,15 +125,15 @@ export function openIngressRooms(
   };
 }
 
-function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut) {
+function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut, lasting: IngressKeep) {
   const { domains } = config.settings.trust;
   const { max_links: maxLinks, max_bytes: maxBytes, require } = inbound.chain;
   return {
     world: wayOut.world,
     revocations: wayOut.cutOffs,
     hasIdentity: () => inbound.tls !== 'svid' || wayOut.workload.x509() !== undefined,
-    tokens: openTokens(config, inbound, wayOut),
-    txnTokens: openTxnTokens(inbound, wayOut),
+    tokens: openTokens(config, inbound, wayOut, lasting),
+    txnTokens: openTxnTokens(inbound, wayOut, lasting),
     together: new Together<Verified>(),
     authoritiesOf: (domain: string) => (domains.has(domain) ? wayOut.workload.authoritiesOf(domain) : undefined),
     origin: inbound.origin,
@@ -128,11 +145,12 @@ function makeGate(config: LoadedSettings, inbound: InboundSettings, wayOut: WayO
   };
 }
 
-function makeDoor(
+/** How requests open tasks under one configuration. */
+export function makeDoor(
   { settings }: LoadedSettings,
   { tasks, world }: WayOut,
-  { lingering: kept }: IngressKeep,
-): IngressRooms['door'] {
+  kept: IngressKeep['lingering'],
+): TaskDoor {
   const allowances = new Map<string, Allowance>();
   for (const name of settings.purposes.keys()) allowances.set(name, allowTools(settings, name, undefined));
   const ofOthers = allowTools(settings, '', undefined);
@@ -160,15 +178,14 @@ function openLedger({ settings }: LoadedSettings, { world }: WayOut): Claims {
   return new Claims(new MemoryLedger(world, capacity), shares);
 }
 
-function openTokens({ settings }: LoadedSettings, inbound: InboundSettings, wayOut: WayOut): InboundTokens {
+function openTokens(
+  { settings }: LoadedSettings,
+  inbound: InboundSettings,
+  wayOut: WayOut,
+  { keys, metadata }: IngressKeep,
+): InboundTokens {
   const { world, workload } = wayOut;
-  const { call } = wayOut.endpoints;
-  const issuers = new Issuers({
-    issuers: settings.trust.issuers,
-    keys: new JwksCache(world, call),
-    metadata: new IssuerMetadata(world, call),
-    world,
-  });
+  const issuers = new Issuers({ issuers: settings.trust.issuers, keys, metadata, world });
   return new InboundTokens(
     acceptedTokens(inbound),
     {
@@ -193,10 +210,8 @@ function acceptedTokens(inbound: InboundSettings): AcceptedTokens {
   };
 }
 
-function openTxnTokens({ txn_token: accepted }: InboundSettings, { world, endpoints }: WayOut) {
-  if (accepted === undefined) return undefined;
-  const { call } = endpoints;
-  return new InboundTxnTokens(accepted, new JwksCache(world, call), new IssuerMetadata(world, call), world);
+function openTxnTokens({ txn_token: accepted }: InboundSettings, { world }: WayOut, { keys, metadata }: IngressKeep) {
+  return accepted === undefined ? undefined : new InboundTxnTokens(accepted, keys, metadata, world);
 }
 
 /** Headers that tell who calls, beside `Authorization`. Those that are not read are removed like all others of their kind (W12). */

@@ -5,7 +5,7 @@ import { formatAddress } from './intercept/authority.ts';
 import { openInboundListener } from './intercept/inbound-listener.ts';
 import type { Listener } from './intercept/listener.ts';
 import { serverIdentity } from './open-identity.ts';
-import { openIngressKeep, openIngressRooms } from './open-ingress.ts';
+import { makeDoor, openIngressKeep, openIngressRooms } from './open-ingress.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { InertTokens } from './present/inert-token.ts';
 import type { WayOut } from './way-out.ts';
@@ -49,9 +49,11 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
       return { address: formatAddress(listener.address, listener.port), port: listener.port };
     },
     prepare(next, nextInbound) {
+      const door = makeDoor(next, wayOut, lasting.lingering);
       const prepared = openIngressRooms(next, nextInbound, wayOut, record, lasting);
       return () => {
         wayOut.upstreams.forget(rooms.reader.program);
+        lasting.inForce.door = door;
         rooms = prepared;
       };
     },

@@ -10,14 +10,15 @@ import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { CookieJars } from './forward/cookies/cookie-jars.ts';
 import { SecretIndex } from './forward/screen/secret-index.ts';
+import type { ToolTls } from './forward/tool-tls.ts';
 import { Upstreams } from './forward/upstream.ts';
 import { hearAgent, type OwnServices } from './hear-agent.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { openListener, type Listener } from './intercept/listener.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
-import type { ToolCatalogue } from './intercept/tool-catalogue.ts';
+import type { Tool, ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openEgressRooms, type OpenEgressRooms } from './open-egress.ts';
-import { openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
+import { knownName, openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openTasks, type OpenTasks } from './open-tasks.ts';
 import type { ProcessLog } from './process-log.ts';
@@ -40,6 +41,8 @@ export interface WayOut extends OpenTasks {
   readonly svidRotatedAtMs: () => number | undefined;
   readonly endpoints: Endpoints;
   readonly workload: Workload;
+  /** The SPIFFE ID that rules decide by. */
+  readonly knownAs: () => string;
   readonly world: World;
   readonly upstreams: Upstreams;
   /** Counts and logs a fault. */
@@ -89,8 +92,7 @@ export async function openWayOut(
     },
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
-  const pseudonym = `waybill-${world.random(6).toString('hex')}`;
-  const upstreams = new Upstreams(world, openToolTls(config, workload, x509Svids, world));
+  const toolTls = openToolTls(config, workload, x509Svids, world);
   const lasting = {
     world,
     record,
@@ -101,14 +103,16 @@ export async function openWayOut(
     cutOffs,
     workload,
     x509Svids,
-    pseudonym,
-    upstreams,
+    pseudonym: `waybill-${world.random(6).toString('hex')}`,
+    upstreams: new Upstreams(world, toolTls),
     nonces: new ToolNonces(),
     secrets: new SecretIndex(tasks.handles.prefix, tasks.marks.prefix),
     cookies: new CookieJars(world),
+    formerTools: new WeakSet<Tool>(),
+    knownAs: knownName(workload),
   };
   const rooms = openEgressRooms(config, lasting, undefined);
-  const parts = { ...lasting, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
+  const parts = { ...lasting, toolTls, endpoints, svidRotatedAtMs: identity.rotatedAtMs, own, rooms };
   identity.onChange((spiffeId) => {
     // Whoever took the identity away wants nobody to act by it any more, and not only when the next token is due.
     desk.dropIdentity();
@@ -129,6 +133,9 @@ interface Parts extends OpenTasks {
   readonly endpoints: Endpoints;
   readonly workload: Workload;
   readonly upstreams: Upstreams;
+  readonly toolTls: ToolTls;
+  readonly formerTools: WeakSet<Tool>;
+  readonly knownAs: () => string;
   readonly svidRotatedAtMs: WayOut['svidRotatedAtMs'];
   /** Ports of our own listeners. */
   readonly own: Set<number>;
@@ -155,6 +162,7 @@ function finish(parts: Parts, ca: PodCa): WayOut {
     svidRotatedAtMs: parts.svidRotatedAtMs,
     endpoints,
     workload,
+    knownAs: parts.knownAs,
     world,
     upstreams,
     onFault: (id, error) => parts.rooms.onFault(id, error),
@@ -189,30 +197,41 @@ function prepareRooms(config: LoadedSettings, parts: Parts): () => void {
   const next = before.for(config);
   return () => {
     parts.endpoints.adopt(authoritiesOf(settings));
-    parts.desk.adopt(settings.token_services);
+    const services = parts.desk.adopt(settings.token_services);
     parts.rooms = next;
     const kept = new Set(next.reader.catalogue.tools);
+    const open = parts.tasks.list().filter(({ state }) => state === 'open');
     for (const tool of before.reader.catalogue.tools) {
+      // A session that a credential opened is as good as the credential.
+      if (!kept.has(tool) || isServedBy(services, tool)) for (const task of open) task.forgetErrand(tool.name);
       if (kept.has(tool)) continue;
+      parts.formerTools.add(tool);
       // The way of its credential is another now, or it has none any more.
       if (tool.credentialed) parts.desk.dropTool(tool.name, 'reconfigured');
       parts.upstreams.forget(tool);
     }
+    for (const tool of kept) if (parts.toolTls.forgetOldRoots(tool)) parts.upstreams.forget(tool);
     endOutdatedTasks(settings, parts.tasks, before.ladder.standing, next.ladder.standing);
   };
 }
 
-/** A task whose context is gone ends: its purpose allows less now, or it is not the standing one any more. */
+function isServedBy(services: ReadonlySet<string>, { settings: { token } }: Tool): boolean {
+  return token !== undefined && [...token.from, token.granted_by ?? ''].some((name) => services.has(name));
+}
+
+/** A task whose context is gone ends: its purpose allows less now, its user's issuer is not trusted, or it is not the standing one any more. */
 function endOutdatedTasks(
   settings: Settings,
   tasks: OpenTasks['tasks'],
   formerStanding: Task | undefined,
   standing: Task | undefined,
 ): void {
+  const trusted = new Set(settings.trust.issuers.map(({ issuer }) => issuer));
   for (const task of tasks.list()) {
     if (task.state !== 'open') continue;
+    const isForeign = task.grant !== undefined && !trusted.has(task.grant.iss);
     const isFormer = task === formerStanding && task !== standing;
-    if (isFormer || (!task.standing && exceeds(task, settings)))
+    if (isFormer || isForeign || (!task.standing && exceeds(task, settings)))
       tasks.end(task.txn, 'revoked', 'config_changed', 'config');
   }
 }

@@ -18,6 +18,7 @@ export class ConfigReload {
   readonly #watched: WatchedFiles;
   /** Of the text that was looked at last, good or not. */
   #seen: string;
+  #closed = false;
 
   /** @param digest of the configuration that is in force. */
   constructor(file: string, digest: string, sidecar: Pick<Sidecar, 'reload' | 'rejected'>, log: ProcessLog) {
@@ -34,6 +35,8 @@ export class ConfigReload {
 
   /** Takes the file as it is now, changed or not: the files that it names may be others. Never throws. */
   now(): void {
+    // A sidecar that stops takes nothing up any more.
+    if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file);
       this.#seen = config.digest;
@@ -47,12 +50,22 @@ export class ConfigReload {
   }
 
   close(): void {
+    this.#closed = true;
     this.#watched.close();
   }
 
+  /** The text, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
+  async #settled(): Promise<string> {
+    for (let before: string | undefined; ;) {
+      await sleep(settlesMs);
+      const text = readConfigText(this.#file);
+      if (text === before || this.#closed) return text;
+      before = text;
+    }
+  }
+
   async #look(): Promise<void> {
-    await sleep(settlesMs);
-    const text = readConfigText(this.#file);
+    const text = await this.#settled();
     // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
     if (text === '') return;
     const digest = configDigest(text);

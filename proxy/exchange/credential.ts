@@ -72,6 +72,11 @@ export interface KnownRevocations {
   readonly isCurrent: boolean;
 }
 
+/** Port: the tools that the configuration had and has no more, or that are others now. */
+export interface FormerTools {
+  has(tool: Tool): boolean;
+}
+
 /** Where a purse finds what calls carry. */
 export interface PurseOptions {
   readonly desk: TokenDesk;
@@ -79,6 +84,7 @@ export interface PurseOptions {
   readonly choice: ChosenService;
   readonly svids: X509SvidSource;
   readonly revocations: KnownRevocations;
+  readonly formerTools: FormerTools;
   readonly world: World;
 }
 
@@ -96,9 +102,10 @@ class Purse {
   readonly #choice: ChosenService;
   readonly #svids: X509SvidSource;
   readonly #revocations: KnownRevocations;
+  readonly #formerTools: FormerTools;
   readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
 
-  constructor({ desk, services, choice, svids, revocations, world }: PurseOptions) {
+  constructor({ desk, services, choice, svids, revocations, formerTools, world }: PurseOptions) {
     this.#desk = desk;
     this.#shelf = new SecretShelf(world);
     this.#txnTokens = new TxnTokens(desk, services, world);
@@ -106,6 +113,7 @@ class Purse {
     this.#choice = choice;
     this.#svids = svids;
     this.#revocations = revocations;
+    this.#formerTools = formerTools;
   }
 
   /** Exchanges for a routed call, at once where the token is cached. Throws or rejects with a refusal of the stage `exchange`. */
@@ -115,7 +123,7 @@ class Purse {
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
     // It may have ended since its handle was read: nothing is asked for in its name any more.
     if (errand.task.state !== 'open') throw new Refusal('handle_ended');
-    this.#checkNotRevoked(errand);
+    this.#checkNotRevoked(errand, call.tool);
     const txnToken = this.#txnTokens.take(errand, call.target.origin, call.tool);
     // One after the other: what a refused call had asked for besides would be nobody's.
     if (txnToken instanceof Promise) return txnToken.then((token) => this.#take(errand, routed, token));
@@ -124,7 +132,7 @@ class Purse {
 
   #take(errand: Errand, routed: Routed, txnToken: TxnToken | undefined): Credential | Promise<Credential> {
     // Again: a transaction token may have been waited for.
-    this.#checkNotRevoked(errand);
+    this.#checkNotRevoked(errand, routed.permit.attributed.call.tool);
     if (routed.permit.attributed.call.tool.settings.secret !== undefined) return this.#brokered(routed, txnToken);
     const order = this.#orderFor(errand, routed);
     const taken = this.#desk.take(order);
@@ -138,8 +146,8 @@ class Purse {
     const { held, routed } = credential;
     if (held?.order === undefined) return undefined;
     // The tool refuses a token that was revoked, and it must not be the tool that gets us a new one.
-    const { errand } = routed.permit.attributed;
-    if (errand !== undefined) this.#checkNotRevoked(errand);
+    const { errand, call } = routed.permit.attributed;
+    if (errand !== undefined) this.#checkNotRevoked(errand, call.tool);
     const renewed = this.#desk.renew(held.order, held.token);
     return renewed === undefined
       ? undefined
@@ -153,9 +161,12 @@ class Purse {
 
   /**
    * A tool whose credentials were revoked gets no new ones for what was issued before: the user has to sign in again. Of a fleet whose
-   * store is silent nobody knows what was revoked: nothing is handed out then, from the cache neither.
+   * store is silent nobody knows what was revoked: nothing is handed out then, from the cache neither. A call that began before a change may
+   * end as it began, but what is asked for now nobody would take back.
    */
-  #checkNotRevoked({ task, tool }: Errand): void {
+  #checkNotRevoked({ task, tool }: Errand, settled: Tool): void {
+    if (this.#formerTools.has(settled))
+      throw new Refusal('token_service_unavailable', 'The configuration of the tool has just changed; try again.');
     if (task.hasClosed(tool)) throw new Refusal('grant_dead', 'The credentials of this tool were revoked.');
     if (!this.#revocations.isCurrent) throw new Refusal('fleet_unavailable');
   }

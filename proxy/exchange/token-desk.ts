@@ -34,7 +34,7 @@ export interface TokenDeskOptions {
 interface Flight {
   readonly order: TokenOrder;
   readonly promise: Promise<IssuedToken>;
-  /** Its task ended, its tool was revoked, our identity was lost, or the configuration of its service changed, meanwhile. */
+  /** Its task ended, its tool was revoked, our identity was lost, or the configuration of tool or service changed, meanwhile. */
   unwanted?: 'task_ended' | 'identity_lost' | 'reconfigured';
 }
 
@@ -104,7 +104,8 @@ export class TokenDesk {
 
   /** The same for all tokens of one tool; its tasks stay open. */
   dropTool(tool: string, cause: RevocationCause): Dropped {
-    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = 'task_ended';
+    const why = cause === 'reconfigured' ? cause : 'task_ended';
+    for (const flight of this.#flights.values()) if (flight.order.tool === tool) flight.unwanted = why;
     return this.#custody.dropTool(tool, cause);
   }
 
@@ -118,13 +119,14 @@ export class TokenDesk {
     this.#custody.dropOrders(isMeant, 'identity_lost');
   }
 
-  /** Takes the services of another configuration. What those had issued that changed, or would just have, goes back. */
-  adopt(services: ReadonlyMap<string, ServiceSettings>): void {
+  /** Takes the services of another configuration. What those had issued that changed, or would just have, goes back. Returns their names. */
+  adopt(services: ReadonlyMap<string, ServiceSettings>): ReadonlySet<string> {
     const gone = this.#services.adopt(services);
     const isMeant = ({ service, grantedBy }: TokenOrder): boolean =>
       gone.has(service) || (grantedBy !== undefined && gone.has(grantedBy.service));
     for (const flight of this.#flights.values()) if (isMeant(flight.order)) flight.unwanted ??= 'reconfigured';
     this.#custody.dropOrders(isMeant, 'reconfigured');
+    return gone;
   }
 
   /** To be called when our X.509-SVID was rotated or lost: tokens that are bound to another one than the current go back. */
@@ -151,8 +153,7 @@ export class TokenDesk {
     const endMs = this.#world.monotonic() + withinMs;
     for (const flight of this.#flights.values()) flight.unwanted = 'task_ended';
     this.#custody.dropAll('shutdown');
-    const landed = Promise.allSettled([...this.#flights.values()].map((flight) => flight.promise));
-    await withinTime(landed, withinMs);
+    await withinTime(Promise.allSettled([...this.#flights.values()].map(({ promise }) => promise)), withinMs);
     await this.#custody.drain(Math.max(1, endMs - this.#world.monotonic()));
   }
 
@@ -239,7 +240,7 @@ function unwantedRefusal(why: NonNullable<Flight['unwanted']>): Refusal {
   if (why === 'identity_lost') return new Refusal('identity_unavailable');
   return new Refusal(
     'token_service_unavailable',
-    'The configuration of the token service has just changed; try again.',
+    'The configuration of the tool or its token service has just changed; try again.',
   );
 }
 

@@ -48,6 +48,8 @@ interface Context {
   readonly secure: SecureContext;
   readonly certificate: ClientCertificate | undefined;
   readonly authorities: readonly Buffer[] | undefined;
+  /** Of `tls.ca`, where that is what counts. */
+  readonly roots: string | undefined;
 }
 
 /** TLS to tools: by the Web PKI or the tool's own CA and its name, or by SPIFFE ID against the bundle of its trust domain. */
@@ -55,7 +57,7 @@ export class ToolTls {
   readonly #trust: TlsTrust;
   readonly #world: World;
   /** The newest of each tool: an SVID or a bundle that was replaced is not used again. */
-  readonly #contexts = new Map<Tool, Context>();
+  readonly #contexts = new WeakMap<Tool, Context>();
 
   constructor(trust: TlsTrust, world: World) {
     this.#trust = trust;
@@ -92,6 +94,14 @@ export class ToolTls {
     };
   }
 
+  /** Whether the CA file of a tool is another than its connections were verified by, or cannot be read; the next ones take it as it is. */
+  forgetOldRoots(tool: Tool): boolean {
+    const { ca } = tool.settings.tls;
+    const roots = this.#contexts.get(tool)?.roots;
+    if (ca === undefined || roots === undefined || roots === readOrNothing(ca)) return false;
+    return this.#contexts.delete(tool);
+  }
+
   #contextFor(tool: Tool, bound: ClientCertificate | undefined): Context {
     const { ca, client, spiffe_id: peer } = tool.settings.tls;
     const certificate = client === 'svid' ? (bound ?? this.#trust.svid()) : undefined;
@@ -101,14 +111,15 @@ export class ToolTls {
       throw new Refusal('identity_unavailable', 'There is no trust bundle for the trust domain of this tool.');
     const known = this.#contexts.get(tool);
     if (known !== undefined && known.certificate === certificate && known.authorities === authorities) return known;
-    const roots = authorities?.map(toPem) ?? (ca === undefined ? undefined : readFileSync(ca, 'utf8'));
+    const roots = authorities !== undefined || ca === undefined ? undefined : readFileSync(ca, 'utf8');
+    const trusted = authorities?.map(toPem) ?? roots;
     const trust = {
-      ...(roots === undefined ? {} : { ca: roots }),
+      ...(trusted === undefined ? {} : { ca: trusted }),
       // A bundle may hold an authority that another one signed: it is trusted for itself.
       ...(authorities === undefined ? {} : { allowPartialTrustChain: true }),
     };
     const secure = certificate?.contextFor(trust) ?? createSecureContext(trust);
-    const context = { certificate, authorities, secure };
+    const context = { certificate, authorities, roots, secure };
     this.#contexts.set(tool, context);
     return context;
   }
@@ -145,6 +156,14 @@ function readChain(certificate: PeerCertificate): readonly Buffer[] {
 /** @param id a SPIFFE ID, or the trust domain or path before a final `/**`. */
 function trustDomainOf(id: string): string {
   return id.slice('spiffe://'.length).split('/', 1)[0] ?? '';
+}
+
+function readOrNothing(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
 }
 
 function toPem(der: Buffer): string {

@@ -61,11 +61,11 @@ export class Lease {
   /** Gives the connection back. Called once, when the call needs it no more. */
   giveBack(): void {
     const { client, hasEnded } = this.#connection;
-    const { idle } = this.#shelf;
+    const { idle, isClosed } = this.#shelf;
     this.#connection.isLent = false;
     this.#connection.bound = undefined;
     const isGone = client.destroyed || client.closed || hasEnded || this.#spoiled;
-    if (isGone || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
+    if (isGone || isClosed || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
     else idle.push(this.#connection);
   }
 }
@@ -73,6 +73,8 @@ export class Lease {
 /** The idle connections of one tool and origin, and what is done when there is none or one too many. */
 interface Shelf {
   readonly idle: Connection[];
+  /** Nothing is kept on it any more. */
+  isClosed: boolean;
   readonly monotonic: World['monotonic'];
   open(way: Way, bound: ClientCertificate | undefined): Connection;
   retire(connection: Connection): void;
@@ -102,7 +104,8 @@ interface Connection {
 export class Upstreams {
   readonly #world: World;
   readonly #tls: ToolTls;
-  readonly #shelves = new Map<Tool, Map<Origin, Shelf>>();
+  /** Weak: a call that began before a change may come for a tool that was forgotten. */
+  #shelves = new WeakMap<Tool, Map<Origin, Shelf>>();
   readonly #all = new Set<Client>();
 
   constructor(world: World, tls: ToolTls) {
@@ -129,14 +132,17 @@ export class Upstreams {
 
   /** A tool that is no more, or another now: its idle connections end, and those of calls under way with their calls. */
   forget(tool: Tool): void {
-    for (const { idle } of this.#shelves.get(tool)?.values() ?? []) for (const one of idle.splice(0)) this.#retire(one);
+    for (const shelf of this.#shelves.get(tool)?.values() ?? []) {
+      shelf.isClosed = true;
+      for (const one of shelf.idle.splice(0)) this.#retire(one);
+    }
     this.#shelves.delete(tool);
   }
 
   /** Closes all connections; calls under way are cut. */
   async close(): Promise<void> {
     const clients = [...this.#all];
-    this.#shelves.clear();
+    this.#shelves = new WeakMap();
     await Promise.allSettled(clients.map((client) => client.destroy()));
   }
 
@@ -151,6 +157,7 @@ export class Upstreams {
       const idle: Connection[] = [];
       shelf = {
         idle,
+        isClosed: false,
         monotonic: this.#world.monotonic,
         open: (way, bound) => this.#open(idle, tool, origin, way, bound),
         retire: (connection) => this.#retire(connection),

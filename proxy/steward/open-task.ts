@@ -44,8 +44,11 @@ export class TaskOpener {
     if (!this.#book.isCurrent) throw new Problem('fleet_unavailable');
     const peer = readPeerTerms(request);
     const purpose = request.purpose ?? this.#settings.agent.purpose;
-    const tools = allowedTools(this.#settings, purpose, request.tools);
+    // Nobody is asked for the keys of what is not allowed anyway.
+    allowedTools(this.#settings, purpose, request.tools);
     const subject = await this.#verify(request.subject_token);
+    // The configuration may have changed meanwhile, and what it ended then must not be opened now.
+    const tools = allowedTools(this.#settings, purpose, request.tools);
     const { deadline } = this.#settings.tasks;
     const { by, share } = door;
     // What is spent for a task must not be lost for want of room.
@@ -79,8 +82,11 @@ export class TaskOpener {
   }
 
   async #verify(token: string) {
+    const issuers = this.#issuers;
     try {
-      return await this.#issuers.verifySubject(token);
+      const subject = await issuers.verifySubject(token);
+      // Once more where others are trusted since.
+      return this.#issuers === issuers ? subject : await this.#issuers.verifySubject(token);
     } catch (error) {
       if (error instanceof KeysUnavailable) throw new Problem('issuer_unavailable');
       if (error instanceof InvalidToken)

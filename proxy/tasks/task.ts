@@ -166,6 +166,11 @@ export class Task {
     return errand;
   }
 
+  /** Nothing that hangs on it goes on: the tool is another one now, though calls under way keep what they have. */
+  forgetErrand(tool: string): void {
+    this.#errands?.delete(tool);
+  }
+
   /** Registers a call under way, to be cut when the task ends. Returns the slot to give back. */
   holdOpen(call: Cuttable): number {
     const inFlight = (this.#inFlight ??= []);
