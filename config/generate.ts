@@ -17,6 +17,6 @@ if (import.meta.main) {
   const root = join(import.meta.dirname, '..');
   for (const [path, text] of renderGenerated()) {
     writeFileSync(join(root, path), text);
-    console.log(`wrote ${path}`);
+    process.stdout.write(`wrote ${path}\n`);
   }
 }

@@ -66,7 +66,7 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     let credential = taken instanceof Promise ? await taken : taken;
     const { origin } = call.target;
     const lease = (progress.lease = rooms.upstreams.take(call.tool, origin, routed.way, credential.certificate));
-    if (needsProbe(credential, lease)) await probe(credential, lease, rooms);
+    if (needsProbe(credential, lease)) credential = await probe(credential, lease, rooms);
     for (let attempt = 1; ; attempt += 1) {
       const nonce = lease.nonce ?? rooms.nonces.newest(origin.text);
       const chain = rooms.links.linkFor(credential);
@@ -107,11 +107,14 @@ function needsProbe({ routed }: Credential, lease: Lease): boolean {
   return settings.token?.nonce === 'required' && !routed.body.isResendable && !lease.hasNonceOf(nonceFreshMs);
 }
 
-async function probe({ routed }: Credential, lease: Lease, rooms: EgressRooms): Promise<void> {
+/** Returns the credential to go on with: a tool may take longer over its nonce than the token lives. */
+async function probe(credential: Credential, lease: Lease, rooms: EgressRooms): Promise<Credential> {
+  const { routed } = credential;
   const { call } = routed.permit.attributed;
   const { status, nonce } = await probeNonce(call, lease, rooms.road.pseudonym);
   rooms.trail.probed(call, status);
   if (nonce !== undefined) lease.keepNonce(nonce);
+  return credential.isUsable(rooms.world.now()) ? credential : rooms.purse.exchange(routed);
 }
 
 async function answerChallenge(

@@ -119,7 +119,8 @@ function reloading(
     const adoptIn = settings.inbound === undefined ? undefined : wayIn?.prepare(config, settings.inbound);
     const adoptOut = wayOut.prepare(config);
     const unsafe = listUnsafe(settings);
-    const news = unsafe.filter((setting) => !listUnsafe(current.settings).includes(setting));
+    const known = new Set(listUnsafe(current.settings));
+    const news = unsafe.filter((setting) => !known.has(setting));
     record.metrics.adopt(metricNames(settings, unsafe));
     adoptOut();
     adoptIn?.();

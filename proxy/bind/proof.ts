@@ -2,6 +2,7 @@ import type { Credential } from '../exchange/credential.ts';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import { makeDpopProof } from '../proofs/dpop.ts';
+import { Refusal } from '../refusal.ts';
 import type { Errand, Task } from '../tasks/task.ts';
 import type { World } from '../world.ts';
 import type { CallChain } from './task-links.ts';
@@ -135,6 +136,9 @@ export function bind(credential: Credential, send: Send, world: World): Bound {
   const { attempt, chain, nonce } = send;
   const { held, routed } = credential;
   if (held === undefined) return new BoundCall(credential, attempt, nothing, undefined, undefined);
+  // The tool may have been asked for its nonce meanwhile, or the token have waited for another beside it.
+  if (!credential.isUsable(world.now()))
+    throw new Refusal('token_service_unavailable', 'The token ended before the call could leave; try again.');
   const injected = [...held.token.headers()];
   if (held.txnToken !== undefined) injected.push('Txn-Token', held.txnToken.reveal());
   if (chain?.value !== undefined) injected.push('Waybill-Delegation', chain.value);

@@ -35,10 +35,17 @@ export class ConfigReload {
 
   /** Takes the file as it is now, changed or not: the files that it names may be others. Never throws. */
   now(): void {
+    this.#take(undefined);
+  }
+
+  /** @param settled digest of the text that is meant; undefined: whatever stands there. */
+  #take(settled: string | undefined): void {
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file);
+      // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other.
+      if (settled !== undefined && config.digest !== settled) return;
       this.#seen = config.digest;
       this.#sidecar.reload(config);
       this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');
@@ -71,6 +78,6 @@ export class ConfigReload {
     const digest = configDigest(text);
     if (digest === this.#seen) return;
     this.#seen = digest;
-    this.now();
+    this.#take(digest);
   }
 }

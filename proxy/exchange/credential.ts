@@ -6,7 +6,7 @@ import type { Errand } from '../tasks/task.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
-import type { IssuedToken } from './issued-token.ts';
+import { lastMomentMs, type IssuedToken } from './issued-token.ts';
 import { type BrokeredSecret, type SecretUse, SecretShelf } from './issuers/brokered-secret.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
@@ -28,6 +28,14 @@ class CallCredential {
   /** Our certificate that the token is bound to: the only one it may be used with (RFC 8705 3). */
   get certificate(): ClientCertificate | undefined {
     return this.held?.order?.certificate;
+  }
+
+  /** Whether all of it may be sent now: what was good when it was taken may have been waited with since. */
+  isUsable(nowMs: number): boolean {
+    const { held } = this;
+    const isOver = (token: { readonly expiresAtMs: number }): boolean => token.expiresAtMs <= nowMs + lastMomentMs;
+    if (held?.order !== undefined && isOver(held.token)) return false;
+    return held?.txnToken === undefined || !isOver(held.txnToken);
   }
 
   static isMade(value: object): boolean {

@@ -15,6 +15,12 @@ export interface IssuedTokenFacts {
   readonly issuedAtMs: number;
 }
 
+/**
+ * How long before its end a token goes to no call any more, milliseconds. Between that look at the clock and the line of the record that
+ * says the token was used lies a moment, and a token must not be over in it.
+ */
+export const lastMomentMs = 10;
+
 /** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `headers` is the one way to the wire. */
 export class IssuedToken {
   readonly #text: string;
@@ -48,6 +54,11 @@ export class IssuedToken {
     this.expiresAtMs = facts.expiresAtMs;
     this.validUntilMs = facts.validUntilMs;
     this.issuedAtMs = facts.issuedAtMs;
+  }
+
+  /** Whether a call may be given it now. */
+  isUsable(nowMs: number): boolean {
+    return nowMs + lastMomentMs < this.expiresAtMs;
   }
 
   /** Headers to inject, flat. */

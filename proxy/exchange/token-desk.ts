@@ -70,7 +70,7 @@ export class TokenDesk {
   take(order: TokenOrder): IssuedToken | Promise<IssuedToken> {
     const now = this.#world.now();
     const entry = this.#custody.find(order.key);
-    if (entry === undefined || now >= entry.token.expiresAtMs) return this.#obtain(order, now);
+    if (entry?.token.isUsable(now) !== true) return this.#obtain(order, now);
     if (now < entry.refreshAtMs) this.#trail.cache('hit');
     else this.#refresh(order, now);
     entry.token.lastUsedAtMs = now;
@@ -85,8 +85,7 @@ export class TokenDesk {
     const now = this.#world.now();
     const entry = this.#custody.find(order.key);
     // Another call has renewed it meanwhile, or is about to.
-    if (entry !== undefined && entry.token !== token && now < entry.token.expiresAtMs)
-      return Promise.resolve(entry.token);
+    if (entry !== undefined && entry.token !== token && entry.token.isUsable(now)) return Promise.resolve(entry.token);
     const flight = this.#flights.get(order.key);
     if (flight !== undefined) return flight.promise;
     if (this.#custody.isTaskEnded(order.txn)) return Promise.reject(taskEnded());

@@ -3,6 +3,7 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Errand } from '../tasks/task.ts';
 import type { World } from '../world.ts';
+import { lastMomentMs } from './issued-token.ts';
 import { txnTokenOrder } from './issuers/txn-token.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
@@ -10,6 +11,7 @@ import type { TokenOrder } from './token-order.ts';
 
 /** A transaction token on its way to a tool: one of ours, or the one that the task came with. */
 export interface TxnToken {
+  readonly expiresAtMs: number;
   /** The text itself; only for the header of a call inside the trust domain. */
   reveal(): string;
 }
@@ -37,9 +39,10 @@ export class TxnTokens {
     const carried = errand.task.txnToken;
     if (carried !== undefined) {
       // It is not replaced either: a new one would be another transaction under the same name.
-      if (carried.expiresAtMs <= this.#world.now())
+      const { text, expiresAtMs } = carried;
+      if (expiresAtMs <= this.#world.now() + lastMomentMs)
         throw new Refusal('grant_dead', 'The transaction token of this task has ended.');
-      return carried.text;
+      return { expiresAtMs, reveal: () => text.reveal() };
     }
     return own === undefined ? undefined : this.#desk.take(this.#orderFor(errand, origin, tool, own));
   }

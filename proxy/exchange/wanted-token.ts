@@ -2,7 +2,7 @@ import type { Actor } from '../trust/act-claim.ts';
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import { type CheckedAnswer, checkScopes } from './check-answer.ts';
 import type { CheckedToken, WantedActor, WantedToken } from './check-token.ts';
-import { IssuedToken } from './issued-token.ts';
+import { IssuedToken, lastMomentMs } from './issued-token.ts';
 import { Rejection } from './rejection.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubjectTime, scopesOf } from './subject-rules.ts';
@@ -84,7 +84,7 @@ export function issueToken(
   const statedMs = validUntilMs === Infinity ? askedAtMs + unstatedLifeMs : validUntilMs;
   // Our own limit counts from now: a service that was slow has told no lie about the life of its token.
   const expiresAtMs = Math.min(statedMs, nowMs + order.useForMs, subjectEndMs);
-  if (expiresAtMs <= nowMs) {
+  if (expiresAtMs <= nowMs + lastMomentMs) {
     checkSubjectTime(order.subject, nowMs, order.service);
     throw new Rejection('lifetime');
   }

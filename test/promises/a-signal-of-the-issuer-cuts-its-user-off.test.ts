@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { caep, openTransmitter, risc, ssf, type SignalTransmitter } from '../fakes/signal-transmitter.ts';
-import type { EchoTool } from '../stage/echo-tool.ts';
-import { openSignalStage, openStreamTool, type SignalStage } from '../stage/signal-stage.ts';
+import { openStreamTool, type EchoTool } from '../stage/echo-tool.ts';
+import { openSignalStage, type SignalStage } from '../stage/signal-stage.ts';
 
 let tool: EchoTool;
 let transmitter: SignalTransmitter;

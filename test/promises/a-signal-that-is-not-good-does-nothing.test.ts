@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { caep, openTransmitter, type SignalTransmitter, signalAudience, ssf } from '../fakes/signal-transmitter.ts';
-import type { EchoTool } from '../stage/echo-tool.ts';
+import { openStreamTool, type EchoTool } from '../stage/echo-tool.ts';
 import { forgedSignals, type SignalAttack, unfitSignals } from '../stage/signal-attacks.ts';
-import { openSignalStage, openStreamTool, type SignalStage } from '../stage/signal-stage.ts';
+import { openSignalStage, type SignalStage } from '../stage/signal-stage.ts';
 import type { StagedTask } from '../stage/sidecar-process.ts';
 
 const type = `${caep}session-revoked`;

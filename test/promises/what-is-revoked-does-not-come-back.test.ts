@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { launcher, Running, runWaybill } from '../stage/command-line.ts';
-import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
+import { openStreamTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { basic, callThrough, dial, requestBytes } from '../stage/raw-call.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
@@ -16,17 +16,7 @@ let tool: EchoTool;
 let stage: Stage;
 
 beforeAll(async () => {
-  tool = await openEchoTool({
-    answer: (call, response) => {
-      if (!call.path.startsWith('/stream')) {
-        answerEcho(call, response);
-        return;
-      }
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      const timer = setInterval(() => response.write('data: x\n\n'), 20);
-      response.once('close', () => clearInterval(timer));
-    },
-  });
+  tool = await openStreamTool();
 });
 afterAll(() => tool.close());
 

@@ -62,3 +62,18 @@ export function answerEcho(call: SeenCall, response: ServerResponse): void {
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) });
   response.end(body);
 }
+
+/** Opens the tool. A path that begins with `/stream` is answered without end. */
+export function openStreamTool(): Promise<EchoTool> {
+  return openEchoTool({
+    answer: (call, response) => {
+      if (!call.path.startsWith('/stream')) {
+        answerEcho(call, response);
+        return;
+      }
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const timer = setInterval(() => response.write('data: x\n\n'), 20);
+      response.once('close', () => clearInterval(timer));
+    },
+  });
+}

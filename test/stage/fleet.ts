@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openFakeTokenService, type FakeTokenService } from '../fakes/token-service.ts';
 import { eventually } from '../fakes/eventually.ts';
-import { answerEcho, openEchoTool, type EchoTool } from './echo-tool.ts';
+import { openStreamTool, type EchoTool } from './echo-tool.ts';
 import { basic, callThrough, dial, requestBytes, type RawAnswer } from './raw-call.ts';
 import { callOperator, type ApiAnswer, type StagedTask } from './sidecar-process.ts';
 import { openStage, type Stage } from './way-out-stage.ts';
@@ -28,17 +28,7 @@ const secret = 'stage-client-secret-0123456789abcdef';
 /** Opens one, each sidecar in its own process and folder. Tools: `crm`, `files`, and `open`, which takes no credential. */
 export async function openFleetStage(count: number, fleet: Record<string, unknown>): Promise<FleetStage> {
   const service = await openFakeTokenService({ secret });
-  const tool = await openEchoTool({
-    answer: (call, response) => {
-      if (!call.path.startsWith('/stream')) {
-        answerEcho(call, response);
-        return;
-      }
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      const timer = setInterval(() => response.write('data: x\n\n'), 20);
-      response.once('close', () => clearInterval(timer));
-    },
-  });
+  const tool = await openStreamTool();
   const { port } = tool;
   const replicas: Stage[] = [];
   for (let at = 0; at < count; at += 1) {

@@ -7,7 +7,7 @@ import {
   type SignalTransmitter,
 } from '../fakes/signal-transmitter.ts';
 import { eventually } from '../fakes/eventually.ts';
-import { answerEcho, openEchoTool, type EchoTool } from './echo-tool.ts';
+import type { EchoTool } from './echo-tool.ts';
 import { readRecord, type RecordedEvent } from './event-record.ts';
 import { basic, callThrough, dial, requestBytes, type RawAnswer } from './raw-call.ts';
 import { callOperator, type StagedTask } from './sidecar-process.ts';
@@ -40,21 +40,6 @@ export interface SignalStageOptions {
   /** Further transmitters. */
   readonly more?: (issuerOfUsers: string) => readonly Record<string, unknown>[];
   readonly dir?: string;
-}
-
-/** Opens the tool. A path that begins with `/stream` is answered without end. */
-export function openStreamTool(): Promise<EchoTool> {
-  return openEchoTool({
-    answer: (call, response) => {
-      if (!call.path.startsWith('/stream')) {
-        answerEcho(call, response);
-        return;
-      }
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      const timer = setInterval(() => response.write('data: x\n\n'), 20);
-      response.once('close', () => clearInterval(timer));
-    },
-  });
 }
 
 export async function openSignalStage(

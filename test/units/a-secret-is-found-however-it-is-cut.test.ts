@@ -87,3 +87,16 @@ test('the last 4,096 tokens are known, the older are forgotten, and the same key
   expect(known).toEqual(tokens.slice(2));
   expect(index.finds(Buffer.from(handle), all)).toBe(true);
 });
+
+test('one that is still in use when newer ones have pushed it out is learned again', () => {
+  const index = openIndex();
+  const inUse = new Secret(part(32));
+  const isKnown = (): boolean => index.finds(Buffer.from(inUse.reveal()), all);
+  for (let turn = 0; turn < 10_000; turn += 1) {
+    index.learn([inUse]);
+    expect(isKnown()).toBe(true);
+    index.learn([new Secret(part(32))]);
+  }
+  for (let turn = 0; turn < 4096; turn += 1) index.learn([new Secret(part(32))]);
+  expect(isKnown()).toBe(false);
+});

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { caep, openTransmitter, push, type PushOptions, type SignalTransmitter } from '../fakes/signal-transmitter.ts';
-import type { EchoTool } from '../stage/echo-tool.ts';
+import { openStreamTool, type EchoTool } from '../stage/echo-tool.ts';
 import { dial } from '../stage/raw-call.ts';
-import { openSignalStage, openStreamTool, type SignalStage } from '../stage/signal-stage.ts';
+import { openSignalStage, type SignalStage } from '../stage/signal-stage.ts';
 import { makeToolCertificate, type ToolCertificate } from '../stage/tool-certificate.ts';
 
 const type = `${caep}session-revoked`;

@@ -47,6 +47,16 @@ test('stale is never served: after its end an order is exchanged anew', async ()
   expect((await refusalOf(() => desk.take(wanted))).code).toBe('token_service_unavailable');
 });
 
+test('in its last moment neither: a call is recorded and sent later than its token was taken', async () => {
+  service = await openFakeTokenService();
+  const { desk, world, order } = await openDesk(service);
+  const wanted = await order({ useForMs: 60_000 });
+  const first = await desk.take(wanted);
+  world.aheadMs = first.expiresAtMs - Date.now() - 5;
+  const second = await desk.take(wanted);
+  expect([second === first, second.isUsable(world.now())]).toEqual([false, true]);
+});
+
 test('from 80 % of its life a token is refreshed once in the background, and served until its end', async () => {
   service = await openFakeTokenService();
   const { desk, world, trail, order } = await openDesk(service);

@@ -36,6 +36,8 @@ const nothing: readonly Needle[] = [];
 interface Needle {
   readonly text: Buffer;
   readonly kind: Kind;
+  /** How many tokens had been learned when it was. */
+  readonly learnedAt: number;
 }
 
 /**
@@ -50,7 +52,9 @@ export class SecretIndex {
   /** The tokens as a ring, in the order in which they were learned, each with its hashes. */
   readonly #tokens: (readonly Needle[] | undefined)[] = [];
   #oldest = 0;
-  readonly #met = new WeakSet<object>();
+  /** How many tokens were learned, and of each secret that was met, how many when it was. */
+  #learned = 0;
+  readonly #met = new WeakMap<object, number>();
   /** Bytes of the longest text. */
   readonly span: number;
 
@@ -65,9 +69,10 @@ export class SecretIndex {
   /** From now on these are looked for. Called for each send: what is known already costs nothing. */
   learn(secrets: readonly { reveal(): string }[]): void {
     for (const secret of secrets) {
-      if (this.#met.has(secret)) continue;
-      this.#met.add(secret);
-      this.#learnToken(secret.reveal());
+      const at = this.#met.get(secret);
+      // One that is still in use when newer ones have pushed it out is learned again.
+      if (at !== undefined && this.#learned - at < maxTokens) continue;
+      this.#met.set(secret, this.#learnToken(secret.reveal()));
     }
   }
 
@@ -142,23 +147,27 @@ export class SecretIndex {
     return 'text' in found ? [found] : found;
   }
 
-  #learnToken(text: string): void {
+  /** Returns how many had been learned when it was. */
+  #learnToken(text: string): number {
     const jws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.(?<signature>[A-Za-z0-9_-]{32,})$/.exec(text);
     const core = jws?.groups?.['signature']?.slice(0, tokenBytes) ?? text.slice(-tokenBytes);
-    if (core.length < shortestSecret) return;
-    const needles = needlesOf(core, formsOfTokens, 'tokens');
+    if (core.length < shortestSecret) return this.#learned;
+    const needles = needlesOf(core, formsOfTokens, 'tokens', this.#learned + 1);
     // A static key is read from its file again and again.
-    if (needles[0] !== undefined && this.#knows(needles[0])) return;
+    const known = needles[0] === undefined ? undefined : this.#known(needles[0]);
+    if (known !== undefined) return known.learnedAt;
+    this.#learned += 1;
     for (const old of this.#tokens[this.#oldest] ?? []) this.#forget(old);
     this.#tokens[this.#oldest] = needles;
     this.#oldest = (this.#oldest + 1) % maxTokens;
     for (const needle of needles) this.#learn(needle);
     // Bits are shared and cannot be taken back one by one.
     if (this.#oldest === 0) this.#cleanFilter();
+    return this.#learned;
   }
 
-  #knows({ text, kind }: Needle): boolean {
-    return this.#at(hashAt(text, 0)).some((needle) => needle.kind === kind && needle.text.equals(text));
+  #known({ text, kind }: Needle): Needle | undefined {
+    return this.#at(hashAt(text, 0)).find((needle) => needle.kind === kind && needle.text.equals(text));
   }
 
   #learn(needle: Needle): void {
@@ -190,10 +199,10 @@ export class SecretIndex {
   }
 }
 
-function needlesOf(secret: string, written: typeof forms, kind: Kind): Needle[] {
+function needlesOf(secret: string, written: typeof forms, kind: Kind, learnedAt = 0): Needle[] {
   const texts = written.flatMap((form) => form.write(Buffer.from(secret, 'latin1')));
   const long = texts.filter((text) => text.length >= shortestText);
-  return [...new Map(long.map((text) => [text.toString('latin1'), { text, kind }])).values()];
+  return [...new Map(long.map((text) => [text.toString('latin1'), { text, kind, learnedAt }])).values()];
 }
 
 function withoutEscapes(text: string): string {
