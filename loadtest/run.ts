@@ -23,7 +23,7 @@ const warmMs = 400;
 /** Longer than a task of the way in lingers, so that as many end as are opened when the measurement begins. */
 const lingeringWarmMs = 2500;
 /** The first load of a variant: the engine compiles, pools fill, the token is fetched. */
-const firstWarmMs = 2000;
+const firstWarmMs = 10_000;
 /** More than a sidecar can answer: proofs are made for as many, before each round. */
 const proofsPerSecond = 12_000;
 const ledgerEntries = 1_000_000;

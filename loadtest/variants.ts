@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PinnedProcess } from './processes.ts';
 import { bearer } from './peers/baseline.ts';
-import { openCaller, openWayIn } from './peers/waybill-in.ts';
+import { openCaller, openWayIn, type Program } from './peers/waybill-in.ts';
 import { openWaybills, type Proof } from './peers/waybill.ts';
 import type { ProofOrder } from './proofs.ts';
 import type { Scenario } from './scenarios.ts';
@@ -33,7 +33,8 @@ const waybills: Readonly<Record<string, Proof>> = { waybill: 'none', 'waybill-dp
 const anyNonce = 't6wsp0.AAAAAAAAAAAAAAAAAAAAAA';
 
 const wayOutNames: readonly string[] = [...Object.keys(baselines), ...Object.keys(waybills)];
-const wayInNames: readonly string[] = ['undici-reverse', 'waybill-in'];
+const waysIn: Readonly<Record<string, Program>> = { 'waybill-in-tool': 'tool', 'waybill-in': 'agent' };
+const wayInNames: readonly string[] = ['undici-reverse', ...Object.keys(waysIn)];
 
 /** All variants, in the order of the report. */
 export const variantNames: readonly string[] = [...wayOutNames, ...wayInNames];
@@ -66,7 +67,8 @@ async function openWaysIn(names: readonly string[], place: Place): Promise<reado
   const caller = await openCaller(place);
   const opened: Variant[] = [];
   for (const name of names) {
-    if (name === 'waybill-in') opened.push(await openWayIn(name, caller, place));
+    const program = waysIn[name];
+    if (program !== undefined) opened.push(await openWayIn(name, program, caller, place));
     else {
       const proofs = (count: number) => Promise.resolve({ ...caller.proofs(count, anyNonce), reusable: true });
       opened.push({ ...(await openBaseline(name, 'undici.ts', place)), clientCredential: caller.token, proofs });

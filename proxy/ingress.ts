@@ -64,7 +64,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
     const claimed = claim(verified, rooms.spending);
     const permit = rooms.desk.decide(claimed, rooms.world.now());
     progress.decision = permit.decision;
-    const opened = (progress.opened = open(permit, rooms.door()));
+    const opened = (progress.opened = open(permit, rooms.presenter.mode, rooms.door()));
     const presented = present(opened, body, rooms.presenter);
     const admitted = await admit(presented, rooms.trail);
     progress.admitted = true;

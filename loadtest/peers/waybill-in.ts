@@ -38,18 +38,21 @@ export async function openCaller(place: Place): Promise<Caller> {
   };
 }
 
+/** What the program behind the way in is: an agent, which gets an inert JWT, or a tool, which gets the token as it came. */
+export type Program = 'agent' | 'tool';
+
 /**
  * Starts a real sidecar with a way in before the static upstream: tokens with DPoP, nonces, memory ledger, a task per request that
- * ends 2 s after its answer, an inert JWT for the program (the default of `present`), three rules, events to a file, metrics on.
+ * ends 2 s after its answer, the default of `present` for such a program, three rules, events to a file, metrics on.
  */
-export async function openWayIn(name: string, caller: Caller, place: Place): Promise<Variant> {
+export async function openWayIn(name: string, program: Program, caller: Caller, place: Place): Promise<Variant> {
   const folder = join(place.folder, name);
   mkdirSync(folder, { mode: 0o700 });
   const port = await findFreePort();
   const configFile = join(folder, 'waybill.yaml');
   const log = join(folder, 'sidecar.log');
   // Every JSON text is a YAML text.
-  writeFileSync(configFile, JSON.stringify(configure(caller, folder, port, place)));
+  writeFileSync(configFile, JSON.stringify(configure(caller, program, folder, port, place)));
   const child = new PinnedProcess(
     ['--disable-sigusr1', entry, 'run', '--config', configFile],
     place.cores?.variant,
@@ -65,11 +68,11 @@ export async function openWayIn(name: string, caller: Caller, place: Place): Pro
     port,
     clientCredential: caller.token,
     proofs: async (count) => caller.proofs(count, await askForNonce(port, caller.token)),
-    check: (request) => findFault(request, caller.token),
+    check: (request) => (program === 'agent' ? findFault(request, caller.token) : findLack(request, caller.token)),
   };
 }
 
-function configure({ issuer }: Caller, folder: string, port: number, place: Place): object {
+function configure({ issuer }: Caller, program: Program, folder: string, port: number, place: Place): object {
   return {
     version: 1,
     agent: { name: 'load-agent', owner: 'load@example.org', purpose: 'measure the hot path', environment: 'test' },
@@ -78,12 +81,14 @@ function configure({ issuer }: Caller, folder: string, port: number, place: Plac
     inbound: {
       origin: agentOrigin,
       accept: [{ issuer, proof: 'dpop' }],
+      program,
+      present: program === 'agent' ? 'inert-jwt' : 'original',
       forward_to: `http://127.0.0.1:${place.upstreamPort}`,
     },
     // One caller makes all the load, and may hold a quarter of the open tasks: those of the last 2 s.
     tasks: { max_open: 200_000 },
     rules: [
-      { name: 'callers', effect: 'allow', when: 'call.tool == "agent" && subject.sub == "alice"' },
+      { name: 'callers', effect: 'allow', when: `call.tool == "${program}" && subject.sub == "alice"` },
       { name: 'four-eyes', effect: 'require-approval', when: 'tool.risk in ["payment", "export"]' },
       { name: 'own-users', effect: 'deny', when: `subject.iss != "${issuer}"` },
     ],
@@ -129,4 +134,9 @@ async function askForNonce(port: number, token: string): Promise<string> {
 function findFault(request: string, token: string): string | undefined {
   if (request.includes(token) || /^dpop:/im.test(request)) return 'the credential of the caller reached the program';
   return /^authorization: Bearer ey/im.test(request) ? undefined : 'the request carried no inert JWT';
+}
+
+/** A tool checks the token itself. */
+function findLack(request: string, token: string): string | undefined {
+  return request.includes(`: DPoP ${token}`) && /^dpop:/im.test(request) ? undefined : 'the credential did not arrive';
 }

@@ -71,6 +71,8 @@ export class TokenCache {
 
   /** Takes what is meant of a task out, in use or replaced. */
   takeWhere(txn: string, isMeant: (entry: CacheEntry) => boolean): CacheEntry[] {
+    // Most tasks of the way in call no tool, and every one of them ends.
+    if (!this.#keysOfTask.has(txn) && !this.#replaced.has(txn)) return [];
     const current = [...(this.#keysOfTask.get(txn) ?? [])]
       .map((key) => this.find(key))
       .filter(isEntry)

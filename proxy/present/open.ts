@@ -7,6 +7,7 @@ import type { OpenedTask } from '../tasks/opened-task.ts';
 import { TaskRejected, type TaskBook, type TaskRequest } from '../tasks/task-book.ts';
 import type { InboundToken } from '../verify/inbound-token.ts';
 import type { Verified } from '../verify/verify.ts';
+import type { PresentMode } from './present.ts';
 
 /** A permitted request with the task that it opened. */
 class OpenedCall {
@@ -46,8 +47,11 @@ export interface TaskDoor {
 
 const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
 
-/** Opens the task of a request (DESIGN 4 a): for whom the token says, for the purpose that a signed link names, and no longer than either. */
-export function open(permit: EntryPermit, door: TaskDoor): Opened {
+/**
+ * Opens the task of a request (DESIGN 4 a): for whom the token says, for the purpose that a signed link names, and no longer than either.
+ * @param shown What the program gets to see: with the `original` nobody would be told a handle.
+ */
+export function open(permit: EntryPermit, shown: PresentMode, door: TaskDoor): Opened {
   const { verified } = permit.claimed;
   const { token, chain, caller } = verified;
   const purpose = chain?.purpose ?? door.purpose;
@@ -60,7 +64,7 @@ export function open(permit: EntryPermit, door: TaskDoor): Opened {
     grant: standing.grant,
     purpose,
     tools: allowance.tools,
-    perToolHandles: false,
+    handles: shown === 'original' ? 'none' : 'one',
     traced: door.traced,
     lifeMs: door.deadlineMs,
     by: 'request',

@@ -1,3 +1,4 @@
+import type { Settings } from '../../config/settings.ts';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import type { HandleBook } from '../tasks/handle.ts';
@@ -11,6 +12,11 @@ import { withTraceMark } from './trace-context.ts';
 
 /** What the program behind the way in gets to see instead of the caller's credential. */
 export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
+
+/** How a configuration has credentials presented: `unsafe_original` is the `original` of an agent. */
+export function presentMode({ present: mode }: Pick<NonNullable<Settings['inbound']>, 'present'>): PresentMode {
+  return mode === 'unsafe_original' ? 'original' : mode;
+}
 
 /** A request of the way in as the program will get it. */
 class PresentedCall {
@@ -103,25 +109,15 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {
-  const { task, handle = '' } = opened.opened;
-  const { token, credential } = verified;
+  const { task, handle } = opened.opened;
+  const { token } = verified;
+  if (presenter.mode === 'original') return originalOf(verified, presenter);
+  if (handle === undefined) throw new Error('a program that is to be shown a handle, and a task without one');
   switch (presenter.mode) {
     case 'handle':
       return ['Authorization', `Bearer ${handle}`];
     case 'headers':
       return [...claimHeaders(verified), 'Waybill-Handle', handle];
-    case 'original': {
-      if (token === undefined) return [...claimHeaders(verified), ...txnTokenHeader(verified, presenter)];
-      const authorization = `${credential.scheme === 'dpop' ? 'DPoP' : 'Bearer'} ${token.text.reveal()}`;
-      const proof = credential.proof === undefined ? [] : ['DPoP', credential.proof];
-      return [
-        'Authorization',
-        authorization,
-        ...proof,
-        ...chainHeader(verified),
-        ...txnTokenHeader(verified, presenter),
-      ];
-    }
     default: {
       const iat = Math.floor(presenter.world.now() / 1000);
       const exp = Math.min(Math.floor(task.expiresAtMs / 1000), iat + 86_400);
@@ -129,6 +125,15 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
       return ['Authorization', `Bearer ${text}`];
     }
   }
+}
+
+/** What the caller sent, for a program that checks it itself. */
+function originalOf(verified: Verified, presenter: Presenter): readonly string[] {
+  const { token, credential } = verified;
+  if (token === undefined) return [...claimHeaders(verified), ...txnTokenHeader(verified, presenter)];
+  const authorization = `${credential.scheme === 'dpop' ? 'DPoP' : 'Bearer'} ${token.text.reveal()}`;
+  const proof = credential.proof === undefined ? [] : ['DPoP', credential.proof];
+  return ['Authorization', authorization, ...proof, ...chainHeader(verified), ...txnTokenHeader(verified, presenter)];
 }
 
 function txnTokenHeader({ txnToken }: Verified, { passesTxnToken }: Presenter): readonly string[] {

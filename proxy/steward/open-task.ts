@@ -68,7 +68,7 @@ export class TaskOpener {
         purpose,
         tools,
         issuedAtMs: subject.issuedAtMs,
-        perToolHandles: request.handles === 'per_tool',
+        handles: request.handles === 'per_tool' ? 'per_tool' : 'one',
         uses: request.uses,
         peer,
         lifeMs: Math.min(request.deadline ?? deadline, deadline),

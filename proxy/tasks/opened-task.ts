@@ -6,7 +6,7 @@ import { UseCount } from './use-count.ts';
 /** An open task with everything that names it. This is the one time that handles are told. */
 export interface OpenedTask {
   readonly task: Task;
-  /** Handle of the whole task, undefined for the standing one. */
+  /** Handle of the whole task; undefined for the standing one, and for a program that is shown none. */
   readonly handle: string | undefined;
   /** With `per_tool` also a handle for each tool: the orchestrator gives the agent these and keeps the other. */
   readonly handles: Readonly<Record<string, string>> | undefined;
@@ -20,9 +20,12 @@ interface Names {
   readonly marks: TraceMarks;
 }
 
+/** How many handles a task gets: none where nobody would be told them. */
+export type HandleKind = 'one' | 'per_tool' | 'none';
+
 /** Which names a task is to have. */
 interface Naming {
-  readonly perToolHandles: boolean;
+  readonly handles: HandleKind;
   readonly traced?: boolean;
   /** How often each handle may be used. */
   readonly uses?: number | undefined;
@@ -31,13 +34,14 @@ interface Naming {
 /** Makes the names that a task is asked to have. */
 export function nameTask(
   task: Task,
-  { perToolHandles, traced = false, uses }: Naming,
+  { handles: kind, traced = false, uses }: Naming,
   { handles: book, marks }: Names,
 ): OpenedTask {
   if (task.standing) return { task, handle: undefined, handles: undefined, mark: undefined };
   const mark = traced ? marks.mint(task) : undefined;
+  if (kind === 'none') return { task, handle: undefined, handles: undefined, mark };
   const mint = (tool?: string): string => book.mint(task, tool, uses === undefined ? undefined : new UseCount(uses));
-  if (!perToolHandles) return { task, handle: mint(), handles: undefined, mark };
+  if (kind === 'one') return { task, handle: mint(), handles: undefined, mark };
   const handles = Object.fromEntries([...task.tools].map((tool) => [tool, mint(tool)]));
   return { task, handle: mint(), handles, mark };
 }

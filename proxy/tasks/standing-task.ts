@@ -17,7 +17,7 @@ export function openStandingTask(settings: Settings, spiffeId: string, book: Tas
       grant: undefined,
       purpose: standing.purpose,
       tools: new Set(standing.tools),
-      perToolHandles: false,
+      handles: 'none',
       lifeMs: Infinity,
       standing: true,
       by: 'config',

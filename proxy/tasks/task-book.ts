@@ -1,7 +1,7 @@
 import type { World } from '../world.ts';
 import type { CutOffs } from './cut-offs.ts';
 import { HandleBook } from './handle.ts';
-import { nameTask, retireNames, type OpenedTask } from './opened-task.ts';
+import { nameTask, retireNames, type HandleKind, type OpenedTask } from './opened-task.ts';
 import { bindPeer, type AgentPeer, type PeerTerms } from './peer-binding.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
@@ -31,7 +31,7 @@ export interface TaskRequest {
   readonly grant: TaskGrant | undefined;
   readonly purpose: string;
   readonly tools: ReadonlySet<string>;
-  readonly perToolHandles: boolean;
+  readonly handles: HandleKind;
   /** Whether a trace may name it (rung 3). */
   readonly traced?: boolean;
   /** How often each handle may be used; undefined: as often as one likes. */

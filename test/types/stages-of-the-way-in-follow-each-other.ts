@@ -38,7 +38,7 @@ export async function inOrder(arrival: Arrival, lease: Lease, rooms: IngressRoom
   const verified = await verify(call, rooms.gate);
   const body = await readBody(call, false, unwatched);
   const permit = rooms.desk.decide(claim(verified, rooms.spending), rooms.world.now());
-  const presented = present(open(permit, rooms.door()), body, rooms.presenter);
+  const presented = present(open(permit, 'handle', rooms.door()), body, rooms.presenter);
   return forward(await admit(presented, rooms.trail), lease, rooms.road);
 }
 
@@ -58,11 +58,11 @@ export function withoutClaim({ verified, call }: Evidence, { desk, gate, spendin
 
 export function withoutDecide({ claimed, verified, exit }: Evidence, { door }: IngressRooms): void {
   // @ts-expect-error no task is opened for a request that no rule let in
-  open(claimed, door());
+  open(claimed, 'handle', door());
   // @ts-expect-error nor for one that was merely verified
-  open(verified, door());
+  open(verified, 'handle', door());
   // @ts-expect-error and a permit of the way out is none of the way in
-  open(exit, door());
+  open(exit, 'handle', door());
 }
 
 export function withoutOpen({ permit, verified }: Evidence, { presenter }: IngressRooms): void {

@@ -25,7 +25,7 @@ test('the name of a task is a plain word whatever the dice say, so that commands
     grant: undefined,
     purpose: '',
     tools: new Set(),
-    perToolHandles: false,
+    handles: 'one',
     lifeMs: 1000,
     by: 'test',
   });
