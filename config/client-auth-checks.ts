@@ -4,13 +4,13 @@ import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
 /** What each way of `client_auth` cannot do without. */
-const needs: Readonly<Record<string, readonly string[]>> = {
-  private_key_jwt: ['client_id', 'client_key_file'],
-  tls_client_auth: ['client_id', 'client_certificate_file', 'client_key_file'],
-  kubernetes_jwt: ['token_file'],
-  client_secret_basic: ['client_id', 'client_secret_file'],
-  client_secret_post: ['client_id', 'client_secret_file'],
-};
+const needs: ReadonlyMap<string, readonly string[]> = new Map([
+  ['private_key_jwt', ['client_id', 'client_key_file']],
+  ['tls_client_auth', ['client_id', 'client_certificate_file', 'client_key_file']],
+  ['kubernetes_jwt', ['token_file']],
+  ['client_secret_basic', ['client_id', 'client_secret_file']],
+  ['client_secret_post', ['client_id', 'client_secret_file']],
+]);
 
 const words: Readonly<Record<string, string>> = {
   client_id: 'the client id',
@@ -42,7 +42,7 @@ function authOf(written: Written, name: string): string {
 
 function checkNeeds(written: Written, name: string): readonly Finding[] {
   const method = authOf(written, name);
-  return (needs[method] ?? [])
+  return (needs.get(method) ?? [])
     .map((key) => ({ key, path: ['token_services', name, key] }))
     .filter(({ key, path }) => !written.has(path) && !(key === 'token_file' && written.has(['identity', 'kubernetes'])))
     .map(({ key, path }) => ({ path, message: `is missing: ${method} needs ${words[key]}` }));

@@ -5,7 +5,10 @@ import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
 
 /** Algorithms of RFC 9530 5 that are still good. */
-const algorithms: Readonly<Record<string, string>> = { 'sha-256': 'sha256', 'sha-512': 'sha512' };
+const algorithms: ReadonlyMap<string, string> = new Map([
+  ['sha-256', 'sha256'],
+  ['sha-512', 'sha512'],
+]);
 
 /** Whether a request names a digest of its body: then the body has to be whole before anything is done with it. */
 export function namesDigest(call: Call): boolean {
@@ -22,7 +25,7 @@ export function checkBodyDigest(call: Call, body: CallBody): void {
   const { content } = body;
   if (content !== undefined && !Buffer.isBuffer(content)) throw new Error('a body with a digest was not collected');
   for (const [name, digest] of parseDigests(value)) {
-    const algorithm = algorithms[name];
+    const algorithm = algorithms.get(name);
     if (algorithm === undefined) continue;
     const found = hash(algorithm, content ?? Buffer.alloc(0), 'buffer');
     if (found.length !== digest.length || !timingSafeEqual(found, digest)) throw new Refusal('proof_wrong_body');

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { afterAll, beforeAll, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Caller } from '../stage/caller.ts';
 import { type Attack, expectEachRefused, expectPasses } from '../stage/refused-way-in.ts';
 import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
@@ -51,4 +51,20 @@ test('W13: a digest is compared in any spelling that a program could read as one
       send: () => post(['Content-Digest', digestOf(body)], ['Content_Digest', digestOf('other')]),
     },
   ]);
+});
+
+test('a digest of an algorithm that nobody knows says nothing, whatever it is called', async () => {
+  const faults = () => stage.sidecar.metric('waybill_faults_total');
+  const before = await faults();
+  for (const name of ['md7', 'constructor']) {
+    await expectPasses(stage, name, () => post(['Content-Digest', `${name}=:AAAA:, ${digestOf(body)}`]));
+    await expectEachRefused(stage, [
+      {
+        what: `${name} beside a wrong one`,
+        code: 'proof_wrong_body',
+        send: () => post(['Content-Digest', `${name}=:AAAA:, ${digestOf('other')}`]),
+      },
+    ]);
+  }
+  expect(await faults()).toBe(before);
 });

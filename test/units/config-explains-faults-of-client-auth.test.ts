@@ -24,6 +24,7 @@ const rows: readonly Row[] = [
     service('client_auth: private_key_jwt, client_id: i'),
     /client_key_file: is missing: private_key_jwt/,
   ],
+  ['a way that is the name of what every object has', marked('client_auth: ‸toString'), /client_auth: /],
   [
     'certificate without key',
     service('client_auth: tls_client_auth, client_id: i, client_certificate_file: /c'),
