@@ -17,25 +17,25 @@ export type HeaderClass =
   | 'tracestate'
   | 'selection';
 
-const named: Record<string, HeaderClass> = {
-  host: 'host',
-  'content-length': 'content-length',
-  'transfer-encoding': 'transfer-encoding',
-  connection: 'connection',
-  'proxy-authorization': 'proxy-authorization',
-  expect: 'expect',
-  cookie: 'cookie',
-  cookie2: 'cookie',
-  via: 'via',
-  origin: 'origin',
-  traceparent: 'traceparent',
-  tracestate: 'tracestate',
-  'accept-encoding': 'selection',
-  range: 'selection',
-  'if-range': 'selection',
-  authorization: 'credential',
-  'x-api-key': 'credential',
-};
+const named: ReadonlyMap<string, HeaderClass> = new Map([
+  ['host', 'host'],
+  ['content-length', 'content-length'],
+  ['transfer-encoding', 'transfer-encoding'],
+  ['connection', 'connection'],
+  ['proxy-authorization', 'proxy-authorization'],
+  ['expect', 'expect'],
+  ['cookie', 'cookie'],
+  ['cookie2', 'cookie'],
+  ['via', 'via'],
+  ['origin', 'origin'],
+  ['traceparent', 'traceparent'],
+  ['tracestate', 'tracestate'],
+  ['accept-encoding', 'selection'],
+  ['range', 'selection'],
+  ['if-range', 'selection'],
+  ['authorization', 'credential'],
+  ['x-api-key', 'credential'],
+]);
 
 /** Hop by hop (RFC 9110 7.6.1), and what only makes sense on the connection it came on. */
 const hop = [
@@ -172,7 +172,7 @@ function classify(name: string, extraCredentials: ReadonlySet<string>): HeaderCl
 }
 
 function classOf(name: string, extraCredentials: ReadonlySet<string>): HeaderClass {
-  const own = named[name];
+  const own = named.get(name);
   if (own !== undefined) return own;
   if (extraCredentials.has(name)) return 'credential';
   if (hop.includes(name) || name.startsWith('proxy-')) return 'hop';
