@@ -11,7 +11,6 @@ import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { TaskDoor } from './present/open.ts';
 import { openInertTokens, type InertTokens } from './present/inert-token.ts';
-import { presentMode } from './present/present.ts';
 import { Claims } from './replay/claim.ts';
 import { MemoryLedger } from './replay/ledgers/memory.ts';
 import { ServerNonces } from './replay/nonces.ts';
@@ -110,7 +109,7 @@ export function openIngressRooms(
     },
     door: () => lasting.inForce.door,
     presenter: {
-      mode: presentMode(inbound),
+      mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
       passesTxnToken: inbound.program === 'tool',
       handles: tasks.handles,

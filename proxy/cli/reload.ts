@@ -44,8 +44,11 @@ export class ConfigReload {
     if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file);
-      // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other.
-      if (settled !== undefined && config.digest !== settled) return;
+      // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
+      if (settled !== undefined && config.digest !== settled) {
+        this.#seen = '';
+        return;
+      }
       this.#seen = config.digest;
       this.#sidecar.reload(config);
       this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');

@@ -1,4 +1,3 @@
-import type { Settings } from '../../config/settings.ts';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import type { HandleBook } from '../tasks/handle.ts';
@@ -12,11 +11,6 @@ import { withTraceMark } from './trace-context.ts';
 
 /** What the program behind the way in gets to see instead of the caller's credential. */
 export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
-
-/** How a configuration has credentials presented: `unsafe_original` is the `original` of an agent. */
-export function presentMode({ present: mode }: Pick<NonNullable<Settings['inbound']>, 'present'>): PresentMode {
-  return mode === 'unsafe_original' ? 'original' : mode;
-}
 
 /** A request of the way in as the program will get it. */
 class PresentedCall {
