@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 /** A file is larger than anything that belongs there. */
@@ -9,11 +10,25 @@ class OversizedFile extends Error {
   }
 }
 
-/** Reads a whole file of at most this many bytes. Rejects with OversizedFile, or with the error of the operating system. */
+/** A pipe, socket, device or folder stands where a file belongs. */
+class NoRegularFile extends Error {
+  override readonly name = 'NoRegularFile';
+
+  constructor() {
+    super('this is no regular file');
+  }
+}
+
+/**
+ * Reads a whole regular file of at most this many bytes. Rejects with OversizedFile, NoRegularFile, or with the error of the
+ * operating system.
+ */
 export async function readBounded(path: string, maxBytes: number): Promise<Buffer> {
-  const file = await open(path, 'r');
+  // A pipe without a writer would hold a thread of the pool for ever, and four of them every look-up of a name.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    // One byte more than allowed shows that there is more, whatever `stat` says of a file that grows or of a device.
+    if (!(await file.stat()).isFile()) throw new NoRegularFile();
+    // One byte more than allowed shows that there is more, whatever `stat` says of a file that grows.
     const buffer = Buffer.alloc(maxBytes + 1);
     let size = 0;
     while (size < buffer.length) {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,6 +34,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'changing'), key);
   writeFileSync(join(dir, 'forged'), `${key}\r\nx-injected: 1`);
   writeFileSync(join(dir, 'long'), 'x'.repeat(9000));
+  execFileSync('mkfifo', [join(dir, 'pipe')]);
   writeFileSync(join(dir, 'signs'), signs);
   writeFileSync(join(dir, 'pair'), `service-account:${password}`);
   writeFileSync(join(dir, 'quoted'), `service-account:${quoted}`);
@@ -58,6 +60,8 @@ beforeAll(async () => {
       absent: secret({ file: join(dir, 'none'), in: 'header' }),
       forged: secret({ file: join(dir, 'forged'), in: 'header' }),
       long: secret({ file: join(dir, 'long'), in: 'header' }),
+      pipe: secret({ file: join(dir, 'pipe'), in: 'header' }),
+      folder: secret({ file: dir, in: 'header' }),
       other: { port: tool.port },
       open: { port: tool.port, token: false },
     },
@@ -167,10 +171,14 @@ describe('W3: it is masked as it was sent', () => {
   });
 });
 
-test.for(['absent', 'forged', 'long'])('W1: a key that cannot be read, or is none, sends nothing: %s', async (name) => {
-  expectRefused(await call(name), 503, 'identity_unavailable');
-  expect(tool.seen).toEqual([]);
-});
+// A pipe has nobody who writes: waiting for him would stop whatever else reads files.
+test.for(['absent', 'forged', 'long', 'pipe', 'folder'])(
+  'W1: a key that cannot be read, or is none, sends nothing: %s',
+  async (name) => {
+    expectRefused(await call(name), 503, 'identity_unavailable');
+    expect(tool.seen).toEqual([]);
+  },
+);
 
 test('a key that is changed is used from the next second on, and one that is removed stops calls', async () => {
   expect([(await call('changing')).status, sentAs('x-key')]).toEqual([200, [key]]);

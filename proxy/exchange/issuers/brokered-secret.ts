@@ -1,9 +1,9 @@
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ToolSettings } from '../../../config/tools.ts';
 import type { Call } from '../../intercept/call.ts';
 import type { Tool } from '../../intercept/tool-catalogue.ts';
 import { Refusal } from '../../refusal.ts';
+import { readBounded } from '../../spiffe/bounded-file.ts';
 import { Secret } from '../../trust/secret.ts';
 import type { World } from '../../world.ts';
 
@@ -173,13 +173,7 @@ async function readSecret(tool: string, settings: SecretSettings): Promise<strin
 async function readText(file: string): Promise<string> {
   let text: string;
   try {
-    const handle = await open(file, 'r');
-    try {
-      const { bytesRead, buffer } = await handle.read(Buffer.alloc(maxSecretBytes + 1), 0, maxSecretBytes + 1, 0);
-      text = buffer.toString('latin1', 0, bytesRead).replace(/\r?\n$/, '');
-    } finally {
-      await handle.close();
-    }
+    text = (await readBounded(file, maxSecretBytes + 2)).toString('latin1').replace(/\r?\n$/, '');
   } catch {
     throw new Refusal('identity_unavailable', 'The secret of a tool cannot be read.');
   }
