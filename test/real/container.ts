@@ -16,13 +16,19 @@ export class Container {
   readonly #started = performance.now();
   readonly #ended: Promise<number | null>;
 
-  constructor(image: BuiltImage, configFile: string, command: readonly string[] = image.config.Cmd) {
+  /** @param shared Folder of this machine that the container sees, read-only, at `/mnt`. */
+  constructor(
+    image: BuiltImage,
+    configFile: string,
+    { command = image.config.Cmd, shared }: { command?: readonly string[]; shared?: string | undefined } = {},
+  ) {
     this.#folder = mkdtempSync(join(tmpdir(), 'waybill-container-'));
     const settings = join(this.#folder, 'etc');
     mkdirSync(settings, { mode: 0o755 });
     writeFileSync(join(settings, 'waybill.yaml'), configFile);
     chownSync(settings, 1337, 1337);
-    const spec = specOf(image, settings, [...image.config.Entrypoint, ...command]);
+    const folders = { '/etc/waybill': settings, ...(shared === undefined ? {} : { '/mnt': shared }) };
+    const spec = specOf(image, folders, [...image.config.Entrypoint, ...command]);
     writeFileSync(join(this.#folder, 'config.json'), JSON.stringify(spec));
     this.#child = spawn('runc', ['--root', join(this.#folder, 'state'), 'run', '--bundle', this.#folder, this.#id], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -77,7 +83,7 @@ const memory = (destination: string) => ({
 });
 
 /** The runtime's configuration. The network is that of the machine: the tests call the sidecar on loopback. */
-function specOf({ rootfs, config }: BuiltImage, settings: string, args: readonly string[]): object {
+function specOf({ rootfs, config }: BuiltImage, folders: Record<string, string>, args: readonly string[]): object {
   const [uid = 0, gid = 0] = config.User.split(':').map(Number);
   const none = { bounding: [], effective: [], inheritable: [], permitted: [], ambient: [] };
   return {
@@ -97,7 +103,12 @@ function specOf({ rootfs, config }: BuiltImage, settings: string, args: readonly
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
       memory('/run/waybill'),
       memory('/var/lib/waybill'),
-      { destination: '/etc/waybill', type: 'bind', source: settings, options: ['bind', 'ro'] },
+      ...Object.entries(folders).map(([destination, source]) => ({
+        destination,
+        type: 'bind',
+        source,
+        options: ['bind', 'ro'],
+      })),
     ],
     linux: {
       namespaces: ['pid', 'ipc', 'uts', 'mount'].map((type) => ({ type })),

@@ -1,9 +1,11 @@
 import { createServer } from 'node:http';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { availableParallelism, loadavg } from 'node:os';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { openAuthority } from '../../proxy/embedded/authority.ts';
+import { openWorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import { freePort } from '../stage/free-port.ts';
 import { Container } from './container.ts';
 import { buildImage, lent, type BuiltImage } from './image-build.ts';
@@ -20,17 +22,19 @@ beforeAll(async () => {
 });
 afterAll(() => image?.remove());
 
-const configOf = (outbound: number, health: number): string => `version: 1
+const configOf = (outbound: number, health: number, identity: string): string => `version: 1
 agent: { name: invoice-bot, purpose: reconcile invoices }
+${identity}
 tools:
   crm: { match: { host: crm.example.org, paths: [/api/**] }, on_behalf_of: any }
 rules: [{ name: read-crm, effect: allow, when: 'call.tool == "crm" && call.path.startsWith("/api/")' }]
 listen: { outbound: '127.0.0.1:${outbound}', metrics: '127.0.0.1:0', health: '127.0.0.1:${health}' }
 `;
 
-/** Starts the sidecar in the image. */
-async function start(): Promise<Container> {
-  const container = new Container(image, configOf(await freePort(), await freePort()));
+/** Starts the sidecar in the image; with the folder of a Workload API's socket it has an identity, and the client for it. */
+async function start(shared: string | undefined): Promise<Container> {
+  const identity = shared === undefined ? '' : "identity: { workload_api: 'unix:///mnt/workload.sock' }";
+  const container = new Container(image, configOf(await freePort(), await freePort(), identity), { shared });
   await container.ready();
   return container;
 }
@@ -74,40 +78,70 @@ test('it names its user, its folders, its signal and its health check', (context
   });
 });
 
-test('read-only, as uid 1337, without capabilities, it is ready within 0.5 s and idles in 80 MB', async (context) => {
-  if (obstacle !== undefined) context.skip(obstacle);
-  const times: number[] = [];
-  const processor: number[] = [];
-  let resident = 0;
-  let status = '';
-  // The best of some: the bar is for the sidecar, and this machine may have other work.
-  for (let round = 0; round < 8 && (round < 3 || Math.min(...times) >= 500); round++) {
-    const container = await start();
-    times.push(Math.round(container.readyMs));
-    const pid = await container.pid();
-    processor.push(processorMs(pid));
-    await sleep(2000);
-    status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    resident = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) * 1024;
-    const checked = await container.exec('waybill', 'health');
-    expect(checked.status, checked.stderr).toBe(0);
-    await container.stop();
-    expect(await container.ended()).toBe(0);
-  }
-  const busy = loadavg()[0]! > availableParallelism();
-  console.log(
-    `ready after ${times.join(', ')} ms, with ${processor.join(', ')} ms of processor time; ${(resident / 1e6).toFixed(1)} MB resident` +
-      (busy ? `; other programs keep the machine busy, load ${loadavg()[0]}` : ''),
-  );
-  expect(status).toMatch(/^Uid:\s+1337\s+1337\s+1337\s+1337$/m);
-  expect(status).toMatch(/^CapEff:\s+0+$/m);
-  expect(status).toMatch(/^CapBnd:\s+0+$/m);
-  expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
-  // On a machine that others use in full, the time on the wall is theirs; the processor time, first collection included, is ours.
-  expect(Math.min(...(busy ? processor : times))).toBeLessThan(500);
-  // In mebibytes, as tools of containers count: the last one decides on a page more or less.
-  expect(resident).toBeLessThanOrEqual(80 * 1024 * 1024);
-});
+/** A Workload API at `workload.sock` of a folder that every user may open. */
+async function openWorkloadApi(): Promise<{ folder: string; close: () => void }> {
+  const folder = mkdtempSync(join(tmpdir(), 'waybill-workload-'));
+  const socketPath = join(folder, 'workload.sock');
+  const server = await openWorkloadApiServer({
+    socketPath,
+    authority: await openAuthority('example.org'),
+    spiffeId: 'spiffe://example.org/agent',
+    x509TtlSeconds: 3600,
+    jwtTtlSeconds: 300,
+  });
+  chmodSync(folder, 0o755);
+  chmodSync(socketPath, 0o777);
+  return {
+    folder,
+    close() {
+      server.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+test.for([
+  ['without an identity', false],
+  ['with a Workload API', true],
+] as const)(
+  'read-only, as uid 1337, without capabilities, ready within 0.5 s and idle in 80 MB: %s',
+  async ([name, identified], context) => {
+    if (obstacle !== undefined) context.skip(obstacle);
+    const workloadApi = identified ? await openWorkloadApi() : undefined;
+    onTestFinished(() => workloadApi?.close());
+    const times: number[] = [];
+    const processor: number[] = [];
+    let resident = 0;
+    let status = '';
+    // The best of some: the bar is for the sidecar, and this machine may have other work.
+    for (let round = 0; round < 8 && (round < 3 || Math.min(...times) >= 500); round++) {
+      const container = await start(workloadApi?.folder);
+      times.push(Math.round(container.readyMs));
+      const pid = await container.pid();
+      processor.push(processorMs(pid));
+      await sleep(2000);
+      status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      resident = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) * 1024;
+      const checked = await container.exec('waybill', 'health');
+      expect(checked.status, checked.stderr).toBe(0);
+      await container.stop();
+      expect(await container.ended()).toBe(0);
+    }
+    const busy = loadavg()[0]! > availableParallelism();
+    console.log(
+      `${name}: ready after ${times.join(', ')} ms, with ${processor.join(', ')} ms of processor time; ${(resident / 1e6).toFixed(1)} MB resident` +
+        (busy ? `; other programs keep the machine busy, load ${loadavg()[0]}` : ''),
+    );
+    expect(status).toMatch(/^Uid:\s+1337\s+1337\s+1337\s+1337$/m);
+    expect(status).toMatch(/^CapEff:\s+0+$/m);
+    expect(status).toMatch(/^CapBnd:\s+0+$/m);
+    expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
+    // On a machine that others use in full, the time on the wall is theirs; the processor time, first collection included, is ours.
+    expect(Math.min(...(busy ? processor : times))).toBeLessThan(500);
+    // In mebibytes, as tools of containers count: the last one decides on a page more or less.
+    expect(resident).toBeLessThanOrEqual(80 * 1024 * 1024);
+  },
+);
 
 test('a call passes through it, and is in its record', async (context) => {
   if (obstacle !== undefined) context.skip(obstacle);
@@ -140,7 +174,7 @@ listen: { outbound: '127.0.0.1:${outbound}', metrics: '127.0.0.1:0', health: '12
 
 test('waybill demo says that it is not in the image', async (context) => {
   if (obstacle !== undefined) context.skip(obstacle);
-  const container = new Container(image, '', ['demo', '--ci']);
+  const container = new Container(image, '', { command: ['demo', '--ci'] });
   expect(await container.ended()).toBe(64);
   expect(container.log).toMatch(/the demo is not in this image/);
   await container.stop();
