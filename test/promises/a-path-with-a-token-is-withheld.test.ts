@@ -28,6 +28,9 @@ beforeAll(async () => {
     tools: { crm: { port: tool.port }, plain: { port: tool.port, token: false } },
   });
   caller = await stage.caller();
+  // Its question for a nonce was refused, and that is written a little later: it belongs to none of the calls below.
+  const asked = (): boolean => readRecord(stage.sidecar.eventsFile).some((event) => pathOf(event) === '/');
+  await eventually('the question for a nonce is in the record', asked);
   foreign = await stage.service.subjectToken({ sub: 'mallory', aud: 'https://elsewhere.example.org' });
 });
 afterAll(async () => {
@@ -42,8 +45,8 @@ function pathsWith(token: string): string[] {
   return [`/t/${token}`, `/t/${encoded}`, `/t/${lower}/more`, `/t/x-${token}.json`];
 }
 
-const paths = (of: readonly RecordedEvent[]): unknown[] =>
-  of.map((event) => (event['target'] as { path?: string } | undefined)?.path);
+const pathOf = (event: RecordedEvent): unknown => (event['target'] as { path?: string } | undefined)?.path;
+const paths = (of: readonly RecordedEvent[]): unknown[] => of.map(pathOf);
 
 /** Events of calls by one way that came of this, as many as are expected: those of refusals are written a little later. */
 async function eventsOf(count: number, way: string, run: () => Promise<void>): Promise<RecordedEvent[]> {
