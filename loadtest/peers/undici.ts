@@ -1,6 +1,6 @@
 /**
- * Baseline: the leanest forwarder that can be written with undici. node:http in, `Client.dispatch` out over a last-in-first-out
- * list of clients, flat header arrays through. It checks, decides and records nothing. Argument: the upstream's port.
+ * Baseline: a bare forwarder with undici. node:http with its defaults in, `Client.dispatch` out over a last-in-first-out list of
+ * clients, flat header arrays through. It checks, decides and records nothing. Argument: the upstream's port.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { Client, type Dispatcher } from 'undici';

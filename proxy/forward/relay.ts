@@ -79,7 +79,8 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#isBodiless = call.method === 'HEAD';
     this.#isInbound = call.way === 'in';
     this.#tool = call.tool.name;
-    call.response.once('close', this.#onAgentClosed);
+    // Emitted once, and then this relay has ended as a rule: to take the listener off again would cost more than the call that finds so.
+    call.response.on('close', this.#onAgentClosed);
   }
 
   /** Whether it is the request of a caller of ours, who has had nothing of the answer yet. */
@@ -205,7 +206,6 @@ export class Relay implements Dispatcher.DispatchHandler {
   #end(end: RelayEnd): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#response.off('close', this.#onAgentClosed);
     this.#events.onEnd(end);
   }
 }

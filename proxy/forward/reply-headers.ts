@@ -1,3 +1,5 @@
+import { NameMemo } from '../trust/name-memo.ts';
+
 /** Headers of a tool's answer that end here. */
 const dropped = new Set([
   'keep-alive',
@@ -23,24 +25,14 @@ const named: Readonly<Record<string, ReplyHeaderClass>> = {
   connection: 'connection',
 };
 
-const known = new Map<string, ReplyHeaderClass>();
+const classes = new NameMemo(classOf);
 
 function classOf(name: string): ReplyHeaderClass {
-  const found = known.get(name);
-  if (found !== undefined) return found;
   const lower = name.toLowerCase();
   // However it is spelled, some program reads it as the one or the other.
-  if (/^set[-_.]cookie2?$/.test(lower)) return remember(name, 'cookie');
-  const isDropped = dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix));
-  const decided = Object.hasOwn(named, lower) ? (named[lower] ?? 'forward') : isDropped ? 'drop' : 'forward';
-  return remember(name, decided);
-}
-
-/** Names are the tool's choice: a bounded memory, started anew when full. */
-function remember(name: string, decided: ReplyHeaderClass): ReplyHeaderClass {
-  if (known.size >= 2048) known.clear();
-  known.set(name, decided);
-  return decided;
+  if (/^set[-_.]cookie2?$/.test(lower)) return 'cookie';
+  if (dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix))) return 'drop';
+  return Object.hasOwn(named, lower) ? (named[lower] ?? 'forward') : 'forward';
 }
 
 /** What an answer's headers say to us, and what goes on to the agent. */
@@ -64,8 +56,9 @@ export interface ReplyHeaders {
 export function readReplyHeaders(raw: readonly (Buffer | string)[], keepCookies: boolean): ReplyHeaders {
   const reading = new Reading();
   for (let at = 0; at < raw.length; at += 2) {
-    const name = textOf(raw[at]);
-    const found = classOf(name);
+    const part = raw[at] ?? '';
+    const { name, meaning: found } =
+      typeof part === 'string' ? { name: part, meaning: classes.of(part) } : classes.ofBytes(part);
     if (found === 'drop') continue;
     const value = textOf(raw[at + 1]);
     if (found === 'forward') reading.forward.push(name, value);
@@ -131,7 +124,7 @@ function withoutNominated(forward: readonly string[], nominated: readonly string
 export function readTrailers(trailers: Readonly<Record<string, string | string[] | undefined>>): [string, string][] {
   const kept: [string, string][] = [];
   for (const [name, value] of Object.entries(trailers)) {
-    if (classOf(name) !== 'forward' || /^(?:authorization|host)$/i.test(name)) continue;
+    if (classes.of(name) !== 'forward' || /^(?:authorization|host)$/i.test(name)) continue;
     for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined) kept.push([name, one]);
   }
   return kept;

@@ -1,3 +1,5 @@
+import { NameMemo } from '../trust/name-memo.ts';
+
 /** What a request header is to us. `forward`: end to end, passed on as it came. */
 export type HeaderClass =
   | 'forward'
@@ -152,16 +154,8 @@ const identityPrefixes = [
  * @param extraCredentials lower-case names that carry a handle at some tool (`handle_header`).
  */
 export function headerClassifier(extraCredentials: ReadonlySet<string>): (name: string) => HeaderClass {
-  const known = new Map<string, HeaderClass>();
-  return (name) => {
-    const found = known.get(name);
-    if (found !== undefined) return found;
-    const decided = classify(name, extraCredentials);
-    // The names are the agent's choice: a bounded memory, started anew when full.
-    if (known.size >= 2048) known.clear();
-    known.set(name, decided);
-    return decided;
-  };
+  const memo = new NameMemo((name) => classify(name, extraCredentials));
+  return (name) => memo.of(name);
 }
 
 function classify(name: string, extraCredentials: ReadonlySet<string>): HeaderClass {

@@ -65,6 +65,8 @@ export function httpServer(): Server {
     requestTimeout: 0,
     keepAliveTimeout: 75_000,
     noDelay: true,
+    // A request that declares no body has none (RFC 9112 6.3): no stream is set up and ended for it.
+    optimizeEmptyRequests: true,
   });
   server.timeout = 0;
   return server;

@@ -17,6 +17,7 @@ const genesis = '0'.repeat(64);
 /** Lines that wait for a record that cannot be written. Beyond that they are counted as lost: memory is bounded too. */
 const maxWaiting = 50_000;
 const retryMs = 200;
+const newline = 0x0a;
 /** How long an end may wait for company: a kill -9 may lose that much of the ends, never an admission. */
 const lazyMs = 20;
 
@@ -151,12 +152,14 @@ export class EventLog {
     let previous = this.#previous;
     let end = 0;
     for (const [at, entry] of entries.entries()) {
-      const line = `{"seq":${this.#sequence + at + 1},"boot":"${this.boot}","prev":"${previous}",${entry}\n`;
+      const line = `{"seq":${this.#sequence + at + 1},"boot":"${this.boot}","prev":"${previous}",${entry}`;
+      previous = hash('sha256', line, 'hex');
       // A character is at most 3 bytes of UTF-8.
-      if (end + line.length * 3 > this.#buffer.length) this.#grow(end, line.length * 3);
-      const begin = end;
-      end += this.#buffer.write(line, begin, 'utf8');
-      previous = hash('sha256', this.#buffer.subarray(begin, end - 1), 'hex');
+      const most = line.length * 3 + 1;
+      if (end + most > this.#buffer.length) this.#grow(end, most);
+      end += this.#buffer.write(line, end, 'utf8');
+      this.#buffer[end] = newline;
+      end += 1;
       ends.push(end);
       digests.push(previous);
     }

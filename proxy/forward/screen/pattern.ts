@@ -101,7 +101,7 @@ export class Pattern {
     if (this.stride % 4 !== 0 || text.length + windowBytes > scratch.length || endianness() !== 'LE') return true;
     const length = scratch.write(text, 'latin1');
     // What stood there before must not be read as a part of this text.
-    scratch.fill(0, length, length + windowBytes);
+    for (let at = length; at < length + windowBytes; at += 1) scratch[at] = 0;
     return this.search(scratchWords, this.stride >>> 2, (length + 3) >>> 2) >= 0;
   }
 

@@ -30,6 +30,9 @@ const formsOfTokens = forms.filter(
 /** An escape, in a URL or in JSON, of a character that needs none: only who hides something writes it. */
 const needless = /(?:%|\\u00)(?:2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])/i;
 
+const percent = 0x25;
+const backslash = 0x5c;
+
 const nothing: readonly Needle[] = [];
 
 /** One text by which a secret is recognised. */
@@ -91,7 +94,8 @@ export class SecretIndex {
   /** The same also behind escapes that nobody needs. */
   findsEscaped(bytes: Buffer, wanted: Wanted): boolean {
     if (this.finds(bytes, wanted)) return true;
-    if (!bytes.includes('%') && !bytes.includes('\\u00')) return false;
+    // A byte is looked for in a fifth of the time of a text.
+    if (!bytes.includes(percent) && !(bytes.includes(backslash) && bytes.includes('\\u00'))) return false;
     const text = bytes.toString('latin1');
     return needless.test(text) && this.finds(Buffer.from(withoutEscapes(text), 'latin1'), wanted);
   }
