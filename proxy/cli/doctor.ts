@@ -8,6 +8,7 @@ import { checkFiles } from './doctor/file-check.ts';
 import { examine, stepMs, totalMs, type Finding, type Findings, type FindingState } from './doctor/finding.ts';
 import { checkIdentity } from './doctor/identity-check.ts';
 import { openPatient, type Patient } from './doctor/patient.ts';
+import { checkPorts } from './doctor/port-check.ts';
 import { checkIssuer, checkService } from './doctor/service-check.ts';
 import { checkSidecar } from './doctor/sidecar-check.ts';
 import { checkBinding, checkRungs } from './doctor/task-check.ts';
@@ -19,7 +20,7 @@ import { listWarnings } from './validate.ts';
 export const doctor: Command = {
   usage: `Usage: waybill doctor [--config FILE] [--running] [--json]
 
-Examines a configuration and what surrounds it: files, identity, token services, tools, tasks, the environment of an agent, and the sidecar
+Examines a configuration and what surrounds it: files, identity, token services, tools, tasks, ports, the environment of an agent, and the sidecar
 that runs. Each finding is ok, info, warning or failed, with what to do. Run it as the user of the sidecar; run it where the agent runs to
 have its environment examined.
 
@@ -76,7 +77,7 @@ async function examineAll(checked: CheckedConfig, { surroundings }: Invocation):
     ),
     ...tools.map((one) => ['tool', one.name, async (found: Findings) => checkTool(one, patient, found)] as const),
     ...tools.map((one) => ['tasks', one.name, async (found: Findings) => checkRungs(one, settings, found)] as const),
-    ...of(patient, { binding: checkBinding, environment: checkEnvironment, sidecar: checkSidecar }),
+    ...of(patient, { binding: checkBinding, environment: checkEnvironment, ports: checkPorts, sidecar: checkSidecar }),
   ];
   try {
     return (await Promise.all(checks.map(async ([check, subject, work]) => examine(check, subject, work)))).flat();

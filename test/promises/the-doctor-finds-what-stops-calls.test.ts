@@ -191,4 +191,19 @@ describe('the doctor finds what stops calls', () => {
     expect(answer.stdout).not.toContain(clientSecret);
     expect(existsSync(surgery.path('trust'))).toBe(false);
   });
+
+  test('at ports that another program has, while none of ours answers', async () => {
+    const tools = { crm: toolAt(tool.port) };
+    const listen = { outbound: `127.0.0.1:${tool.port}`, metrics: `0.0.0.0:${secure.port}` };
+    const taken = surgery.write({ tools, listen: { ...listen, health: `127.0.0.1:${await freePort()}` } });
+    expect(listFound((await surgery.ask(taken)).findings, 'warning', 'ports').toSorted()).toEqual([
+      `ports : listen.metrics: something listens on port ${secure.port} already`,
+      `ports : listen.outbound: something listens on port ${tool.port} already`,
+    ]);
+    const free = surgery.write({
+      tools,
+      listen: { outbound: '127.0.0.1:0', metrics: '127.0.0.1:0', health: '127.0.0.1:0' },
+    });
+    expect(listFound((await surgery.ask(free)).findings, 'warning', 'ports')).toEqual([]);
+  });
 });
