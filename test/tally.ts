@@ -23,8 +23,11 @@ export default class Tally implements Reporter {
       let failedHere = 0;
       for (const test of module.children.allTests()) {
         const result = test.result();
-        if (result.state === 'passed') passed += 1;
-        else if (result.state === 'skipped') {
+        if (result.state === 'passed') {
+          passed += 1;
+          const again = test.diagnostic()?.retryCount ?? 0;
+          if (again > 0) console.log(`tried ${again + 1} times: ${module.relativeModuleId}: ${test.fullName}`);
+        } else if (result.state === 'skipped') {
           skipped += 1;
           console.log(
             `skipped: ${result.note ?? 'switched off in the test'} (${module.relativeModuleId}: ${test.fullName})`,

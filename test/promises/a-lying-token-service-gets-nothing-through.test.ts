@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { answerLies, claimLies, memberLies, type Lie } from '../fakes/token-service-lies.ts';
 import { tellLies, type LyingRun, type Told } from '../stage/lying-run.ts';
 import { findSecrets } from '../stage/secret-scan.ts';
+import { tries } from '../stage/tries.ts';
 
 /** Lies that only a token with a proof key can be told about. */
 const boundLies: ReadonlySet<Lie> = new Set(['missing_cnf', 'other_cnf', 'bearer', 'nonce_for_ever']);
@@ -90,7 +91,7 @@ describe('W1: a service that says no, or nothing, lets nothing through, and the 
     expect(told(lie).first.status).toBe(403);
   });
 
-  test.for(absent)('%s is 503 with Retry-After, within the time-out', (lie) => {
+  test.for(absent)('%s is 503 with Retry-After, within the time-out', tries, (lie) => {
     const { first, firstMs } = told(lie);
     expect([first.status, first.code]).toEqual([503, 'token_service_unavailable']);
     expect(JSON.parse(first.body)).toMatchObject({ status: 503, retryable: true });

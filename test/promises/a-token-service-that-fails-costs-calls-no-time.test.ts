@@ -7,6 +7,7 @@ import { type EchoTool, openEchoTool } from '../stage/echo-tool.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import type { StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
+import { tries } from '../stage/tries.ts';
 
 /** Each fault has a service of its own: nothing that one learns of its service is to help, or to harm, another. */
 const faults: readonly Lie[] = 'slow trickle broken unavailable throttled reset garbage redirect half'.split(' ');
@@ -88,7 +89,7 @@ async function breakIt(name: string): Promise<readonly Timed[]> {
 
 describe('W1: a service that fails is refused within its time, and at once when that is known', () => {
   const title = '%s: 5 misses within 2 s, then 20 at once without asking, then it is well again';
-  test.for(faults)(title, { timeout: 20_000 }, async (lie) => {
+  test.for(faults)(title, { ...tries, timeout: 20_000 }, async (lie) => {
     const service = serviceOf(lie);
     const cached = await stage.task();
     expect((await call(lie, cached)).status).toBe(200);
@@ -111,13 +112,17 @@ describe('W1: a service that fails is refused within its time, and at once when 
   });
 });
 
-test.for(['late', 'late_and_gone'])('W1: %s: steps that are each in time do not add up beyond 2 s', async (name) => {
-  serviceOf(name).lie = name === 'late' ? undefined : 'unavailable';
-  const { status, code, ms } = await call(name);
-  expect([status, code]).toEqual([503, 'token_service_unavailable']);
-  expect(ms).toBeGreaterThan(1500);
-  expect(ms).toBeLessThan(2000);
-});
+test.for(['late', 'late_and_gone'])(
+  'W1: %s: steps that are each in time do not add up beyond 2 s',
+  tries,
+  async (name) => {
+    serviceOf(name).lie = name === 'late' ? undefined : 'unavailable';
+    const { status, code, ms } = await call(name);
+    expect([status, code]).toEqual([503, 'token_service_unavailable']);
+    expect(ms).toBeGreaterThan(1500);
+    expect(ms).toBeLessThan(2000);
+  },
+);
 
 /** Polls with fresh tasks until one passes; every refusal meanwhile comes at once. */
 async function recovers(name: string, withinMs: number): Promise<number> {
@@ -137,26 +142,30 @@ async function recovers(name: string, withinMs: number): Promise<number> {
   return performance.now() - startedAt;
 }
 
-test('W1: while a service hangs, no call waits for a probe, and the probes become rare', async () => {
-  const service = serviceOf('hung');
-  expect((await call('hung')).status).toBe(200);
-  service.lie = 'slow';
-  await breakIt('hung');
-  const asked = service.counts.token;
-  const answers: Timed[] = [];
-  const endAt = performance.now() + 7000;
-  while (performance.now() < endAt) {
-    answers.push(await call('hung'));
-    await sleep(50);
-  }
-  expect(new Set(answers.map(({ code }) => code))).toEqual(new Set(['token_service_unavailable']));
-  expectAtOnce(answers);
-  // Pauses of 1 s and 2 s, each with a time-out of 2 s behind it.
-  expect(service.counts.token - asked).toBeGreaterThan(0);
-  expect(service.counts.token - asked).toBeLessThanOrEqual(3);
-  service.lie = undefined;
-  await recovers('hung', 10_000);
-}, 30_000);
+test(
+  'W1: while a service hangs, no call waits for a probe, and the probes become rare',
+  { ...tries, timeout: 30_000 },
+  async () => {
+    const service = serviceOf('hung');
+    expect((await call('hung')).status).toBe(200);
+    service.lie = 'slow';
+    await breakIt('hung');
+    const asked = service.counts.token;
+    const answers: Timed[] = [];
+    const endAt = performance.now() + 7000;
+    while (performance.now() < endAt) {
+      answers.push(await call('hung'));
+      await sleep(50);
+    }
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set(['token_service_unavailable']));
+    expectAtOnce(answers);
+    // Pauses of 1 s and 2 s, each with a time-out of 2 s behind it.
+    expect(service.counts.token - asked).toBeGreaterThan(0);
+    expect(service.counts.token - asked).toBeLessThanOrEqual(3);
+    service.lie = undefined;
+    await recovers('hung', 10_000);
+  },
+);
 
 test('W1: a service that is down and comes back is found by itself', async () => {
   const service = serviceOf('down');

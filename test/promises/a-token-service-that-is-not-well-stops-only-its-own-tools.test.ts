@@ -10,6 +10,7 @@ import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
+import { tries } from '../stage/tries.ts';
 
 /** A place that nobody configured: whatever arrives here was sent astray. */
 let strayed = 0;
@@ -98,7 +99,7 @@ describe('W1: a service that asks for a pause gets it, and says for how long', (
     expect((await callTool('crm')).status).toBe(200);
   });
 
-  test('one that is not there is a 503 at once, with Retry-After', async () => {
+  test('one that is not there is a 503 at once, with Retry-After', tries, async () => {
     const startedAt = performance.now();
     const answer = await callTool('gone');
     expect([answer.status, answer.code, answer.headers['retry-after']]).toEqual([
@@ -109,7 +110,7 @@ describe('W1: a service that asks for a pause gets it, and says for how long', (
     expect(performance.now() - startedAt).toBeLessThan(1000);
   });
 
-  test('one that takes a connection and says nothing costs its time-out', async () => {
+  test('one that takes a connection and says nothing costs its time-out', tries, async () => {
     const silent = createTcp((socket) => socket.on('error', () => undefined));
     const { port } = new URL(services['gone']?.issuer ?? '');
     await new Promise<void>((done) => silent.listen(Number(port), '127.0.0.1', done));

@@ -10,6 +10,7 @@ import { type ChoosingTools, openChoosingTools, wellKnown } from '../stage/choos
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { type InProcess, openInProcess } from '../stage/sidecar-in-process.ts';
 import { callOperator, removeFolder } from '../stage/sidecar-process.ts';
+import { tries } from '../stage/tries.ts';
 
 let tool: ChoosingTools;
 let corp: FakeTokenService;
@@ -97,7 +98,7 @@ test('when it moves to another service of ours, later tasks follow', async () =>
   expect([issuer(), questions()]).toEqual([corp.issuer, 2]);
 });
 
-test('when it does not answer, its last word counts for an hour', async () => {
+test('when it does not answer, its last word counts for an hour', tries, async () => {
   say(partner.issuer);
   const handle = await openTask();
   expect((await call(handle)).status).toBe(200);

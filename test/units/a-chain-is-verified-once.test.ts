@@ -6,6 +6,7 @@ import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openReceiver } from '../fakes/chain-receiver.ts';
 import { chainAlong, openHop, subject, tool } from '../fakes/delegation-hops.ts';
 import { bundleOf } from '../fakes/trust-bundle.ts';
+import { tries } from '../stage/tries.ts';
 
 const { nowMs, hops, authority, authoritiesOf, expecting, outcome, honest, three } = await openReceiver();
 const [planner, worker, clerk] = three;
@@ -17,7 +18,7 @@ function timeOf(check: () => void): number {
 }
 const median = (times: readonly number[]): number => times.toSorted((a, b) => a - b)[times.length >> 1]!;
 
-test('signatures of the same text are not verified again', () => {
+test('signatures of the same text are not verified again', tries, () => {
   const last = hops.at(-1)!;
   const chains = Array.from({ length: 40 }, (_, index) =>
     formatChain(chainAlong(hops, { 0: { txn: `txn-${index}` } }, nowMs)),

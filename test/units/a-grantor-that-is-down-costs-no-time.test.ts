@@ -7,6 +7,7 @@ import { openTokenDesk } from '../../proxy/exchange/token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from '../../proxy/exchange/token-order.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 import { RecordingTrail, refusalOf, shiftedWorld } from '../fakes/token-desk.ts';
+import { tries } from '../stage/tries.ts';
 
 const [idp, other] = ['https://idp.example', 'https://other.example'];
 
@@ -45,7 +46,7 @@ function orderOf(txn: string): TokenOrder {
   });
 }
 
-test('while the service of the first leg is probed, no call waits for it', async () => {
+test('while the service of the first leg is probed, no call waits for it', tries, async () => {
   const asked: string[] = [];
   const desk = openTokenDesk({
     services: new Map([

@@ -5,6 +5,7 @@ import { IdentityUnavailable } from '../../proxy/spiffe/identity-unavailable.ts'
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from '../../proxy/spiffe/workload-api.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openScriptedWorkloadApi, type ScriptedWorkloadApi } from '../fakes/scripted-workload-api.ts';
+import { tries } from '../stage/tries.ts';
 
 const authority = await openAuthority('example.org');
 const sub = 'spiffe://example.org/agent';
@@ -125,7 +126,7 @@ test('an SVID is asked for under the identity that X.509 gave, and one of anothe
   expect((await client.fetchJwtSvid(sso)).spiffeId.toString()).toBe(sub);
 });
 
-test('an agent that hangs is waited for as long as was said', async () => {
+test('an agent that hangs is waited for as long as was said', tries, async () => {
   agent.answers.FetchJWTSVID = () => ({});
   const start = performance.now();
   await expect(client.fetchJwtSvid(sso, 200)).rejects.toMatchObject({ reason: 'timeout' });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { call, compile, crm, errorsOf, noon, task, type Shorthand } from './rules-facts.ts';
+import { tries } from '../stage/tries.ts';
 
 /** The most that the header limits of the listener let through. */
 const longest = 16 * 1024;
@@ -15,7 +16,7 @@ const rulesFor = (...rules: readonly Shorthand[]) =>
     .forTask(task);
 
 describe('what the agent sends', () => {
-  test('a pattern that other engines need exponential time for is linear', () => {
+  test('a pattern that other engines need exponential time for is linear', tries, () => {
     const rules = rulesFor(['deny', 'call.path.matches("(a+)+$")'], ['allow', 'true']);
     const { result, ms } = timed(() => rules.decide({ ...call, path: `/${'a'.repeat(longest)}!` }, noon));
     expect(result.effect).toBe('allow');
@@ -23,7 +24,7 @@ describe('what the agent sends', () => {
     expect(rules.decide({ ...call, path: '/aaaa' }, noon).effect).toBe('deny');
   });
 
-  test('a pattern with many states is given up on long texts, and the rule closes', () => {
+  test('a pattern with many states is given up on long texts, and the rule closes', tries, () => {
     const pattern = '[ab]*a[ab]{900}[^x]$';
     const path = `/${'ab'.repeat(longest / 2)}x`;
     const denying = rulesFor(['deny', `call.path.matches("${pattern}")`], ['allow', 'true']);
@@ -35,7 +36,7 @@ describe('what the agent sends', () => {
     expect(denying.decide(call, noon).effect).toBe('allow');
   });
 
-  test('work within the bounds is short in the worst automaton too', () => {
+  test('work within the bounds is short in the worst automaton too', tries, () => {
     const rules = rulesFor(['deny', 'call.path.matches("^/(a|b)*a(a|b){20}x$")'], ['allow', 'true']);
     let seed = 1;
     const random = (): string => ((seed = (seed * 48_271) % 2_147_483_647) & 1 ? 'a' : 'b');
@@ -46,6 +47,7 @@ describe('what the agent sends', () => {
 
   test.each(['call.path.split("").exists(c, c == "x")', 'call.path.split("a").all(c, c.matches("x*"))'])(
     'a list that it made too long is an error: %s',
+    tries,
     (when) => {
       const rules = rulesFor(['deny', when], ['allow', 'true']);
       const { result, ms } = timed(() => rules.decide({ ...call, path: `/${'a'.repeat(longest)}` }, noon));
@@ -54,7 +56,7 @@ describe('what the agent sends', () => {
     },
   );
 
-  test('replacements that would take quadratic time are an error', () => {
+  test('replacements that would take quadratic time are an error', tries, () => {
     const rules = rulesFor(['deny', 'call.path.replace("a", call.path).size() == 1'], ['allow', 'true']);
     const { result, ms } = timed(() => rules.decide({ ...call, path: 'a'.repeat(longest) }, noon));
     expect(result.rule).toBe('r0');
@@ -62,7 +64,7 @@ describe('what the agent sends', () => {
     expect(rules.decide({ ...call, path: '/a/b' }, noon).rule).toBe('r1');
   });
 
-  test('functions repeated for each of many parts share one limit', () => {
+  test('functions repeated for each of many parts share one limit', tries, () => {
     const rules = rulesFor(['deny', 'call.path.split("/").all(p, call.path.lowerAscii() != p)'], ['allow', 'true']);
     const { result, ms } = timed(() => rules.decide({ ...call, path: '/abcdefghi'.repeat(250) }, noon));
     expect(result.rule).toBe('r0');
@@ -153,7 +155,7 @@ describe('the hot path', () => {
   test.each([
     ['without rules that read the call', rules],
     ['with one that does, for calls seen before', [...rules, ['deny', 'call.tool == "crm" && call.method == "PUT"']]],
-  ] as const)('costs little %s', (_, some) => {
+  ] as const)('costs little %s', tries, (_, some) => {
     const ofTask = rulesFor(...some);
     const rounds = 200_000;
     let allowed = 0;

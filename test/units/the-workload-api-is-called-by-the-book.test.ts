@@ -6,6 +6,7 @@ import type { WorkloadApiService } from '../../proxy/spiffe/service-definition.t
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from '../../proxy/spiffe/workload-api.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openScriptedWorkloadApi, type ScriptedWorkloadApi } from '../fakes/scripted-workload-api.ts';
+import { tries } from '../stage/tries.ts';
 
 const authority = await openAuthority('example.org');
 let agent: ScriptedWorkloadApi;
@@ -88,7 +89,7 @@ test('a denial drops the SVID at once, and is not answered by asking at once', a
   expect(waitsOf('FetchX509SVID')).toEqual([1000]);
 });
 
-test('nothing is called after close', async () => {
+test('nothing is called after close', tries, async () => {
   agent.answers.FetchX509SVID = () => ({ end: status.UNAVAILABLE });
   const api = open();
   await eventually('the first failure', () => waitsOf('FetchX509SVID').length === 1);

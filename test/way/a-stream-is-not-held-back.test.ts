@@ -8,11 +8,12 @@ import { openScriptedTool, type ScriptedTool } from '../stage/scripted-tool.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { makeToolCertificate } from '../stage/tool-certificate.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
+import { tries } from '../stage/tries.ts';
 import { openWire, request, waysIn, type Destination, type Wire } from '../stage/wire.ts';
 
 /** What nothing may be late by. A machine that stops for so long by itself gets another try. */
 const promptMs = 100;
-const tries = { retry: 2, timeout: 5000 };
+const prompt = { ...tries, timeout: 5000 };
 const eventStream = { 'content-type': 'text/event-stream' };
 
 let stage: Stage;
@@ -55,7 +56,7 @@ async function begin(way: (typeof waysIn)[number], path: string): Promise<{ wire
 
 test.each(waysIn)(
   '%s: the head of an answer comes before its first event, and every event at once',
-  tries,
+  prompt,
   async (way) => {
     const { wire, response } = await begin(way, '/events');
     let sentAt = performance.now();
@@ -74,7 +75,7 @@ test.each(waysIn)(
   },
 );
 
-test.each(waysIn)('%s: an agent that leaves a stream is gone for the tool within 100 ms', tries, async (way) => {
+test.each(waysIn)('%s: an agent that leaves a stream is gone for the tool within 100 ms', prompt, async (way) => {
   const { wire, response } = await begin(way, '/left');
   response.writeHead(200, eventStream).write('data: 1\n\n');
   await wire.until('data: 1');
@@ -84,7 +85,7 @@ test.each(waysIn)('%s: an agent that leaves a stream is gone for the tool within
   expect((await closed) - leftAt).toBeLessThan(promptMs);
 });
 
-test.each(waysIn)('%s: the same while it waits for the first byte', tries, async (way) => {
+test.each(waysIn)('%s: the same while it waits for the first byte', prompt, async (way) => {
   const { wire, response } = await begin(way, '/waiting');
   const closed = new Promise<number>((done) => response.once('close', () => done(performance.now())));
   const leftAt = performance.now();
@@ -94,6 +95,7 @@ test.each(waysIn)('%s: the same while it waits for the first byte', tries, async
 
 test.each(waysIn)(
   '%s: a tool that dies in its answer cuts the agent: half an answer never looks whole',
+  prompt,
   async (way) => {
     const { wire, response } = await begin(way, '/dies');
     response.writeHead(200, eventStream).write('data: 1\n\n');
@@ -105,7 +107,7 @@ test.each(waysIn)(
   },
 );
 
-test('the end of a task cuts its streams, and the record says so', tries, async () => {
+test('the end of a task cuts its streams, and the record says so', prompt, async () => {
   const own = await stage.task('bob');
   const cutPath = (way: string): string => `/${own.txn}/${way.replaceAll(/\W/g, '')}`;
   const before = to;

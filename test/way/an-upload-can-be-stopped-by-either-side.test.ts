@@ -5,6 +5,7 @@ import { eventsOf, readRecord } from '../stage/event-record.ts';
 import { openScriptedTool, type ScriptedTool } from '../stage/scripted-tool.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 import { openWire, request, type Destination, type Wire } from '../stage/wire.ts';
+import { tries } from '../stage/tries.ts';
 
 const promptMs = 100;
 const way = 'absolute-form';
@@ -134,7 +135,7 @@ test.each([
   ['in chunks', { 'Transfer-Encoding': 'chunked' }],
 ])(
   'an agent that leaves its upload is gone for the tool within 100 ms: %s',
-  { retry: 2, timeout: 5000 },
+  { ...tries, timeout: 5000 },
   async (name, headers) => {
     silent.requests.length = 0;
     const path = `/left-${name.replaceAll(' ', '-')}-${Math.floor(performance.now())}`;
@@ -157,7 +158,7 @@ test.each([
   },
 );
 
-test('a tool that dies during the upload ends it, with an answer that says so', async () => {
+test('a tool that dies during the upload ends it, with an answer that says so', tries, async () => {
   silent.requests.length = 0;
   const wire = await openWire(way, toSilent);
   wire.socket.write(post('/dies', { 'Content-Length': String(500 * 1024 * 1024) }, toSilent));

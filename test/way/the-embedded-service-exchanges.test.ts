@@ -12,6 +12,7 @@ import {
   tokenType,
   type Parameters,
 } from '../fakes/oauth-client.ts';
+import { tries } from '../stage/tries.ts';
 
 const agentId = 'spiffe://example.org/invoice-bot';
 const plannerId = 'spiffe://example.org/planner';
@@ -73,7 +74,7 @@ const actor = async (spiffeId: string): Promise<Parameters> => [
   ['actor_token_type', fromJwt],
 ];
 
-test('it starts in less than 300 ms and describes itself by both ways of discovery', async () => {
+test('it starts in less than 300 ms and describes itself by both ways of discovery', tries, async () => {
   expect(startMs).toBeLessThan(300);
   const [plain, openid] = await Promise.all([discover(service.issuer, 'oauth2'), discover(service.issuer, 'oidc')]);
   expect(openid).toEqual(plain);

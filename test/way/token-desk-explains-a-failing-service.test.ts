@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { agentId, callEndpoint, openDesk, refusalOf } from '../fakes/token-desk.ts';
 import type { Lie } from '../fakes/token-service-lies.ts';
 import { type FakeTokenService, type FakeTokenServiceOptions, openFakeTokenService } from '../fakes/token-service.ts';
+import { tries } from '../stage/tries.ts';
 
 const services: FakeTokenService[] = [];
 
@@ -46,7 +47,7 @@ test.for(table)('an answer of the kind %s is %s', async ([lie, code, status]) =>
   expect(service.counts.token).toBe(lie === 'unavailable' || lie === 'reset' ? 2 : 1);
 });
 
-test.for(['slow', 'trickle'] as const)('a service that is %s costs its time-out and no more', async (lie) => {
+test.for(['slow', 'trickle'] as const)('a service that is %s costs its time-out and no more', tries, async (lie) => {
   const service = await start({ lie });
   const { desk, order } = await openDesk(service, { timeout: 300 });
   const wanted = await order();
@@ -56,7 +57,7 @@ test.for(['slow', 'trickle'] as const)('a service that is %s costs its time-out 
   expect(performance.now() - before).toBeLessThan(600);
 });
 
-test('the time-out is one for all steps: slow discovery, keys and identity do not add up', async () => {
+test('the time-out is one for all steps: slow discovery, keys and identity do not add up', tries, async () => {
   const service = await start({ delayMs: 150 });
   const call: typeof callEndpoint = async (url, init) => {
     await new Promise((done) => setTimeout(done, 150));

@@ -12,6 +12,7 @@ import { renderMarkdown } from '../../../loadtest/report-page.ts';
 import { summarize } from '../../../loadtest/report.ts';
 import { scenarios } from '../../../loadtest/scenarios.ts';
 import { readDpopProof, verifyDpopProof } from '../../../proxy/proofs/dpop-check.ts';
+import { tries } from '../../stage/tries.ts';
 
 const folder = join(import.meta.dirname, '..', '..', '..', 'loadtest');
 const [scenario] = scenarios;
@@ -48,7 +49,7 @@ test('the scenario has 7 request headers, 8 response headers and 1 KB of body', 
   expect(head).toContain('Content-Length: 1024');
 });
 
-test('the upstream saw exactly the requests that the generator counted', async () => {
+test('the upstream saw exactly the requests that the generator counted', tries, async () => {
   const upstream = new PinnedProcess([join(folder, 'upstream.ts'), scenario.name], undefined);
   const generator = new PinnedProcess([join(folder, 'generator.ts')], undefined);
   const { port } = await upstream.ask<{ port: number }>();
@@ -92,7 +93,7 @@ test('an answer in pieces is one answer', async () => {
   expect(measure.p50Ms).toBeGreaterThanOrEqual(9);
 });
 
-test('the CPU of a process grows with its work and not with time', async () => {
+test('the CPU of a process grows with its work and not with time', tries, async () => {
   const before = { ours: readCpuNs(process.pid), system: process.cpuUsage() };
   const enoughUs = 100_000;
   let used = process.cpuUsage(before.system);
