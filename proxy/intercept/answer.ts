@@ -111,8 +111,10 @@ function endAfterBody({ request, response }: Arrival, body: string): void {
 function leavesBody(arrival: Arrival): boolean {
   const { headers, complete } = arrival.request;
   if (complete) return false;
-  if (headers['expect'] !== undefined || headers['transfer-encoding'] !== undefined) return true;
-  return Number(headers['content-length'] ?? 0) > collectBytes;
+  if (headers['transfer-encoding'] !== undefined) return true;
+  // What declares none has none (RFC 9112 6.3), whatever it expects: its end is not told, and would be waited for in vain.
+  const length = Number(headers['content-length'] ?? 0);
+  return length > collectBytes || (length > 0 && headers['expect'] !== undefined);
 }
 
 /** The same answer as bytes, for connections that have no response object: broken requests and CONNECT. */

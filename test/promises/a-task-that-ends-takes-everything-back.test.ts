@@ -6,7 +6,6 @@ import { readRecord, type RecordedEvent } from '../stage/event-record.ts';
 import { basic, callThrough, dial, exchangeOn, exchangeRaw, openTunnel, requestBytes } from '../stage/raw-call.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
-import { tries } from '../stage/tries.ts';
 
 let tool: EchoTool;
 let stage: Stage;
@@ -83,7 +82,7 @@ describe('W4: when a task ends, its tokens leave the cache and go back to their 
     expect([again.status, again.body['code']]).toEqual([409, 'task_not_open']);
   });
 
-  test('a service that cannot take them now is asked again, and nobody waits for it', tries, async () => {
+  test('a service that cannot take them now is asked again, and nobody waits for it', async () => {
     const task = await stage.task();
     await use(task);
     const token = stage.service.issued.at(-1) ?? '';
@@ -124,7 +123,7 @@ describe('W11: the handle of a task that is over is a tombstone', () => {
     const suspected = 'waybill_replays_blocked_total{way="out",reason="handle_ended",grade="suspected"}';
     const counted = await stage.sidecar.metric(suspected);
     const url = 'http://crm.test/x';
-    const attempts = [
+    const tries = [
       { headers: { Authorization: `Bearer ${handle}` } },
       { headers: { Authorization: basic(handle) } },
       { headers: { 'x-api-key': handle } },
@@ -132,7 +131,7 @@ describe('W11: the handle of a task that is over is a tombstone', () => {
       { handle },
       { handle: handles['crm'] ?? '' },
     ];
-    for (const options of attempts) expect((await callThrough(outbound(), url, options)).code).toBe('handle_ended');
+    for (const options of tries) expect((await callThrough(outbound(), url, options)).code).toBe('handle_ended');
     expect((await callThrough(outbound(), 'http://open.test/', { handle })).code).toBe('handle_ended');
     const mounted = await exchangeRaw(
       outbound(),
@@ -145,7 +144,7 @@ describe('W11: the handle of a task that is over is a tombstone', () => {
     );
     expect([connect.status, connect.code]).toEqual([403, 'handle_ended']);
     expect([tool.seen.length, stage.service.counts.token]).toEqual(before);
-    expect(await stage.sidecar.metric(suspected)).toBe(counted + attempts.length + 3);
+    expect(await stage.sidecar.metric(suspected)).toBe(counted + tries.length + 3);
   });
 
   test('inside a tunnel that was opened while it lived', async () => {

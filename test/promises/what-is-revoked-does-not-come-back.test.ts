@@ -11,7 +11,6 @@ import { readRecord } from '../stage/event-record.ts';
 import { basic, callThrough, dial, requestBytes } from '../stage/raw-call.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
-import { tries } from '../stage/tries.ts';
 
 let tool: EchoTool;
 let stage: Stage;
@@ -63,7 +62,7 @@ async function stream({ handle }: StagedTask, name: string): Promise<{ socket: S
 }
 
 describe('W11: the kill switch ends what is open, takes its tokens back, and keeps what was issued before out', () => {
-  test('of one user: streams, tokens, handles and the old token; others go on', tries, async () => {
+  test('of one user: streams, tokens, handles and the old token; others go on', async () => {
     const old = await stage.service.subjectToken({ sub: 'alice' });
     const tasks = [await stage.task('alice'), await stage.task('alice')];
     const other = await stage.task('bob');

@@ -19,7 +19,6 @@ import {
   openSpireStage,
   type SpireStage,
 } from './spire-stage.ts';
-import { tries } from '../stage/tries.ts';
 
 let missing: string | undefined;
 let domain: SpireDomain;
@@ -99,7 +98,7 @@ test('of all that, no secret is on a disk or shown by the process', async (conte
   expect(suspicious.map(({ where }) => where)).toEqual([join(stage.sidecar.dir, 'ca', 'ca.key')]);
 });
 
-test('its last entry is deleted: refused at once, both ways, with all that it had obtained', tries, async (context) => {
+test('its last entry is deleted: refused at once, both ways, with all that it had obtained', async (context) => {
   if (missing !== undefined) context.skip(missing);
   const planner = await domain.fetch();
   const socket = await connectTls(stage.sidecar.addresses.inbound ?? '', planner);

@@ -66,6 +66,15 @@ test('Expect: 100-continue is answered before the body, and only for a call that
   expect(refused.received).not.toContain('100 Continue');
 });
 
+test('a refused request that expects, and declares no body, is not waited for', tries, async () => {
+  const unlisted = { ...to, plainHost: 'unlisted.test' };
+  const wire = await openWire(way, unlisted);
+  const startedAt = performance.now();
+  wire.socket.write(request(way, unlisted, '/x', { headers: { Expect: '100-continue' } }));
+  expect((await wire.untilClosed()) - startedAt).toBeLessThan(1000);
+  expect(wire.received).toMatch(/^HTTP\/1\.1 403 [^]*"retryable":false\}$/);
+});
+
 test('an answer that comes during the upload reaches the agent', async () => {
   const wire = await openWire(way, to);
   wire.socket.write(post('/too-large-kept', { 'Content-Length': String(500 * 1024 * 1024) }));

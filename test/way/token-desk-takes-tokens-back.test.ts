@@ -2,7 +2,6 @@ import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { openDesk, refusalOf } from '../fakes/token-desk.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
-import { tries } from '../stage/tries.ts';
 
 let service: FakeTokenService;
 
@@ -102,7 +101,7 @@ test('where there is no way to revoke, the count says so', async () => {
   expect(trail.revocations).toEqual(['completed unsupported']);
 });
 
-test('closing takes everything back, exchanges under way too, and does not wait for ever', tries, async () => {
+test('closing takes everything back, exchanges under way too, and does not wait for ever', async () => {
   service = await openFakeTokenService({ delayMs: 40 });
   const { desk, order } = await openDesk(service);
   await desk.take(await order());

@@ -5,14 +5,14 @@ import type { Patient } from './patient.ts';
 
 /** Whether the ports of the sidecar are free, unless one answers at the operator's socket: it has them. */
 export async function checkPorts({ config, paths, world }: Patient, found: Findings): Promise<void> {
-  const { listen, inbound } = config.settings;
-  const { outbound, metrics, health } = listen;
-  const wanted = { outbound, metrics, health, ...(inbound === undefined ? {} : { inbound: listen.inbound }) };
-  const isRunning = inStep(callOperator({ socket: paths.operatorSocket }, 'GET', '/v1/sidecar')).then(
+  const isRunning = await inStep(callOperator({ socket: paths.operatorSocket }, 'GET', '/v1/sidecar')).then(
     () => true,
     () => false,
   );
-  if (await isRunning) return;
+  if (isRunning) return;
+  const { listen, inbound } = config.settings;
+  const { outbound, metrics, health } = listen;
+  const wanted = { outbound, metrics, health, ...(inbound === undefined ? {} : { inbound: listen.inbound }) };
   const looks = Object.entries(wanted).map(async ([name, { address, port }]) => {
     if (port === 0 || !(await takesConnections(world, reachable.get(address) ?? address, port))) return;
     found.warn(

@@ -49,7 +49,7 @@ test('the scenario has 7 request headers, 8 response headers and 1 KB of body', 
   expect(head).toContain('Content-Length: 1024');
 });
 
-test('the upstream saw exactly the requests that the generator counted', tries, async () => {
+test('the upstream saw exactly the requests that the generator counted', async () => {
   const upstream = new PinnedProcess([join(folder, 'upstream.ts'), scenario.name], undefined);
   const generator = new PinnedProcess([join(folder, 'generator.ts')], undefined);
   const { port } = await upstream.ask<{ port: number }>();
