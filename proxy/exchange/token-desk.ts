@@ -97,7 +97,8 @@ export class TokenDesk {
 
   /** Ends a task: its tokens leave the cache at once and go back to their issuers; exchanges under way will end in a refusal. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
-    for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = 'task_ended';
+    if (this.#flights.size > 0)
+      for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = 'task_ended';
     return this.#custody.dropTask(txn, cause);
   }
 

@@ -43,11 +43,14 @@ type ReadClaims = DpopClaims & { readonly ath: string };
 class ReadProof {
   readonly #text: string;
   readonly #jwk: PublicJwk;
+  /** Whether its header is known from a proof that was verified. */
+  readonly #isKnown: boolean;
   readonly claims: ReadClaims;
 
-  constructor(text: string, jwk: PublicJwk, claims: ReadClaims) {
+  constructor(text: string, jwk: PublicJwk, isKnown: boolean, claims: ReadClaims) {
     this.#text = text;
     this.#jwk = jwk;
+    this.#isKnown = isKnown;
     this.claims = claims;
   }
 
@@ -63,10 +66,9 @@ class ReadProof {
     const signature = Buffer.from(this.#text.slice(dot + 1), 'base64url');
     if (!this.#jwk.isSigner(key, this.#text.slice(0, dot), signature))
       throw new ProofFault('proof_invalid', 'signature');
-    const header = headerOf(this.#text);
-    if (knownHeaders.has(header)) return;
+    if (this.#isKnown) return;
     if (knownHeaders.size >= maxKnownHeaders) knownHeaders.clear();
-    knownHeaders.set(header, this.#jwk);
+    knownHeaders.set(headerOf(this.#text), this.#jwk);
   }
 }
 
@@ -104,13 +106,13 @@ export interface ProvedRequest {
 export function readDpopProof(headerValue: string): UnverifiedProof {
   const known = knownHeaders.get(headerOf(headerValue));
   if (known !== undefined)
-    return new ReadProof(headerValue, known, readClaims(strictly(readStrictPayload, headerValue)));
+    return new ReadProof(headerValue, known, true, readClaims(strictly(readStrictPayload, headerValue)));
   const { header, payload } = strictly(readStrictJws, headerValue);
   const claims = readClaims(payload);
   if (header.typ !== 'dpop+jwt') throw new ProofFault('proof_invalid', 'typ');
   const jwk = readPublicJwk(header.alg, readKeyOf(headerValue));
   if (typeof jwk === 'string') throw new ProofFault('proof_invalid', jwk);
-  return new ReadProof(headerValue, jwk, claims);
+  return new ReadProof(headerValue, jwk, false, claims);
 }
 
 /**

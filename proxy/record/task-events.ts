@@ -27,20 +27,29 @@ export function subjectFields(subject: Task['subject']): string {
   return known;
 }
 
-const toolSets = new WeakMap<Task['tools'], string>();
+/** What the tasks of one subject and purpose say of themselves, as it was rendered last. */
+interface Rendered {
+  readonly purpose: string;
+  readonly tools: Task['tools'];
+  readonly text: string;
+}
 
-function toolsField(tools: Task['tools']): string {
-  let known = toolSets.get(tools);
-  if (known === undefined) {
-    known = `"tools":${JSON.stringify([...tools])}`;
-    toolSets.set(tools, known);
+const rendered = new WeakMap<Task['subject'], Rendered>();
+
+function grantFields({ subject, purpose, tools }: Task): string {
+  let known = rendered.get(subject);
+  if (known?.purpose !== purpose || known.tools !== tools) {
+    const text = `${subjectFields(subject)},"purpose":${JSON.stringify(purpose)},"tools":${JSON.stringify([...tools])}`;
+    known = { purpose, tools, text };
+    rendered.set(subject, known);
   }
-  return known;
+  return known.text;
 }
 
 /** A txn and whoever opens or ends a task are words of our own; a purpose is not. */
-function taskFields({ txn, subject, purpose, tools, expiresAtMs, parent }: Task): string {
-  let text = `"txn":"${txn}",${subjectFields(subject)},"purpose":${JSON.stringify(purpose)},${toolsField(tools)}`;
+function taskFields(task: Task): string {
+  const { txn, expiresAtMs, parent } = task;
+  let text = `"txn":"${txn}",${grantFields(task)}`;
   if (Number.isFinite(expiresAtMs)) text += `,"expires_at":"${endOf(expiresAtMs)}"`;
   if (parent !== undefined) text += `,"parent":"${parent.txn}"`;
   return text;

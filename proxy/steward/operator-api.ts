@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { TaskRejected, type TaskBook } from '../tasks/task-book.ts';
+import type { TaskBook } from '../tasks/task-book.ts';
+import { TaskRejected } from '../tasks/task-rejected.ts';
 import { takeInventory, type InventorySources } from './inventory.ts';
 import type { Shared } from './fleet.ts';
 import type { KillSwitch } from './kill-switch.ts';

@@ -28,7 +28,7 @@ export class HandleBook {
   readonly #random: World['random'];
   /** Of open tasks. */
   readonly #handles = new Map<string, Handle>();
-  readonly #ended = new Recent<string, Handle>(maxTombstones);
+  readonly #ended = new Recent<Handle>(maxTombstones);
 
   constructor(random: World['random']) {
     this.#random = random;

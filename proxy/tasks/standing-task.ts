@@ -1,7 +1,8 @@
 import type { Settings } from '../../config/settings.ts';
 import type { Task } from './task.ts';
 import type { OpenedTask } from './opened-task.ts';
-import { TaskRejected, type TaskBook } from './task-book.ts';
+import type { TaskBook } from './task-book.ts';
+import { TaskRejected } from './task-rejected.ts';
 
 /**
  * The standing task: the agent acting for itself, without a user, for as long as the sidecar runs. Undefined where it is off, or where the

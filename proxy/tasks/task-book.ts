@@ -5,18 +5,9 @@ import { nameTask, retireNames, type HandleKind, type OpenedTask } from './opene
 import { bindPeer, type AgentPeer, type PeerTerms } from './peer-binding.ts';
 import { Recent } from './recent.ts';
 import { WaitingLine } from './waiting-line.ts';
+import { TaskRejected } from './task-rejected.ts';
 import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
 import { TraceMarks } from './trace-mark.ts';
-
-/** Why a task could not be opened or ended; for the operator's API. */
-export class TaskRejected extends Error {
-  readonly reason: 'too_many' | 'parent_not_open' | 'not_found' | 'not_open' | 'deadline' | 'revoked' | 'not_current';
-
-  constructor(reason: TaskRejected['reason'], message: string) {
-    super(message);
-    this.reason = reason;
-  }
-}
 
 /** What ends with a task: told in this order, before the answer to whoever ended it. */
 export interface TaskEnding {
@@ -72,6 +63,8 @@ interface Held {
   /** Whose share it takes, if anybody's. */
   readonly owner: string | undefined;
   deadline: NodeJS.Timeout | undefined;
+  /** Its number in the line of the young. */
+  young: number | undefined;
   /** Open sub-tasks; most tasks have none. */
   children: Set<Task> | undefined;
 }
@@ -86,7 +79,7 @@ export class TaskBook {
   readonly #maxOpen: number;
   readonly #agent: AgentPeer;
   readonly #open = new Map<string, Held>();
-  readonly #ended = new Recent<string, Task>(maxEnded);
+  readonly #ended = new Recent<Task>(maxEnded);
   /** Open tasks by the owner of their share. */
   readonly #shares = new Map<string, number>();
   readonly #young: WaitingLine<Held>;
@@ -153,7 +146,7 @@ export class TaskBook {
       closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = nameTask(task, request, this);
-    const held: Held = { opened, owner: share?.owner, deadline: undefined, children: undefined };
+    const held: Held = { opened, owner: share?.owner, deadline: undefined, young: undefined, children: undefined };
     this.#open.set(task.txn, held);
     this.#watchDeadline(held, now);
     if (parent !== undefined) this.#adopt(parent, task);
@@ -163,7 +156,7 @@ export class TaskBook {
   }
 
   find(txn: string): Task | undefined {
-    return this.#open.get(txn)?.opened.task ?? this.#ended.get(txn);
+    return this.#open.get(txn)?.opened.task ?? this.#findEnded(txn);
   }
 
   /** Open tasks first, each group in order of opening. */
@@ -178,15 +171,20 @@ export class TaskBook {
   end(txn: string, state: Exclude<TaskState, 'open'>, cause: string, by: string, sparing = false): EndedTask {
     const held = this.#open.get(txn);
     if (held === undefined) {
-      throw this.#ended.has(txn)
+      throw this.#findEnded(txn) !== undefined
         ? new TaskRejected('not_open', 'the task has ended already')
         : new TaskRejected('not_found', 'there is no such task');
     }
     const { task } = held.opened;
-    let total: EndedTask = { task, credentialsDropped: 0, revocationsQueued: 0 };
-    for (const child of held.children ?? [])
-      total = added(total, this.end(child.txn, state, 'parent_ended', by, sparing));
+    let credentialsDropped = 0;
+    let revocationsQueued = 0;
+    for (const child of held.children ?? []) {
+      const ended = this.end(child.txn, state, 'parent_ended', by, sparing);
+      credentialsDropped += ended.credentialsDropped;
+      revocationsQueued += ended.revocationsQueued;
+    }
     clearTimeout(held.deadline);
+    if (held.young !== undefined) this.#young.leave(held.young);
     this.#open.delete(txn);
     if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
     this.#giveBack(held.owner);
@@ -195,7 +193,9 @@ export class TaskBook {
     this.#ended.add(txn, task);
     const taken = this.#ending.takeBack(task);
     this.#ending.recordEnded(task, by);
-    return added(total, { task, credentialsDropped: taken.dropped, revocationsQueued: taken.revocations_queued });
+    credentialsDropped += taken.dropped;
+    revocationsQueued += taken.revocations_queued;
+    return { task, credentialsDropped, revocationsQueued };
   }
 
   /** Ends everything: the sidecar stops. */
@@ -203,6 +203,12 @@ export class TaskBook {
     const open = this.list().filter((task) => task.state === 'open');
     // A sub-task may have ended with its parent meanwhile.
     for (const task of open) if (this.#open.has(task.txn)) this.end(task.txn, 'failed', cause, 'sidecar');
+  }
+
+  /** Of a text that only looks the same to the memory of ended tasks there is none. */
+  #findEnded(txn: string): Task | undefined {
+    const task = this.#ended.get(txn);
+    return task?.txn === txn ? task : undefined;
   }
 
   #adopt(parent: Task, child: Task): void {
@@ -229,7 +235,7 @@ export class TaskBook {
     const { expiresAtMs } = held.opened.task;
     if (expiresAtMs === Infinity) return;
     if (expiresAtMs - now <= settledMs) this.#armDeadline(held);
-    else this.#young.add(held);
+    else held.young = this.#young.add(held);
   }
 
   #armDeadline(held: Held): void {
@@ -239,12 +245,4 @@ export class TaskBook {
       if (task.state === 'open') this.end(task.txn, 'expired', 'deadline', 'deadline');
     }, task.expiresAtMs - this.#world.now()).unref();
   }
-}
-
-function added(a: EndedTask, b: EndedTask): EndedTask {
-  return {
-    task: a.task,
-    credentialsDropped: a.credentialsDropped + b.credentialsDropped,
-    revocationsQueued: a.revocationsQueued + b.revocationsQueued,
-  };
 }

@@ -70,6 +70,8 @@ export interface Cuttable {
   stop(why: 'cut'): void;
 }
 
+const none: readonly Cuttable[] = [];
+
 /** One piece of delegated work. Everything that is held for it (credentials, streams, handles) ends with it. */
 export class Task {
   readonly txn: string;
@@ -93,7 +95,9 @@ export class Task {
   #cause: string | undefined;
   /** Made when first needed: most tasks of the way in call no tool. */
   #errands: Map<string, Errand> | undefined;
-  /** Slots that are used again. A Set that grows and shrinks chains its old tables, and each keeps calls alive past their end. */
+  /** The call under way in slot 0: most tasks of the way in have just the one that opened them. */
+  #firstInFlight: Cuttable | undefined;
+  /** The other slots, used again. A Set that grows and shrinks chains its old tables, and each keeps calls alive past their end. */
   #inFlight: (Cuttable | undefined)[] | undefined;
   #freeSlots: number[] | undefined;
   #closedTools: ReadonlySet<string>;
@@ -141,12 +145,12 @@ export class Task {
   /** The credentials of a tool are revoked: its calls under way are cut, and it gets no new ones in this task. */
   closeTool(tool: string): void {
     this.#closedTools = new Set([...this.#closedTools, tool]);
-    for (const call of this.#inFlight ?? []) if (call?.isTo(tool) === true) call.stop('cut');
+    for (const call of this.#underWay()) if (call.isTo(tool)) call.stop('cut');
   }
 
   /** Cuts its calls under way, but those to these tools; it stays open. */
   cutCalls(spared: readonly string[]): void {
-    for (const call of this.#inFlight ?? []) if (!spared.some((tool) => call?.isTo(tool))) call?.stop('cut');
+    for (const call of this.#underWay()) if (!spared.some((tool) => call.isTo(tool))) call.stop('cut');
   }
 
   /** The key that this task's tokens are bound to: made when first needed, never stored, never shared with another task. */
@@ -173,16 +177,22 @@ export class Task {
 
   /** Registers a call under way, to be cut when the task ends. Returns the slot to give back. */
   holdOpen(call: Cuttable): number {
+    if (this.#firstInFlight === undefined) {
+      this.#firstInFlight = call;
+      return 0;
+    }
     const inFlight = (this.#inFlight ??= []);
-    const slot = this.#freeSlots?.pop() ?? inFlight.length;
-    inFlight[slot] = call;
+    const slot = this.#freeSlots?.pop() ?? inFlight.length + 1;
+    inFlight[slot - 1] = call;
     return slot;
   }
 
   letGo(slot: number): void {
-    if (this.#inFlight?.[slot] === undefined) return;
-    this.#inFlight[slot] = undefined;
-    (this.#freeSlots ??= []).push(slot);
+    if (slot === 0) this.#firstInFlight = undefined;
+    else if (this.#inFlight?.[slot - 1] !== undefined) {
+      this.#inFlight[slot - 1] = undefined;
+      (this.#freeSlots ??= []).push(slot);
+    }
   }
 
   /**
@@ -197,10 +207,16 @@ export class Task {
     this.#grant = undefined;
     this.#proofKey = undefined;
     this.#errands = undefined;
-    const underWay = this.#inFlight;
+    const underWay = this.#underWay();
+    this.#firstInFlight = undefined;
     this.#inFlight = undefined;
     this.#freeSlots = undefined;
-    for (const call of underWay ?? []) if (!sparing || call?.isAwaited !== true) call?.stop('cut');
+    for (const call of underWay) if (!sparing || !call.isAwaited) call.stop('cut');
+  }
+
+  #underWay(): readonly Cuttable[] {
+    if (this.#firstInFlight === undefined && this.#inFlight === undefined) return none;
+    return [this.#firstInFlight, ...(this.#inFlight ?? [])].filter((call) => call !== undefined);
   }
 }
 

@@ -25,7 +25,7 @@ export class TraceMarks {
   readonly #random: World['random'];
   /** Of open tasks. */
   readonly #tasks = new Map<string, Task>();
-  readonly #ended = new Recent<string, Task>(maxEndedMarks);
+  readonly #ended = new Recent<Task>(maxEndedMarks);
 
   constructor(random: World['random']) {
     this.#random = random;

@@ -17,6 +17,8 @@ export class WaitingLine<Thing> {
   readonly #since: number[] = [];
   /** Where the line begins: what is before was dealt with. */
   #head = 0;
+  /** How many came before those that are still in the two lists. */
+  #gone = 0;
   #isArmed = false;
 
   constructor(waitMs: number, monotonic: World['monotonic'], onDue: (thing: Thing) => void) {
@@ -25,10 +27,18 @@ export class WaitingLine<Thing> {
     this.#onDue = onDue;
   }
 
-  add(thing: Thing): void {
+  /** Returns its number, by which it can leave the line. */
+  add(thing: Thing): number {
     this.#things.push(thing);
     this.#since.push(this.#monotonic());
     if (!this.#isArmed) this.#arm(this.#waitMs);
+    return this.#gone + this.#things.length - 1;
+  }
+
+  /** A thing that is over is not kept alive until it would be due. */
+  leave(number: number): void {
+    const at = number - this.#gone;
+    if (at >= this.#head) this.#things[at] = undefined;
   }
 
   #arm(inMs: number): void {
@@ -51,6 +61,7 @@ export class WaitingLine<Thing> {
     if (this.#head === this.#things.length || this.#head > maxGone) {
       this.#things.splice(0, this.#head);
       this.#since.splice(0, this.#head);
+      this.#gone += this.#head;
       this.#head = 0;
     }
     this.#isArmed = false;

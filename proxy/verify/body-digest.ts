@@ -3,6 +3,7 @@ import { parseDictionary } from 'structured-headers';
 import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
+import { NameMemo } from '../trust/name-memo.ts';
 
 /** Algorithms of RFC 9530 5 that are still good. */
 const algorithms: ReadonlyMap<string, string> = new Map([
@@ -32,12 +33,14 @@ export function checkBodyDigest(call: Call, body: CallBody): void {
   }
 }
 
+/** Folded as CGI-like programs fold it. */
+const isDigestName = new NameMemo((name) => name.toLowerCase().replaceAll(/[_.]/g, '-') === 'content-digest');
+
 function digestOf(call: Call): string | undefined {
   const { forward } = call.headers;
   let found: string | undefined;
   for (let at = 0; at < forward.length; at += 2) {
-    // Folded as CGI-like programs fold it.
-    if (forward[at]?.toLowerCase().replaceAll(/[_.]/g, '-') !== 'content-digest') continue;
+    if (!isDigestName.of(forward[at] ?? '')) continue;
     if (found !== undefined) throw new Refusal('message_malformed', 'Content-Digest is there more than once.');
     found = forward[at + 1];
   }
