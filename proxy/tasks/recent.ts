@@ -6,7 +6,7 @@ const half = 8;
  * full, the oldest is forgotten. It keeps fingerprints of the texts in three plain tables. A `Map` with the texts themselves would be
  * most of what a busy sidecar keeps alive, and the collector of garbage walks over all of that again and again.
  *
- * Two texts with one fingerprint are one to it: by accident with odds of 10^-15 at 20,000, and by intent for whoever knows the other
+ * Two texts with one fingerprint are one to it: by accident with odds below 10^-13 a look, and by intent for whoever knows the other
  * text. So it is good for choosing a reason to refuse, never for letting in.
  */
 export class Recent<Value> {

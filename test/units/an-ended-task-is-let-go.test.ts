@@ -61,7 +61,7 @@ test('the end of a task cuts all its calls, the first and those behind it, in sl
   const slots = [hold('a'), hold('b'), hold('c')];
   expect(new Set(slots).size).toBe(3);
   for (const slot of slots.slice(0, 2)) task.letGo(slot);
-  expect([hold('d'), hold('e')].toSorted()).toEqual(slots.slice(0, 2).toSorted());
+  expect(new Set([hold('d'), hold('e')])).toEqual(new Set(slots.slice(0, 2)));
   expect(hold('f')).not.toBe(slots[2]);
   task.letGo(99);
   task.cutCalls(['crm']);
