@@ -66,10 +66,13 @@ describe.each(origins)('%s', (origin) => {
     const code = `
 import hashlib, requests, sys
 session = requests.Session()
+def answered(response):
+    assert response.ok, (response.status_code, response.text)
+    return response
 for path in ('down-length', 'down-chunked'):
     print(hashlib.sha256(session.get(sys.argv[1] + '/' + path).content).hexdigest())
-print(session.put(sys.argv[1] + '/up', data=open(sys.argv[2], 'rb')).json()['digest'])
-print(session.post(sys.argv[1] + '/up', data=iter([b'a' * 70000, b'b' * 70000])).json()['bytes'])
+print(answered(session.put(sys.argv[1] + '/up', data=open(sys.argv[2], 'rb'))).json()['digest'])
+print(answered(session.post(sys.argv[1] + '/up', data=iter([b'a' * 70000, b'b' * 70000]))).json()['bytes'])
 print(session.get(sys.argv[1] + '/gzip').json()['a'])
 print(session.head(sys.argv[1] + '/head').headers['content-length'])
 print(session.get(sys.argv[1] + '/no-content').status_code)
