@@ -32,9 +32,6 @@ const sweepPauseMs = 1000;
 /** Node's timers end at 2^31 ms; looking earlier costs nothing. */
 const maxSweepMs = 600_000;
 
-/** Most tasks of the way in call no tool, and every one of them ends. */
-const nothingDropped: Dropped = { dropped: 0, revocations_queued: 0 };
-
 /** Every issued token from its arrival until it is back at its issuer or has ended: in use, replaced, or on its way back. */
 export class TokenCustody {
   readonly #world: World;
@@ -98,7 +95,7 @@ export class TokenCustody {
   /** Takes all tokens of a task out of use and back, and remembers that the task has ended. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
     if (!this.#endedTasks.has(txn)) this.#endedTasks.add(txn, true);
-    return this.#cache.hasTask(txn) ? this.#giveBackAll(this.#cache.takeTask(txn), cause) : nothingDropped;
+    return this.#giveBackAll(this.#cache.takeTask(txn), cause);
   }
 
   /** The same for one tool in all tasks. */

@@ -64,11 +64,6 @@ export class TokenCache {
     return entry;
   }
 
-  /** Whether there is anything of a task, in use or replaced. */
-  hasTask(txn: string): boolean {
-    return this.#keysOfTask.has(txn) || this.#replaced.has(txn);
-  }
-
   /** Takes everything of a task out, in use or replaced; of one tool only, if named. */
   takeTask(txn: string, tool?: string): CacheEntry[] {
     return this.takeWhere(txn, ({ order }) => tool === undefined || order.tool === tool);
@@ -76,6 +71,8 @@ export class TokenCache {
 
   /** Takes what is meant of a task out, in use or replaced. */
   takeWhere(txn: string, isMeant: (entry: CacheEntry) => boolean): CacheEntry[] {
+    // Most tasks of the way in call no tool, and every one of them ends.
+    if (!this.#keysOfTask.has(txn) && !this.#replaced.has(txn)) return [];
     const current = [...(this.#keysOfTask.get(txn) ?? [])]
       .map((key) => this.find(key))
       .filter(isEntry)

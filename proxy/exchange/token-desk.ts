@@ -97,8 +97,7 @@ export class TokenDesk {
 
   /** Ends a task: its tokens leave the cache at once and go back to their issuers; exchanges under way will end in a refusal. */
   dropTask(txn: string, cause: RevocationCause): Dropped {
-    if (this.#flights.size > 0)
-      for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = 'task_ended';
+    for (const flight of this.#flights.values()) if (flight.order.txn === txn) flight.unwanted = 'task_ended';
     return this.#custody.dropTask(txn, cause);
   }
 

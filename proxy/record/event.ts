@@ -23,20 +23,16 @@ export const eventNames = [
 
 export type EventName = (typeof eventNames)[number];
 
-/** Milliseconds since the epoch as RFC 3339. What is the same for all times of one second is remembered. */
+/** Milliseconds since the epoch as RFC 3339, remembered for the calls of the same millisecond. */
 export function timestampOf(): (ms: number) => string {
-  let lastSecond = Number.NaN;
-  let front = '';
+  let lastMs = Number.NaN;
+  let lastText = '';
   return (ms) => {
-    const second = Math.floor(ms / 1000);
-    if (second !== lastSecond) {
-      const text = new Date(second * 1000).toISOString();
-      front = text.slice(0, text.indexOf('.') + 1);
-      lastSecond = second;
+    if (ms !== lastMs) {
+      lastMs = ms;
+      lastText = new Date(ms).toISOString();
     }
-    return `${front}${Math.floor(ms - second * 1000)
-      .toString()
-      .padStart(3, '0')}Z`;
+    return lastText;
   };
 }
 

@@ -66,13 +66,10 @@ export class Recent<Value> {
   /** Takes a place, the oldest of its chain, out of it. */
   #forget(place: number): void {
     const chain = this.#chainOf(this.#low[place] ?? 0);
-    let at = this.#heads[chain] ?? 0;
-    if (at === place + 1) {
-      this.#heads[chain] = 0;
-      return;
-    }
-    for (let next = this.#behind[at - 1] ?? 0; next !== place + 1; next = this.#behind[at - 1] ?? 0) at = next;
-    this.#behind[at - 1] = 0;
+    let before = this.#heads[chain] ?? 0;
+    while (before > 0 && this.#behind[before - 1] !== place + 1) before = this.#behind[before - 1] ?? 0;
+    if (before > 0) this.#behind[before - 1] = 0;
+    else this.#heads[chain] = 0;
   }
 
   #chainOf(low: number): number {

@@ -47,17 +47,11 @@ export function readCallerCredential(headers: HeaderList): CallerCredential {
   return { ...readAuthorization(authorization), proof, hasSeveralProofs, chain, txnToken, apiKey };
 }
 
-/** RFC 9110 11.2; a sign of padding may stand anywhere in it, which no token that is known has. */
-const token68 = /^[A-Za-z0-9._~+/=-]+$/;
-
 function readAuthorization(value: string | undefined): Pick<CallerCredential, 'scheme' | 'token'> {
   if (value === undefined) return { scheme: undefined, token: undefined };
-  const space = value.indexOf(' ');
-  const scheme = value.slice(0, Math.max(0, space)).toLowerCase();
-  let start = space;
-  while (value[start] === ' ') start += 1;
-  const token = value.slice(start);
-  if ((scheme !== 'dpop' && scheme !== 'bearer') || !token68.test(token))
+  const match = /^(?<scheme>dpop|bearer) +(?<token>[A-Za-z0-9._~+/=-]+)$/i.exec(value);
+  const scheme = match?.groups?.['scheme']?.toLowerCase();
+  if (scheme !== 'dpop' && scheme !== 'bearer')
     throw new Refusal('token_invalid', 'Authorization is neither DPoP nor Bearer with one token.');
-  return { scheme, token };
+  return { scheme, token: match?.groups?.['token'] };
 }
