@@ -1,5 +1,6 @@
-import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
+import { freePort } from '../stage/free-port.ts';
 
 /** A store of a fleet in this process: as much of Valkey as sidecars use, and what a real one does not do on demand. */
 export interface FakeStore {
@@ -98,9 +99,10 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
         return name.toUpperCase() === 'MULTI' ? 'OK' : 0;
     }
   };
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const ownPort = await freePort();
+  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
   const store: FakeStore = {
-    port: (server.address() as AddressInfo).port,
+    port: ownPort,
     sets,
     passwords: [],
     role: 'master',

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { CryptoKey, JWTPayload } from 'jose';
 import {
@@ -14,6 +13,7 @@ import {
   signWith,
 } from './token-service-parts.ts';
 import { claimLies, isKnownLie, type Lie, lyingAnswer, memberLies, unsigned } from './token-service-lies.ts';
+import { freePort } from '../stage/free-port.ts';
 
 /** One request to the token endpoint, as it came. */
 export interface SeenRequest {
@@ -68,7 +68,7 @@ export interface FakeTokenService {
 /** Starts one on a free port. */
 export async function openFakeTokenService(options: FakeTokenServiceOptions = {}): Promise<FakeTokenService> {
   const service = new Fake(options, await makeSigner(), await makeSigner());
-  await service.listen();
+  await service.listen(await freePort());
   return service;
 }
 
@@ -109,9 +109,9 @@ class Fake implements FakeTokenService {
     this.#lie = lie;
   }
 
-  async listen(port = 0): Promise<void> {
+  async listen(port: number): Promise<void> {
     await new Promise<void>((done) => this.#server.listen(port, '127.0.0.1', done));
-    this.issuer = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}${this.#options.path ?? ''}`;
+    this.issuer = `http://127.0.0.1:${port}${this.#options.path ?? ''}`;
   }
 
   up(): Promise<void> {

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDnsServer, type DnsServer } from '../fakes/dns-server.ts';
+import { freePort } from '../stage/free-port.ts';
 import { callThrough, exchangeRaw } from '../stage/raw-call.ts';
 import { callInTunnel, eventsOfCalls, expectRefused, type TriedCall } from '../stage/refused-calls.ts';
 import { removeFolder, type StagedTask } from '../stage/sidecar-process.ts';
@@ -65,14 +65,6 @@ afterAll(async () => {
   await dns?.close();
   removeFolder(folder);
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 async function tryUrl(url: string, headers: Record<string, string> = {}): Promise<TriedCall> {
   // A real operator's token: only the proxy itself can be what refuses.

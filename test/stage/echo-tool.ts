@@ -1,7 +1,7 @@
 import { createServer as createHttp, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { freePort } from './free-port.ts';
 
 /** One request as a tool saw it. */
 export interface SeenCall {
@@ -43,9 +43,10 @@ export async function openEchoTool(
   };
   const server = options.tls === undefined ? createHttp(listener) : createHttps(options.tls, listener);
   server.on('connection', () => (connections += 1));
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const ownPort = await freePort();
+  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
   return {
-    port: (server.address() as AddressInfo).port,
+    port: ownPort,
     seen,
     connections: () => connections,
     close: () =>

@@ -1,11 +1,11 @@
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApiServer, type WorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import { openFakeTokenService, type FakeTokenService } from '../fakes/token-service.ts';
+import { freePort } from './free-port.ts';
 import { dial, openTunnel, requestBytes } from './raw-call.ts';
 import { openScriptedTool, type ScriptedTool } from './scripted-tool.ts';
 import { secretsOfToken, type KnownSecret, type Leftover } from './secret-scan.ts';
@@ -209,13 +209,4 @@ export async function openRichStage(): Promise<RichStage> {
     start: { env: { ...process.env, NODE_OPTIONS: `--import ${preload}`, WAYBILL_STAGE_KEYS: join(dir, keysFile) } },
   });
   return new RichStage(stage, mesh, workloadApi, [crm, files, moody]);
-}
-
-/** A port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }

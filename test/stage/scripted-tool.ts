@@ -1,6 +1,7 @@
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import { freePort } from './free-port.ts';
 
 /** A tool whose answers a test writes itself, chunk by chunk. */
 export interface ScriptedTool {
@@ -31,9 +32,10 @@ export async function openScriptedTool(
     sockets.add(socket);
     socket.on('error', () => undefined).once('close', () => sockets.delete(socket));
   });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const ownPort = await freePort();
+  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
   return {
-    port: (server.address() as AddressInfo).port,
+    port: ownPort,
     requests,
     sockets,
     close: () =>
