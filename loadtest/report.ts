@@ -51,6 +51,9 @@ interface LedgerFigures {
   readonly claims_per_s: number;
   readonly longest_pause_ms: number;
   readonly idle_pause_ms: number;
+  /** Medians of the longest pauses of the rounds. */
+  readonly typical_pause_ms: number;
+  readonly typical_idle_pause_ms: number;
 }
 
 export interface Method {
@@ -114,6 +117,8 @@ function ledgerFigures(report: LedgerReport): LedgerFigures {
     claims_per_s: report.claimsPerSecond,
     longest_pause_ms: report.longestPauseMs,
     idle_pause_ms: report.idlePauseMs,
+    typical_pause_ms: report.typicalPauseMs,
+    typical_idle_pause_ms: report.typicalIdlePauseMs,
   };
 }
 

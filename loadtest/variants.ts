@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { PinnedProcess } from './processes.ts';
 import { bearer } from './peers/baseline.ts';
-import { openCaller, openWayIn, type Program } from './peers/waybill-in.ts';
+import { openCaller, openWayIn, type Behind } from './peers/waybill-in.ts';
 import { openWaybills, type Proof } from './peers/waybill.ts';
 import type { ProofOrder } from './proofs.ts';
 import type { Scenario } from './scenarios.ts';
@@ -33,7 +33,11 @@ const waybills: Readonly<Record<string, Proof>> = { waybill: 'none', 'waybill-dp
 const anyNonce = 't6wsp0.AAAAAAAAAAAAAAAAAAAAAA';
 
 const wayOutNames: readonly string[] = [...Object.keys(baselines), ...Object.keys(waybills)];
-const waysIn: Readonly<Record<string, Program>> = { 'waybill-in-tool': 'tool', 'waybill-in': 'agent' };
+const waysIn: Readonly<Record<string, Behind>> = {
+  'waybill-in-tool': { program: 'tool', present: 'original' },
+  'waybill-in-handle': { program: 'agent', present: 'handle' },
+  'waybill-in': { program: 'agent', present: 'inert-jwt' },
+};
 const wayInNames: readonly string[] = ['undici-reverse', ...Object.keys(waysIn)];
 
 /** All variants, in the order of the report. */
@@ -67,8 +71,8 @@ async function openWaysIn(names: readonly string[], place: Place): Promise<reado
   const caller = await openCaller(place);
   const opened: Variant[] = [];
   for (const name of names) {
-    const program = waysIn[name];
-    if (program !== undefined) opened.push(await openWayIn(name, program, caller, place));
+    const behind = waysIn[name];
+    if (behind !== undefined) opened.push(await openWayIn(name, behind, caller, place));
     else {
       const proofs = (count: number) => Promise.resolve({ ...caller.proofs(count, anyNonce), reusable: true });
       opened.push({ ...(await openBaseline(name, 'undici.ts', place)), clientCredential: caller.token, proofs });

@@ -38,21 +38,31 @@ export async function openCaller(place: Place): Promise<Caller> {
   };
 }
 
-/** What the program behind the way in is: an agent, which gets an inert JWT, or a tool, which gets the token as it came. */
-export type Program = 'agent' | 'tool';
+/** The program behind the way in, and what it gets to see of its caller: the settings of `inbound` of these names. */
+export interface Behind {
+  readonly program: 'agent' | 'tool';
+  readonly present: 'inert-jwt' | 'handle' | 'original';
+}
+
+/** What the program has to get in `Authorization`: a tool checks the token itself, an agent must not hold it. */
+const credentials: Readonly<Record<Behind['present'], RegExp>> = {
+  'inert-jwt': /^authorization: Bearer ey/im,
+  handle: /^authorization: Bearer wbh_/im,
+  original: /^authorization: DPoP ey/im,
+};
 
 /**
  * Starts a real sidecar with a way in before the static upstream: tokens with DPoP, nonces, memory ledger, a task per request that
- * ends 2 s after its answer, the default of `present` for such a program, three rules, events to a file, metrics on.
+ * ends 2 s after its answer, three rules, events to a file, metrics on.
  */
-export async function openWayIn(name: string, program: Program, caller: Caller, place: Place): Promise<Variant> {
+export async function openWayIn(name: string, behind: Behind, caller: Caller, place: Place): Promise<Variant> {
   const folder = join(place.folder, name);
   mkdirSync(folder, { mode: 0o700 });
   const port = await findFreePort();
   const configFile = join(folder, 'waybill.yaml');
   const log = join(folder, 'sidecar.log');
   // Every JSON text is a YAML text.
-  writeFileSync(configFile, JSON.stringify(configure(caller, program, folder, port, place)));
+  writeFileSync(configFile, JSON.stringify(configure(caller, behind, folder, port, place)));
   const child = new PinnedProcess(
     ['--disable-sigusr1', entry, 'run', '--config', configFile],
     place.cores?.variant,
@@ -68,11 +78,11 @@ export async function openWayIn(name: string, program: Program, caller: Caller, 
     port,
     clientCredential: caller.token,
     proofs: async (count) => caller.proofs(count, await askForNonce(port, caller.token)),
-    check: (request) => (program === 'agent' ? findFault(request, caller.token) : findLack(request, caller.token)),
+    check: (request) => findFault(request, caller.token, behind),
   };
 }
 
-function configure({ issuer }: Caller, program: Program, folder: string, port: number, place: Place): object {
+function configure({ issuer }: Caller, behind: Behind, folder: string, port: number, place: Place): object {
   return {
     version: 1,
     agent: { name: 'load-agent', owner: 'load@example.org', purpose: 'measure the hot path', environment: 'test' },
@@ -81,14 +91,13 @@ function configure({ issuer }: Caller, program: Program, folder: string, port: n
     inbound: {
       origin: agentOrigin,
       accept: [{ issuer, proof: 'dpop' }],
-      program,
-      present: program === 'agent' ? 'inert-jwt' : 'original',
+      ...behind,
       forward_to: `http://127.0.0.1:${place.upstreamPort}`,
     },
     // One caller makes all the load, and may hold a quarter of the open tasks: those of the last 2 s.
     tasks: { max_open: 200_000 },
     rules: [
-      { name: 'callers', effect: 'allow', when: `call.tool == "${program}" && subject.sub == "alice"` },
+      { name: 'callers', effect: 'allow', when: `call.tool == "${behind.program}" && subject.sub == "alice"` },
       { name: 'four-eyes', effect: 'require-approval', when: 'tool.risk in ["payment", "export"]' },
       { name: 'own-users', effect: 'deny', when: `subject.iss != "${issuer}"` },
     ],
@@ -130,13 +139,12 @@ async function askForNonce(port: number, token: string): Promise<string> {
   return nonce;
 }
 
-/** What is wrong with a request as the program got it: token and proof must be gone, the inert JWT must be there. */
-function findFault(request: string, token: string): string | undefined {
-  if (request.includes(token) || /^dpop:/im.test(request)) return 'the credential of the caller reached the program';
-  return /^authorization: Bearer ey/im.test(request) ? undefined : 'the request carried no inert JWT';
-}
-
-/** A tool checks the token itself. */
-function findLack(request: string, token: string): string | undefined {
-  return request.includes(`: DPoP ${token}`) && /^dpop:/im.test(request) ? undefined : 'the credential did not arrive';
+/** What is wrong with a request as the program got it. */
+function findFault(request: string, token: string, { program, present }: Behind): string | undefined {
+  const isTool = program === 'tool';
+  if (request.includes(token) !== isTool)
+    return isTool ? 'the token did not arrive' : 'an agent got its caller’s token';
+  if (/^dpop:/im.test(request) !== isTool)
+    return isTool ? 'the proof did not arrive' : 'an agent got its caller’s proof';
+  return credentials[present].test(request) ? undefined : `what arrived is no ${present}`;
 }
