@@ -9,7 +9,7 @@ const disturbed =
 /** How the way in is measured, and against what. */
 const wayInMethod = [
   'Each request is verified, its proof is checked and claimed, and a task is opened for it (and ended 2 s after its answer: the ends of earlier requests are part of what is measured). The token is one that was verified before. Nonces are required; every proof is used once. What the program behind it gets differs: a tool the token as it came (`waybill-in-tool`: `program: tool`, `present: original`), an agent a handle (`waybill-in-handle`: `present: handle`) or an inert JWT with the claims of the caller and a handle inside, which takes an ES256 signature of ours for each task (`waybill-in`: `present: inert-jwt`, the default). Proofs are made before each round, with the nonce of that moment, so that the load generator signs nothing while it is measured. `undici-reverse` gets requests of the same size, looks at nothing and rewrites `Authorization`.',
-  'Bar: the CPU of a way in with a cached token, the check of the proof and its claim, minus that of `undici-reverse`, is at most twice one ES256 verification (`node:crypto`, P-256), which is timed before each round in a process on the same core, by the same clock. The signature of an inert JWT comes on top of these (decisions/0034).',
+  'Bar: the CPU of a way in with a cached token, the check of the proof and its claim, minus that of `undici-reverse`, is at most twice one ES256 verification (`node:crypto`, P-256), which is timed before each round in a process on the same core, by the same clock. What the signature of an inert JWT adds is the difference of the last two rows (decisions/0034).',
 ];
 
 /** The report as a page for people. */
@@ -69,7 +69,7 @@ function renderLedger(ledger: NonNullable<Report['ledger']>): readonly string[] 
     '',
     '## ledger',
     '',
-    `The memory ledger of spent proofs, filled with ${ledger.entries} live ids and then as many more while the first expire; 16 claims in each turn of the loop. In turns with it, 20 rounds each and as long, a loop that makes the ids and claims nothing. Bars: at most 48 bytes an entry, and a longest pause of at most 1 ms more than the idle loop's. The longest pause of a round is given as the median of the rounds, and as the longest of all of them, in which a hiccup of the machine shows.`,
+    `The memory ledger of spent proofs, filled with ${ledger.entries} live ids and then as many more while the first expire; 16 claims in each turn of the loop. In turns with it, 20 rounds each and as long, a loop that makes the ids and claims nothing. Bars: at most 48 bytes an entry, and a longest pause of at most 1 ms more than the idle loop's. The longest pause of a round is given as the median of the rounds, and as the longest of all of them.`,
     '',
     '| bytes/entry | claims/s | longest pause of a round ms | idle loop ms | longest pause of all rounds ms | idle loop ms |',
     '|---:|---:|---:|---:|---:|---:|',

@@ -142,7 +142,7 @@ async function askForNonce(port: number, token: string): Promise<string> {
 /** What is wrong with a request as the program got it. */
 function findFault(request: string, token: string, { program, present }: Behind): string | undefined {
   const isTool = program === 'tool';
-  if (request.includes(token) !== isTool)
+  if (request.includes(isTool ? `: DPoP ${token}` : token) !== isTool)
     return isTool ? 'the token did not arrive' : 'an agent got its caller’s token';
   if (/^dpop:/im.test(request) !== isTool)
     return isTool ? 'the proof did not arrive' : 'an agent got its caller’s proof';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { makeKey, signJws, type RawJson, type SigningKey } from '../stage/signing-key.ts';
-import { freePort } from '../stage/free-port.ts';
+import { listenOnFreePort } from '../stage/free-port.ts';
 
 /** A key of an issuer, as its key set names it. */
 export interface IssuerKey extends SigningKey {
@@ -41,9 +41,8 @@ export async function openKeyIssuer(audience: string): Promise<KeyIssuer> {
     response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' });
     response.end(JSON.stringify(path === '/jwks' ? { keys: published } : { issuer, jwks_uri: `${issuer}/jwks` }));
   });
-  const ownPort = await freePort();
-  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
-  const issuer = `http://127.0.0.1:${ownPort}`;
+  const port = await listenOnFreePort(server);
+  const issuer = `http://127.0.0.1:${port}`;
   return {
     issuer,
     keys,

@@ -1,6 +1,6 @@
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { freePort } from '../stage/free-port.ts';
+import { listenOnFreePort } from '../stage/free-port.ts';
 
 /** A store of a fleet in this process: as much of Valkey as sidecars use, and what a real one does not do on demand. */
 export interface FakeStore {
@@ -99,10 +99,9 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
         return name.toUpperCase() === 'MULTI' ? 'OK' : 0;
     }
   };
-  const ownPort = await freePort();
-  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
+  const port = await listenOnFreePort(server);
   const store: FakeStore = {
-    port: ownPort,
+    port,
     sets,
     passwords: [],
     role: 'master',

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { freePort } from '../stage/free-port.ts';
 import { basic, dial, requestBytes } from '../stage/raw-call.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
@@ -8,9 +9,8 @@ let stage: Stage;
 
 beforeAll(async () => {
   // Calls get as far as their tool, where nobody listens: 10,000 connections more would say nothing about tokens.
-  // A port that is free now could be another test's a moment later; no test gets this one.
   // A long time-out, since this machine may be busy with the crowd for longer than the usual one.
-  stage = await openStage({ tools: { crowd: { port: 1 } }, corp: { timeout: '20s' } });
+  stage = await openStage({ tools: { crowd: { port: await freePort() } }, corp: { timeout: '20s' } });
 });
 afterAll(() => stage?.close());
 

@@ -1,7 +1,7 @@
 import { createServer as createHttp, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { buffer } from 'node:stream/consumers';
-import { freePort } from './free-port.ts';
+import { listenOnFreePort } from './free-port.ts';
 
 /** One request as a tool saw it. */
 export interface SeenCall {
@@ -43,10 +43,9 @@ export async function openEchoTool(
   };
   const server = options.tls === undefined ? createHttp(listener) : createHttps(options.tls, listener);
   server.on('connection', () => (connections += 1));
-  const ownPort = await freePort();
-  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
+  const port = await listenOnFreePort(server);
   return {
-    port: ownPort,
+    port,
     seen,
     connections: () => connections,
     close: () =>

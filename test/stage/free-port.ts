@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 
 /**
  * Below the ports that Linux hands out by itself (32768 and up): one of those, given back, is soon the port of another test's server, and
@@ -18,6 +18,13 @@ export async function freePort(): Promise<number> {
     if (await isFree(port)) return port;
   }
   throw new Error('no port of loopback is free');
+}
+
+/** Opens a server on such a port of loopback, and tells which. */
+export async function listenOnFreePort(server: Server): Promise<number> {
+  const port = await freePort();
+  await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
+  return port;
 }
 
 function isFree(port: number): Promise<boolean> {

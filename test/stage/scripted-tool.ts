@@ -1,7 +1,7 @@
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import type { Socket } from 'node:net';
-import { freePort } from './free-port.ts';
+import { listenOnFreePort } from './free-port.ts';
 
 /** A tool whose answers a test writes itself, chunk by chunk. */
 export interface ScriptedTool {
@@ -32,10 +32,9 @@ export async function openScriptedTool(
     sockets.add(socket);
     socket.on('error', () => undefined).once('close', () => sockets.delete(socket));
   });
-  const ownPort = await freePort();
-  await new Promise<void>((done) => server.listen(ownPort, '127.0.0.1', done));
+  const port = await listenOnFreePort(server);
   return {
-    port: ownPort,
+    port,
     requests,
     sockets,
     close: () =>
