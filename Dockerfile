@@ -11,8 +11,7 @@ RUN node deploy/image/bundle.ts /opt/waybill && install -m 755 deploy/image/wayb
     install -d -o 1337 -g 1337 /opt/waybill/cache
 # The cache is good for the user that made it.
 USER 1337
-RUN NODE_COMPILE_CACHE=/opt/waybill/cache node deploy/image/warm-up.ts /opt/waybill && \
-    chmod -R a+rX /opt/waybill/cache
+RUN node deploy/image/warm-up.ts /opt/waybill && chmod -R a+rX /opt/waybill/cache
 
 FROM node:26-slim
 LABEL org.opencontainers.image.title="waybill" \

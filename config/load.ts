@@ -20,6 +20,9 @@ export interface LoadedSettings {
 /** Far above any real file; a guard for the parser. */
 const maxTextLength = 1024 * 1024;
 
+/** zod would write and compile a function for each object of the schema, which pays when many values are read. */
+const readOnce = { jitless: true } as const;
+
 /** SHA-256, lower-case hex, of the text of a configuration: which one a process runs. */
 export function configDigest(text: string): string {
   return createHash('sha256').update(text).digest('hex');
@@ -42,7 +45,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
     );
   if (document.value === undefined)
     throw new ConfigErrors(fileName, [fileError('is empty; it needs at least `version` and `agent`')]);
-  const parsed = settingsSchema.safeParse(document.value);
+  const parsed = settingsSchema.safeParse(document.value, readOnce);
   const findings = [
     ...(parsed.success ? [] : explainIssues(parsed.error.issues, document.value)),
     ...checkMeaning(document.value),

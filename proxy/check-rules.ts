@@ -2,19 +2,23 @@ import { ConfigErrors } from '../config/config-errors.ts';
 import type { LoadedSettings } from '../config/load.ts';
 import { compileRules, RuleErrors, type CompiledRules } from './decide/rules.ts';
 
+/** Those of configurations that are in use: a start asks for the same rules four times. */
+const compiled = new WeakMap<LoadedSettings, CompiledRules>();
+
 /**
- * Compiles the rules of a configuration.
+ * Compiles the rules of a configuration; once, whoever asks.
  * @param spiffeId identity of the agent, or empty while there is none.
  * @throws ConfigErrors with every rule that does not compile, where it stands in the text.
  */
 export function compileRulesOrErrors(config: LoadedSettings, spiffeId: string): CompiledRules {
   const { agent, rules, tools } = config.settings;
+  const facts = { ...agent, spiffe_id: spiffeId };
+  const known = compiled.get(config);
+  if (known !== undefined) return known.as(facts);
   try {
-    return compileRules(rules, {
-      agent: { ...agent, spiffe_id: spiffeId },
-      environment: agent.environment,
-      tools: [...tools.values()],
-    });
+    const made = compileRules(rules, { agent: facts, environment: agent.environment, tools: [...tools.values()] });
+    compiled.set(config, made);
+    return made;
   } catch (error) {
     if (!(error instanceof RuleErrors)) throw error;
     const found = error.errors.map(({ index, message }) => {

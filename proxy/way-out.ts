@@ -61,7 +61,7 @@ export interface WayOut extends OpenTasks {
   close(graceMs: number): Promise<void>;
 }
 
-/** Opens the rooms of the way out and wires them to each other. */
+/** Opens the rooms of the way out and wires them to each other. It waits for the identity and for the keys of our authority at once. */
 export async function openWayOut(
   config: LoadedSettings,
   paths: Paths,
@@ -75,7 +75,8 @@ export async function openWayOut(
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
   const endpoints = openEndpoints(guard, world, authoritiesOf(settings));
-  const identity = await openIdentity(settings, guard, world, record, log);
+  const opening = [openIdentity(settings, guard, world, record, log), openPodCa(paths, world.now)] as const;
+  const [identity, podCa] = await Promise.all(opening);
   const { workload } = identity;
   const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
@@ -124,7 +125,7 @@ export async function openWayOut(
   record.late.signer = () => signingIdentity(workload);
   record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
   record.late.credentialExpiries = () => firstExpiries(desk);
-  return finish(parts, await openPodCa(paths.caDir, paths.caPublish, world.now));
+  return finish(parts, podCa);
 }
 
 interface Parts extends OpenTasks {

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
 
@@ -19,8 +20,12 @@ const unused: readonly { readonly filter: RegExp; readonly of: string }[] = [
   { filter: /\/locales\/index\.js$/, of: '/zod/' },
   // A second parser of HTTP, an experiment; and both for processors that cannot do what each of the last fifteen years can (SIMD).
   { filter: /\/milo\/(no-)?simd\.js$|\/llhttp\/llhttp-wasm\.js$/, of: '/undici/' },
+  // HTTP/2, which no client of ours speaks but that of gRPC, with its own.
+  { filter: /\/client-h2\.js$/, of: '/undici/' },
   // For gRPC's service that describes gRPC.
   { filter: /^@grpc\/proto-loader$/, of: '/@grpc/grpc-js/' },
+  // Writing a log in another thread.
+  { filter: /^thread-stream$/, of: '/pino/' },
 ];
 
 /** Parts of packages that nothing here uses, and that their entry loads all the same. */
@@ -29,6 +34,7 @@ export const lean: Plugin = {
   setup(build) {
     build.onResolve({ filter: /^undici$/ }, () => here('lean-undici.js'));
     build.onResolve({ filter: /^@grpc\/grpc-js$/ }, () => here('lean-grpc.js'));
+    build.onResolve({ filter: /^prom-client$/ }, () => here('lean-prom-client.js'));
     for (const { filter, of } of unused)
       build.onResolve({ filter }, ({ path, importer }) =>
         importer.includes(of) ? { path, namespace: 'empty' } : undefined,
@@ -37,18 +43,40 @@ export const lean: Plugin = {
   },
 };
 
+/** Parts of Node.js that a start does not need. They are loaded when a name of theirs is first used. */
+const lateParts = /^(node:)?(zlib|https|child_process|fs\/promises|v8|worker_threads)$/;
+
 /**
  * Parts of Node.js are required, not imported. For `import`, Node.js reads every export once, and the one of `node:http` named WebSocket
- * loads all of fetch: a fifth of the start-up time, and some megabytes, for nothing that is used here.
+ * loads all of fetch: a fifth of the start-up time, and some megabytes, for nothing that is used here. So that esbuild does not do the
+ * same, each name is read by itself, and only where somebody imports it.
  */
 export const required: Plugin = {
   name: 'required',
   setup(build) {
+    build.onResolve({ filter: lateParts }, ({ path, namespace }) =>
+      namespace === 'late' ? { path, external: true } : { path: path.replace('node:', ''), namespace: 'late' },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => ({
+      contents: [
+        `const load = () => require(${JSON.stringify(`node:${path}`)});`,
+        ...namesOf(path).map((name) => `Object.defineProperty(exports, '${name}', { get: () => load().${name} });`),
+      ].join('\n'),
+    }));
     build.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
       kind === 'import-statement' ? { path, namespace: 'node' } : { path, external: true },
     );
     build.onLoad({ filter: /.*/, namespace: 'node' }, ({ path }) => ({
-      contents: `module.exports = require(${JSON.stringify(path)});`,
+      contents: [
+        `const part = require(${JSON.stringify(path)});`,
+        'export default part;',
+        ...namesOf(path).map((name) => `export const ${name} = /* @__PURE__ */ (() => part.${name})();`),
+      ].join('\n'),
     }));
   },
 };
+
+function namesOf(part: string): readonly string[] {
+  const named = Object.keys(createRequire(import.meta.url)(part) as object);
+  return named.filter((name) => name !== 'default' && /^[A-Za-z_]\w*$/.test(name));
+}

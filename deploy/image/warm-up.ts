@@ -1,24 +1,33 @@
 /**
- * Fills the compile cache of the image: `node deploy/image/warm-up.ts FOLDER` runs the bundle in FOLDER as the image will run it, with
- * NODE_COMPILE_CACHE set and by the same user, since Node.js keeps a cache for each. A sidecar with a Workload API is started and
- * stopped, so that gRPC is in the cache too.
+ * Fills the compile cache of the image: `node deploy/image/warm-up.ts FOLDER` runs the bundle in FOLDER as the image will run it, by the
+ * same user and with the same flags, since Node.js keeps a cache for each and finds none of another. A sidecar gets an SVID from a Workload
+ * API and is stopped, so that gRPC is in the cache too.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openAuthority } from '../../proxy/embedded/authority.ts';
+import { openWorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new Error('usage: node deploy/image/warm-up.ts FOLDER');
-const main = join(folder, 'main.js');
+const waybill = join(folder, 'waybill');
+const env = { ...process.env, NODE_COMPILE_CACHE: join(folder, 'cache') };
 const own = mkdtempSync(join(tmpdir(), 'warm-up-'));
 const config = join(own, 'waybill.yaml');
-// Nobody answers at that socket; the sidecar listens all the same and says that it is not ready.
+const workloadApi = await openWorkloadApiServer({
+  socketPath: join(own, 'workload.sock'),
+  authority: await openAuthority('example.org'),
+  spiffeId: 'spiffe://example.org/warm-up',
+  x509TtlSeconds: 3600,
+  jwtTtlSeconds: 300,
+});
 writeFileSync(
   config,
   `version: 1
 agent: { name: warm-up, purpose: start }
-identity: { workload_api: 'unix://${own}/none.sock' }
+identity: { workload_api: 'unix://${own}/workload.sock' }
 tools: { tool: { match: { host: tool.example.org } } }
 rules: [{ name: all, effect: allow, when: 'call.tool == "tool" && call.path.startsWith("/")' }]
 listen: { outbound: '127.0.0.1:0', metrics: '127.0.0.1:0', health: '127.0.0.1:0' }
@@ -28,13 +37,14 @@ record: { file: '${own}/events.jsonl' }
 `,
 );
 for (const args of [['validate', '--config', config], ['tasks', 'list', '--socket', `${own}/none.sock`], ['health']])
-  spawnSync(process.execPath, [main, ...args], { cwd: own, stdio: 'ignore' });
+  spawnSync(waybill, args, { cwd: own, env, stdio: 'ignore' });
 // Twice: the second start keeps what only the first one had to compile.
 for (let start = 0; start < 2; start++) await runOnce();
+workloadApi.close();
 rmSync(own, { recursive: true });
 
 async function runOnce(): Promise<void> {
-  const sidecar = spawn(process.execPath, [main, 'run', '--config', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const sidecar = spawn(waybill, ['run', '--config', config], { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   for await (const chunk of sidecar.stderr.setEncoding('utf8')) {
     log += String(chunk);

@@ -80,6 +80,11 @@ export class CompiledRules {
     return this.#rules.some(({ condition }) => readsOf(condition).has('call.path'));
   }
 
+  /** The same rules for an agent under another identity. No text is read again: rules are compiled before any fact is known. */
+  as(agent: AgentFacts): CompiledRules {
+    return new CompiledRules(this.#rules, { ...this.#fixed, agent }, this.warnings);
+  }
+
   /** Decides what depends on the configuration and the tool alone. Called once a tool, at load. */
   forTool(tool: ToolFacts): ToolRules {
     const bindings = bindTool(this.#fixed.agent, this.#fixed.environment, tool);

@@ -4,12 +4,15 @@ import type { Call } from '../intercept/call.ts';
 /** How far a compressed body is taken apart: what unfolds to more is let through unread. */
 const maxUnfolded = 1_048_576;
 
-const codings: Readonly<Record<string, (bytes: Buffer, options: { maxOutputLength: number }) => Buffer>> = {
-  gzip: gunzipSync,
-  'x-gzip': gunzipSync,
-  deflate: inflateSync,
-  br: brotliDecompressSync,
-  zstd: zstdDecompressSync,
+const limits = { maxOutputLength: maxUnfolded };
+
+/** Functions, so that nothing of them is loaded before a body is compressed. */
+const codings: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
+  gzip: (bytes) => gunzipSync(bytes, limits),
+  'x-gzip': (bytes) => gunzipSync(bytes, limits),
+  deflate: (bytes) => inflateSync(bytes, limits),
+  br: (bytes) => brotliDecompressSync(bytes, limits),
+  zstd: (bytes) => zstdDecompressSync(bytes, limits),
 };
 
 /** The whole body of a call without its one `Content-Encoding`; undefined where it has none, or one that cannot be read. */
@@ -18,7 +21,7 @@ export function unfolded({ headers: { forward } }: Call, body: Buffer): Buffer |
   const coding = at < 0 ? '' : (forward[at + 1] ?? '').trim().toLowerCase();
   const unfold = Object.hasOwn(codings, coding) ? codings[coding] : undefined;
   try {
-    return unfold?.(body, { maxOutputLength: maxUnfolded });
+    return unfold?.(body);
   } catch {
     return undefined;
   }

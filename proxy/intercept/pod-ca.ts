@@ -37,13 +37,19 @@ export interface PodCa {
   contextFor(host: string): Promise<SecureContext>;
 }
 
+/** Absolute paths: of what only the sidecar may read, and of what its agent is to trust. */
+interface PodCaFolders {
+  readonly caDir: string;
+  readonly caPublish: string;
+}
+
 /**
  * Opens the authority of a pod, making it on the first start. `ca.key` is 0600 in a folder that only the sidecar mounts; it is kept
  * so that a restarted sidecar is still trusted. `ca.pem` and `bundle.pem` (the system's roots and ours) go to the published folder.
  */
-export async function openPodCa(dir: string, publish: string, now: () => number): Promise<PodCa> {
-  const authority = await loadOrMake(dir, now());
-  publishTrust(publish, authority.pem);
+export async function openPodCa({ caDir, caPublish }: PodCaFolders, now: () => number): Promise<PodCa> {
+  const authority = await loadOrMake(caDir, now());
+  publishTrust(caPublish, authority.pem);
   const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const leafKeyPem = pemOf(KeyObject.from(leafKeys.privateKey));
   const ticketKeys = randomBytes(48);

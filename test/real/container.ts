@@ -5,6 +5,12 @@ import { join } from 'node:path';
 import { run, type Ended } from './programs.ts';
 import type { BuiltImage, ImageConfig } from './image-build.ts';
 
+interface ContainerOptions {
+  readonly command?: readonly string[];
+  readonly shared?: string | undefined;
+  readonly env?: readonly string[];
+}
+
 /** A container of the image under runc: root file system read-only, no capability, no new privileges, docker's seccomp filter. */
 export class Container {
   /** Milliseconds from the start of runc to the log line `ready`; 0 before. */
@@ -16,11 +22,11 @@ export class Container {
   readonly #started = performance.now();
   readonly #ended: Promise<number | null>;
 
-  /** @param shared Folder of this machine that the container sees, read-only, at `/mnt`. */
+  /** @param shared Folder of this machine that the container sees, read-only, at `/mnt`. @param env Beside that of the image, `NAME=value`. */
   constructor(
     image: BuiltImage,
     configFile: string,
-    { command = image.config.Cmd, shared }: { command?: readonly string[]; shared?: string | undefined } = {},
+    { command = image.config.Cmd, shared, env = [] }: ContainerOptions = {},
   ) {
     this.#folder = mkdtempSync(join(tmpdir(), 'waybill-container-'));
     const settings = join(this.#folder, 'etc');
@@ -28,7 +34,7 @@ export class Container {
     writeFileSync(join(settings, 'waybill.yaml'), configFile);
     chownSync(settings, 1337, 1337);
     const folders = { '/etc/waybill': settings, ...(shared === undefined ? {} : { '/mnt': shared }) };
-    const spec = specOf(image, folders, [...image.config.Entrypoint, ...command]);
+    const spec = specOf(image, folders, [...image.config.Entrypoint, ...command], env);
     writeFileSync(join(this.#folder, 'config.json'), JSON.stringify(spec));
     this.#child = spawn('runc', ['--root', join(this.#folder, 'state'), 'run', '--bundle', this.#folder, this.#id], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -83,7 +89,12 @@ const memory = (destination: string) => ({
 });
 
 /** The runtime's configuration. The network is that of the machine: the tests call the sidecar on loopback. */
-function specOf({ rootfs, config }: BuiltImage, folders: Record<string, string>, args: readonly string[]): object {
+function specOf(
+  { rootfs, config }: BuiltImage,
+  folders: Record<string, string>,
+  args: readonly string[],
+  env: readonly string[],
+): object {
   const [uid = 0, gid = 0] = config.User.split(':').map(Number);
   const none = { bounding: [], effective: [], inheritable: [], permitted: [], ambient: [] };
   return {
@@ -93,7 +104,7 @@ function specOf({ rootfs, config }: BuiltImage, folders: Record<string, string>,
       terminal: false,
       user: { uid, gid },
       args,
-      env: environmentOf(config),
+      env: [...environmentOf(config), ...env],
       cwd: config.WorkingDir,
       capabilities: none,
       noNewPrivileges: true,

@@ -32,9 +32,9 @@ listen: { outbound: '127.0.0.1:${outbound}', metrics: '127.0.0.1:0', health: '12
 `;
 
 /** Starts the sidecar in the image; with the folder of a Workload API's socket it has an identity, and the client for it. */
-async function start(shared: string | undefined): Promise<Container> {
+async function start(shared: string | undefined, env: readonly string[] = []): Promise<Container> {
   const identity = shared === undefined ? '' : "identity: { workload_api: 'unix:///mnt/workload.sock' }";
-  const container = new Container(image, configOf(await freePort(), await freePort(), identity), { shared });
+  const container = new Container(image, configOf(await freePort(), await freePort(), identity), { shared, env });
   await container.ready();
   return container;
 }
@@ -142,6 +142,20 @@ test.for([
     expect(resident).toBeLessThanOrEqual(80 * 1024 * 1024);
   },
 );
+
+test('nothing of it is compiled at the start: all comes from the cache of the image', async (context) => {
+  if (obstacle !== undefined) context.skip(obstacle);
+  const workloadApi = await openWorkloadApi();
+  onTestFinished(() => workloadApi.close());
+  const container = await start(workloadApi.folder, ['NODE_DEBUG_NATIVE=COMPILE_CACHE']);
+  await container.stop();
+  const asked = [...container.log.matchAll(/reading cache from \S+ for \w+ (\S+?)\.\.\./g)].map(([, file]) => file);
+  const found = [...container.log.matchAll(/V8 code cache for \w+ (\S+) was accepted/g)].map(([, file]) => file);
+  expect(found.map((file) => file?.replace(/-\w+\.js$/, ''))).toEqual(
+    expect.arrayContaining(['run', 'workload-api'].map((name) => `file:///opt/waybill/${name}`)),
+  );
+  expect(asked.filter((file) => !found.includes(file))).toEqual([]);
+});
 
 test('a call passes through it, and is in its record', async (context) => {
   if (obstacle !== undefined) context.skip(obstacle);

@@ -60,7 +60,7 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
   const tools = await openTools(service.issuer, stack);
   const { now } = realWorld([]);
   const toolsTrust = join(folder, 'tools-trust');
-  const toolsCa = await openPodCa(join(folder, 'tools-ca'), toolsTrust, now);
+  const toolsCa = await openPodCa({ caDir: join(folder, 'tools-ca'), caPublish: toolsTrust }, now);
   const byHost = new Map(toolNames.map((name) => [demoTools[name].host, tools[name]]));
   const front = await openToolFront(byHost, toolsCa);
   stack.defer(() => front.close());
