@@ -2,6 +2,7 @@ import type { LoadedSettings } from '../config/load.ts';
 import { resolvePaths } from '../config/paths.ts';
 import { checkReloadable } from '../config/restart.ts';
 import { listUnsafe } from '../config/unsafe.ts';
+import { compileRulesOrErrors } from './check-rules.ts';
 import { openWayIn, type WayIn } from './way-in.ts';
 import { openWayOut, type WayOut } from './way-out.ts';
 import { openProcessLog, type ProcessLog } from './process-log.ts';
@@ -52,6 +53,8 @@ export async function openSidecar(
   log: ProcessLog = openProcessLog(),
 ): Promise<Sidecar> {
   const { settings } = config;
+  // First: rules that do not compile are told before anything is opened.
+  compileRulesOrErrors(config, '');
   const uid = process.getuid?.() ?? 0;
   const paths = resolvePaths(settings, { uid, env: process.env });
   claimRunFolder(paths, uid);

@@ -3,7 +3,6 @@ import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
 import { ToolNonces } from './bind/nonces.ts';
-import { compileRulesOrErrors } from './check-rules.ts';
 import type { Purse } from './exchange/credential.ts';
 import { privateAuthorities } from './exchange/endpoint-connections.ts';
 import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
@@ -70,8 +69,6 @@ export async function openWayOut(
   log: ProcessLog,
 ): Promise<WayOut> {
   const { settings } = config;
-  // First: rules that do not compile are told before anything is opened.
-  compileRulesOrErrors(config, '');
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
   const endpoints = openEndpoints(guard, world, authoritiesOf(settings));

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
 
@@ -77,6 +76,6 @@ export const required: Plugin = {
 };
 
 function namesOf(part: string): readonly string[] {
-  const named = Object.keys(createRequire(import.meta.url)(part) as object);
+  const named = Object.keys(process.getBuiltinModule(part) ?? {});
   return named.filter((name) => name !== 'default' && /^[A-Za-z_]\w*$/.test(name));
 }
