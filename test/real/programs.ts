@@ -52,10 +52,12 @@ export async function isThere(program: string, ...args: string[]): Promise<boole
 /** Kept between runs, outside the clone. */
 export const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'waybill-real');
 
-/** A Python that has `requests`: the machine's, or one of our own with requests 2.32.5 from PyPI. Undefined where neither can be had. */
+/** Before 2.29, requests sends a chunked body to a plain tool without the credential of its proxy, so that such a call is refused (407). */
+const goodRequests = 'import requests; assert tuple(map(int, requests.__version__.split(".")[:2])) >= (2, 29)';
+
+/** A Python that has `requests` from 2.29 on: the machine's, or one of our own with requests 2.32.5 from PyPI. Undefined where neither can be had. */
 export async function findPython(): Promise<string | undefined> {
-  for (const python of ['python3', '/usr/bin/python3'])
-    if (await isThere(python, '-c', 'import requests')) return python;
+  for (const python of ['python3', '/usr/bin/python3']) if (await isThere(python, '-c', goodRequests)) return python;
   const folder = join(cache, 'python-requests-2.32.5');
   const own = join(folder, 'bin', 'python');
   if (!(await isThere(own, '-c', 'import requests'))) {
