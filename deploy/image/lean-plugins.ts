@@ -43,7 +43,7 @@ export const lean: Plugin = {
 };
 
 /** Parts of Node.js that a start does not need. They are loaded when a name of theirs is first used. */
-const lateParts = /^(node:)?(zlib|https|child_process|fs\/promises|v8|worker_threads)$/;
+const lateParts = /^(node:)?(zlib|https|child_process|fs\/promises)$/;
 
 /**
  * Parts of Node.js are required, not imported. For `import`, Node.js reads every export once, and the one of `node:http` named WebSocket
