@@ -1,9 +1,10 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 
 /** Whether the operating system tells of a change or not (network and overlay file systems do not): files are looked at this often. */
 const lookMs = 1000;
-/** News of a folder may come with every line that somebody writes to a file in it: they are answered together. */
+/** News of one change come in pieces: they are answered together. */
 const newsMs = 50;
 
 /**
@@ -17,6 +18,8 @@ export class WatchedFiles {
   readonly #watcher: FSWatcher | undefined;
   /** Undefined before the first look, which therefore always finds a change. */
   #seen: string | undefined;
+  /** Of the files, without their folders, as they were listed last. */
+  #names: ReadonlySet<string> | undefined;
   #looking: Promise<void> | undefined;
   #again = false;
   #news: NodeJS.Timeout | undefined;
@@ -32,7 +35,9 @@ export class WatchedFiles {
     this.#onChange = onChange;
     this.#timer = setInterval(() => void this.look(), lookMs);
     try {
-      this.#watcher = watch(folder, () => {
+      this.#watcher = watch(folder, (event, name) => {
+        // The record often lies beside the files, and is written to with every call: that is no news of theirs.
+        if (event === 'change' && name !== null && this.#names?.has(name) === false) return;
         this.#news ??= setTimeout(() => void this.#hear(), newsMs);
       });
       // A folder that goes away ends the watching, not the looking.
@@ -66,7 +71,9 @@ export class WatchedFiles {
   async #lookUntilQuiet(): Promise<void> {
     while (this.#again && !this.#closed) {
       this.#again = false;
-      const seen = (await Promise.all((await this.#list()).map(describe))).join('\n');
+      const paths = await this.#list();
+      this.#names = new Set(paths.map((path) => basename(path)));
+      const seen = (await Promise.all(paths.map(describe))).join('\n');
       if (seen === this.#seen) continue;
       this.#seen = seen;
       await this.#onChange();
