@@ -32,6 +32,8 @@ export interface ChainFacts {
   readonly path: readonly string[];
   /** Who it began with, as the first hop's issuer names him. */
   readonly root: ChainRoot;
+  /** When the first hop signed for him, milliseconds since the epoch. */
+  readonly begunAtMs: number;
   /** The transaction of each hop, in the order of `path`: every hop opens a task of its own. */
   readonly txns: readonly string[];
   /** As the last hop states it. */
@@ -136,7 +138,8 @@ function verifyChain(value: string, digest: string, expected: ExpectedChain): Ve
   const { purpose, may } = last;
   const path = links.map(({ claims }) => claims.iss);
   const txns = links.map(({ claims }) => claims.txn);
-  const facts = { path, root: first.root, txns, purpose, may, expiresAtMs: Math.min(...ends), value, digest };
+  const [begunAtMs, expiresAtMs] = [first.iat * 1000, Math.min(...ends)];
+  const facts = { path, root: first.root, begunAtMs, txns, purpose, may, expiresAtMs, value, digest };
   return { facts, last, svids };
 }
 

@@ -32,7 +32,7 @@ export interface NextHop {
 }
 
 /** The chain that a task was opened with. */
-export type InboundChain = Pick<ChainFacts, 'value' | 'path' | 'txns' | 'root' | 'may' | 'expiresAtMs'>;
+export type InboundChain = Pick<ChainFacts, 'value' | 'path' | 'txns' | 'root' | 'begunAtMs' | 'may' | 'expiresAtMs'>;
 
 /** What a task has to say in its link. */
 export interface DelegatedTask {

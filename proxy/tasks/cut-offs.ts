@@ -1,6 +1,7 @@
 import type { Freshness } from './freshness.ts';
-import { agentsOf, keyOf, type Belonging, type Principal } from './principals.ts';
+import { agentsOf, keyOf, keyOfToken, type Belonging, type Principal } from './principals.ts';
 import { RevokedTxns, type RevokedTxn, type Transacted } from './revoked-txns.ts';
+import type { TaskChain } from './task.ts';
 
 /** From when on a revoked principal counts again: what was issued before opens no task. */
 export interface CutOff {
@@ -97,11 +98,12 @@ export class CutOffs {
   stops(opening: Opening): boolean {
     if (this.txns.isIn(opening)) return true;
     if (this.#kept.size === 0) return false;
-    const { subject, grant, issuedAtMs, callerIssuedAtMs, caller } = opening;
+    const { subject, grant, issuedAtMs, callerIssuedAtMs, caller, chain } = opening;
     const { iss, sub } = subject;
     // A token that was named itself stays out, whenever it was issued.
     if (grant?.jti !== undefined && this.#kept.has(keyOf({ kind: 'token', iss: grant.iss, jti: grant.jti })))
       return true;
+    if (chain !== undefined && this.#stopsRoot(chain, grant === undefined ? Infinity : issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'all' }, issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
     for (const id of agentsOf(opening, this.#ownAgent())) {
@@ -111,6 +113,13 @@ export class CutOffs {
       if (isOldCaller && this.#isBefore({ kind: 'agent', id }, callerIssuedAtMs)) return true;
     }
     return false;
+  }
+
+  /** Whom a chain began with, as its first hop knows him: the request may come with a token of another issuer, or with none. */
+  #stopsRoot({ root, begunAtMs }: TaskChain, issuedAtMs: number | undefined): boolean {
+    if (this.#kept.has(keyOfToken(root.iss, root.jti_hash))) return true;
+    const { iss, sub } = root;
+    return this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs === undefined ? undefined : Math.min(begunAtMs, issuedAtMs));
   }
 
   /** Which of these tools a task gets no credentials for. */

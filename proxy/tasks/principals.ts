@@ -1,3 +1,4 @@
+import { digestOf } from '../delegation/link.ts';
 import { readActors } from '../trust/act-claim.ts';
 import type { TaskChain, TaskGrant, TaskSubject } from './task.ts';
 
@@ -22,7 +23,7 @@ export interface Belonging {
 export function keyOf(principal: Principal): string {
   switch (principal.kind) {
     case 'token':
-      return JSON.stringify(['token', principal.iss, principal.jti]);
+      return keyOfToken(principal.iss, digestOf(principal.jti));
     case 'subject':
       return JSON.stringify(['subject', principal.iss, principal.sub]);
     case 'agent':
@@ -32,6 +33,11 @@ export function keyOf(principal: Principal): string {
     default:
       return '["all"]';
   }
+}
+
+/** That of a token whose `jti` may be known by its hash only, as from the root of a chain. */
+export function keyOfToken(iss: string, jtiHash: string): string {
+  return JSON.stringify(['token', iss, jtiHash]);
 }
 
 /**
@@ -51,9 +57,13 @@ export function agentsOf({ subject, grant, caller, chain }: Belonging, own: read
 export function concerns(principal: Principal, task: Belonging, own: readonly string[]): boolean {
   switch (principal.kind) {
     case 'token':
-      return task.grant?.iss === principal.iss && task.grant.jti === principal.jti;
+      return (
+        (task.grant?.iss === principal.iss && task.grant.jti === principal.jti) ||
+        (task.chain?.root.iss === principal.iss && task.chain.root.jti_hash === digestOf(principal.jti))
+      );
     case 'subject':
-      return task.subject.iss === principal.iss && task.subject.sub === principal.sub;
+      // Of a chain also whom it began with: the token beside it may name him otherwise, or there may be none.
+      return [task.subject, task.chain?.root].some((one) => one?.iss === principal.iss && one.sub === principal.sub);
     case 'agent':
       return agentsOf(task, own).has(principal.id);
     case 'tool':

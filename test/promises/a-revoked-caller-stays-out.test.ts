@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Authority } from '../../proxy/embedded/authority.ts';
+import { chainAlong, openHops } from '../stage/chain-maker.ts';
 import { callOperator } from '../stage/sidecar-process.ts';
 import { certificateOf, tlsCaller, type ClientCertificate } from '../stage/tls-caller.ts';
 import { openDomain, openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 
 const planner = 'spiffe://example.org/planner';
+const corp = 'https://corp.example.org';
 let authority: Authority;
 let stage: WayInStage;
 
@@ -19,7 +21,9 @@ beforeAll(async () => {
         { issuer, proof: 'mtls' },
         { trust_domain: 'example.org', proof: 'mtls' },
       ],
+      subject_map: { [issuer]: corp },
     }),
+    sections: { tasks: { mode: 'detached' } },
   });
 });
 afterAll(() => stage?.close());
@@ -32,8 +36,15 @@ async function mint(client: ClientCertificate, sub: string): Promise<string> {
   return stage.to.mint({ sub, cnf: { 'x5t#S256': client.x5t } });
 }
 
-async function send(client: ClientCertificate, token: string | null) {
-  const answer = await (await tlsCaller(stage, client)).send({ path: '/x', token, scheme: 'Bearer', proof: null });
+async function send(client: ClientCertificate, token: string | null, chain?: string) {
+  const caller = await tlsCaller(stage, client);
+  const answer = await caller.send({
+    path: '/x',
+    token,
+    scheme: 'Bearer',
+    proof: null,
+    ...(chain === undefined ? {} : { chain }),
+  });
   return answer.status === 200 ? 200 : answer.code;
 }
 
@@ -48,6 +59,29 @@ test('W11: a user who was revoked comes in with a new token only, whoever presen
   expect(await send(own, bob)).toBe(200);
   await sleep(1100);
   expect(await send(own, await mint(own, 'alice'))).toBe(200);
+});
+
+test('W11: a user who was revoked under the name of his chain comes in by no chain that began before', async () => {
+  const [own, hops] = [await svidOf(planner), await openHops(authority, 'planner')];
+  const chainOf = (sub: string) =>
+    chainAlong(hops, { subject: { iss: corp, sub }, resource: stage.origin, jkt: 'A'.repeat(43) });
+  const [dave, erin] = [chainOf('dave'), chainOf('erin')];
+  const [token, other] = [await mint(own, 'dave'), await mint(own, 'erin')];
+  expect([await send(own, token, dave), await send(own, null, dave), await send(own, other, erin)]).toEqual(
+    Array(3).fill(200),
+  );
+  const answer = await revoke({ subject: { iss: corp, sub: 'dave' } });
+  expect(answer).toMatchObject({ status: 200, body: { tasks: 2 } });
+  expect([await send(own, token, dave), await send(own, null, dave)]).toEqual(['token_invalid', 'caller_not_allowed']);
+  expect(await send(own, other, erin)).toBe(200);
+  await sleep(1100);
+  // A token from before does not come back by a new link, and a new one does not by an old link.
+  expect([await send(own, token, chainOf('dave')), await send(own, await mint(own, 'dave'), dave)]).toEqual(
+    Array(2).fill('token_invalid'),
+  );
+  expect([await send(own, null, chainOf('dave')), await send(own, await mint(own, 'dave'), chainOf('dave'))]).toEqual([
+    200, 200,
+  ]);
 });
 
 test('W11: a workload that was revoked comes in with a new SVID only, even with a new token of a user', async () => {

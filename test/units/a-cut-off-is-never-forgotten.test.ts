@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
+import { digestOf } from '../../proxy/delegation/link.ts';
 import { CutOffs, type CutOff, type Opening } from '../../proxy/tasks/cut-offs.ts';
 import { always, Freshness } from '../../proxy/tasks/freshness.ts';
+import { concerns, type Principal } from '../../proxy/tasks/principals.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
 const opening = (sub: string, more: Partial<Opening> = {}): Opening => ({
@@ -53,6 +55,7 @@ test('a workload is stopped wherever it has a hand: beside us, as caller, in the
     path: [id],
     txns: ['txn-1'],
     root: { iss: '', sub: 'alice', jti_hash: '' },
+    begunAtMs: 3000,
     may: { resources: [], risk: 'read', hops: 0 },
     expiresAtMs: 1,
   } as const;
@@ -88,4 +91,29 @@ test('a caller with an old certificate stays out, whatever new token it brings',
   const fresh = { caller: id, issuedAtMs: 3000 };
   expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 1000 }))).toBe(true);
   expect(cutOffs.stops(opening('alice', { ...fresh, callerIssuedAtMs: 2500 }))).toBe(false);
+});
+
+test('whom or what a chain began with is stopped, also where the request says nothing of it', () => {
+  const root = { iss: 'https://corp.example.org', sub: 'alice' };
+  const chain = {
+    value: '',
+    path: ['spiffe://example.org/planner'],
+    txns: ['txn-1'],
+    root: { ...root, jti_hash: digestOf('token-7') },
+    begunAtMs: 3000,
+    may: { resources: [], risk: 'read', hops: 0 },
+    expiresAtMs: 1,
+  } as const;
+  const token = { kind: 'token', iss: root.iss, jti: 'token-7' } as const;
+  const stops = (principal: Principal, beforeMs: number) =>
+    cutOffsOf(none, [{ principal, beforeMs }]).stops(opening('workload', { chain }));
+  expect([stops(token, 0), stops({ ...token, jti: 'token-8' }, 5000)]).toEqual([true, false]);
+  const alice = { kind: 'subject', ...root } as const;
+  expect([stops(alice, 3000), stops(alice, 3001), stops({ ...alice, sub: 'bob' }, 3001)]).toEqual([false, true, false]);
+  const task = { ...opening('workload'), chain };
+  expect([token, alice, { ...alice, sub: 'bob' } as const].map((one) => concerns(one, task, []))).toEqual([
+    true,
+    true,
+    false,
+  ]);
 });

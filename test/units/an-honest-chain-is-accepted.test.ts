@@ -18,6 +18,7 @@ test('an honest chain of one to five hops is accepted, and says where the task c
     expect(facts).toEqual<ChainFacts>({
       path: path.map(({ identity }) => identity.spiffeId),
       root,
+      begunAtMs: Math.floor(nowMs / 1000) * 1000,
       txns: path.map(() => 'txn-1'),
       purpose: 'reconcile invoices',
       may: { resources: [tool], risk: 'write', hops: 0 },

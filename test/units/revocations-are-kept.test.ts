@@ -17,6 +17,7 @@ const chain = (...txns: string[]) =>
     path: [],
     txns,
     root: { iss: '', sub: '', jti_hash: '' },
+    begunAtMs: 1,
     may: { resources: [], risk: 'read', hops: 0 },
     expiresAtMs: 1,
   }) as const;
