@@ -186,12 +186,14 @@ function openTokens(
 ): InboundTokens {
   const { world, workload } = wayOut;
   const issuers = new Issuers({ issuers: settings.trust.issuers, keys, metadata, world });
+  const accepted = acceptedTokens(inbound);
+  const authoritiesOf = (domain: string) =>
+    accepted.trustDomains.has(domain) ? workload.jwtAuthoritiesOf(domain) : undefined;
   return new InboundTokens(
-    acceptedTokens(inbound),
+    accepted,
     {
       accessTokens: issuers,
-      checkJwtSvid: (text, audience, nowMs) =>
-        checkJwtSvid(text, audience, (domain) => workload.jwtAuthoritiesOf(domain), nowMs),
+      checkJwtSvid: (text, audience, nowMs) => checkJwtSvid(text, audience, authoritiesOf, nowMs),
       isActive: wayOut.isActive,
     },
     world,

@@ -74,13 +74,14 @@ export function checkJwtSvid(
     const { alg, kid } = checkHeader(header);
     // Read before the key is looked for: which bundle counts depends on `sub`.
     const spiffeId = readSubject(claims['sub']);
-    const named = readAudience(claims['aud']);
-    if (!named.includes(audience)) throw new Invalid('audience');
-    const expiresAtMs = checkTimes(claims, nowMs);
     const key = findKey(bundleOf(spiffeId.trustDomain), alg, kid);
     const signature = decodeExactly(tail);
+    // Before everything else that it says: what a stranger writes down is not the misuse of a real token, and must not be counted as one.
     if (signature === undefined || !isJwsSignature(alg, key, `${head}.${body}`, signature))
       throw new Invalid('signature');
+    const expiresAtMs = checkTimes(claims, nowMs);
+    const named = readAudience(claims['aud']);
+    if (!named.includes(audience)) throw new Invalid('audience');
     const { trustDomain } = spiffeId;
     return { kind: 'valid', spiffeId: spiffeId.toString(), trustDomain, audience: named, expiresAtMs, claims };
   } catch (error) {

@@ -5,7 +5,7 @@ import type { VerifiedAccessToken } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { Secret } from '../trust/secret.ts';
 import type { SpiffePattern } from '../trust/spiffe-pattern.ts';
-import { InvalidToken } from '../trust/strict-jws.ts';
+import { InvalidToken, readStrictPayload } from '../trust/strict-jws.ts';
 import type { World } from '../world.ts';
 
 /** How a token has to be bound to whoever presents it. */
@@ -24,6 +24,8 @@ export interface InboundToken {
   readonly claims: Readonly<Record<string, unknown>>;
   /** `base64url(SHA-256(text))`, which a proof names as `ath`. */
   readonly ath: string;
+  /** How it says that it is bound to a key: names of the members of `cnf` (RFC 7800 3.1); undefined for one that says nothing of it. */
+  readonly boundBy: readonly string[] | undefined;
   readonly jkt: string | undefined;
   /** `cnf.x5t#S256` (RFC 8705 3.1). */
   readonly x5t: string | undefined;
@@ -114,7 +116,9 @@ export class InboundTokens {
   }
 
   async #verifyAnew(text: string, ath: string): Promise<InboundToken> {
-    const svid = this.#checkJwtSvid(text, this.#accepted.resource, this.#world.now());
+    // Whose key counts is the issuer's to say: a workload may well be the subject of an access token, and that is no JWT-SVID.
+    const isIssuers = this.#accepted.issuers.has(issuerOf(text) ?? '');
+    const svid = isIssuers ? undefined : this.#checkJwtSvid(text, this.#accepted.resource, this.#world.now());
     return this.#keep(svid === undefined ? await this.#readAccessToken(text, ath) : this.#readSvid(svid, text, ath));
   }
 
@@ -137,6 +141,7 @@ export class InboundTokens {
     const binding = this.#accepted.issuers.get(token.iss);
     if (binding === undefined) throw invalid('issuer');
     const { jkt, 'x5t#S256': x5t } = token.cnf ?? {};
+    if (!isTextOrAbsent(jkt) || !isTextOrAbsent(x5t)) throw invalid('cnf');
     return {
       kind: 'access',
       text: new Secret(text),
@@ -147,8 +152,9 @@ export class InboundTokens {
       act: token.act,
       claims: token.claims,
       ath,
-      jkt: typeof jkt === 'string' ? jkt : undefined,
-      x5t: typeof x5t === 'string' ? x5t : undefined,
+      boundBy: token.cnf === undefined ? undefined : Object.keys(token.cnf),
+      jkt,
+      x5t,
       binding,
       presenter: token.cnf === undefined ? this.#accepted.presenters.get(token.iss)?.get(clientOf(token)) : undefined,
     };
@@ -157,7 +163,7 @@ export class InboundTokens {
   #readSvid(svid: JwtSvidVerdict, text: string, ath: string): InboundToken {
     if (svid.kind === 'invalid')
       throw svid.reason === 'audience' ? new Refusal('token_wrong_audience') : invalid(svid.reason);
-    if (!this.#accepted.trustDomains.has(svid.trustDomain)) throw invalid('issuer');
+    if (!this.#accepted.trustDomains.has(svid.trustDomain)) throw invalid('no_bundle');
     return {
       kind: 'jwt-svid',
       text: new Secret(text),
@@ -168,12 +174,27 @@ export class InboundTokens {
       act: undefined,
       claims: svid.claims,
       ath,
+      boundBy: undefined,
       jkt: undefined,
       x5t: undefined,
       // A JWT-SVID holds no key: it counts only beside a certificate of the same identity.
       binding: 'mtls',
       presenter: undefined,
     };
+  }
+}
+
+function isTextOrAbsent(value: unknown): value is string | undefined {
+  return value === undefined || typeof value === 'string';
+}
+
+/** Who a text says that it is from: nothing of it is verified. Undefined where it does not say. */
+function issuerOf(text: string): string | undefined {
+  try {
+    const { iss } = readStrictPayload(text);
+    return typeof iss === 'string' ? iss : undefined;
+  } catch {
+    return undefined;
   }
 }
 

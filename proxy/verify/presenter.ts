@@ -56,9 +56,17 @@ export function checkCertificateBinding(token: InboundToken, peer: Peer | undefi
     if (token.sub !== peer.spiffeId) throw new Refusal('token_foreign_presenter');
     return;
   }
+  // Two keys mean two proofs (RFC 7800 3.1): with one of them, whoever has stolen its key would be enough.
+  if (token.boundBy?.some((name) => name === 'jkt' || name === 'jwk') === true)
+    throw new Refusal('token_invalid', 'The access token is bound to a key too, whose proof is not taken here.');
   const isPresenter = token.presenter === undefined ? token.x5t === peer.x5t : isMeant(peer.spiffeId, token.presenter);
   if (token.presenter === undefined && token.x5t === undefined) {
     throw new Refusal('token_invalid', 'The access token is bound neither to a certificate nor to a listed client.');
   }
   if (!isPresenter) throw new Refusal('token_foreign_presenter');
+}
+
+/** A token that came with the proof of its key, and is bound to a certificate too, needs that as well. */
+export function checkOtherBinding(token: InboundToken, peer: Peer | undefined): void {
+  if (token.x5t !== undefined && token.x5t !== peer?.x5t) throw new Refusal('token_foreign_presenter');
 }

@@ -13,7 +13,7 @@ import type { InboundTxnToken, InboundTxnTokens } from './inbound-txn-token.ts';
 import { readChain } from './path-of-delegation.ts';
 import { checkPeer, type AuthoritiesOf, type Peer } from './peer.ts';
 
-import { checkCertificateBinding, checkNonce, checkProof } from './presenter.ts';
+import { checkCertificateBinding, checkNonce, checkOtherBinding, checkProof } from './presenter.ts';
 import type { Together } from './together.ts';
 
 /** A request of the way in of which is known who sent it, for whom, along which path. */
@@ -137,6 +137,7 @@ function verifyPresenter(
     const proof = token?.binding === 'dpop' ? checkProof(call, credential, token, gate) : undefined;
     known.proof = proof;
     if (token?.binding === 'mtls') checkCertificateBinding(token, peer);
+    else if (token !== undefined) checkOtherBinding(token, peer);
     if (proof !== undefined) checkNonce(proof, gate);
     const chain = readChain({ value: credential.chain, token, proof, peer }, gate);
     known.chain = chain;
@@ -164,7 +165,8 @@ function checkScheme(token: InboundToken, credential: CallerCredential): void {
       'token_invalid',
       `The access token is taken with the scheme ${wanted === 'dpop' ? 'DPoP' : 'Bearer'} only.`,
     );
-  if (token.binding === 'bearer' && (token.jkt ?? token.x5t) !== undefined) {
+  // Whatever it is bound by, also in a way that is not known here.
+  if (token.binding === 'bearer' && token.boundBy !== undefined) {
     throw new Refusal('token_invalid', 'The access token is bound to a key and came without its proof.');
   }
 }

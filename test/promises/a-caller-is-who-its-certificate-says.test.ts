@@ -111,7 +111,10 @@ describe('mTLS', () => {
     const unbound = await stage.to.mint({});
     const other = await stage.to.mint({ cnf: { jkt: 'A'.repeat(43) } });
     const elsewhere = await bound(planner, { aud: 'https://other.example.org' });
+    const twice = (other: Record<string, unknown>) => bound(planner, { cnf: { 'x5t#S256': planner.x5t, ...other } });
     await expectEachRefused(stage, [
+      attack('token_invalid', 'to a key too', async () => send(planner, await twice({ jkt: 'A'.repeat(43) }))),
+      attack('token_invalid', 'to a whole key too', async () => send(planner, await twice({ jwk: { kty: 'EC' } }))),
       attack('token_foreign_presenter', 'another workload', () => send(worker, token)),
       attack('token_foreign_presenter', 'the next SVID of the workload', () => send(next, token)),
       attack('token_invalid', 'bound to nothing', () => send(planner, unbound)),
@@ -137,6 +140,16 @@ describe('mTLS', () => {
         send(planner, jwtSvid('planner', { aud: 'https://other.example.org' })),
       ),
       attack('token_invalid', 'over', () => send(planner, jwtSvid('planner', { exp: past }))),
+      attack('token_invalid', 'over, and for somebody else', () =>
+        send(planner, jwtSvid('planner', { exp: past, aud: 'https://other.example.org' })),
+      ),
+      attack('token_invalid', 'for somebody else, and signed by nobody', () => {
+        const [head, body, signature = ''] = jwtSvid('planner', { aud: 'https://other.example.org' }).split('.');
+        return send(planner, `${head}.${body}.${'A'.repeat(signature.length)}`);
+      }),
+      attack('token_invalid', 'of another trust domain, and for somebody else', () =>
+        send(planner, jwtSvid('planner', { from: foreign, aud: 'https://other.example.org' })),
+      ),
       attack('token_invalid', 'of another trust domain', () => send(planner, jwtSvid('planner', { from: foreign }))),
       attack('token_invalid', 'as DPoP', () => send(planner, jwtSvid('planner'), 'DPoP')),
     ]);

@@ -1,5 +1,6 @@
 import { beforeAll, test } from 'vitest';
 import type { Authority } from '../../proxy/embedded/authority.ts';
+import type { Caller } from '../stage/caller.ts';
 import type { RawAnswer } from '../stage/raw-call.ts';
 import { type Attack, expectEachRefused, expectPasses } from '../stage/refused-way-in.ts';
 import { makeProof } from '../stage/signing-key.ts';
@@ -78,10 +79,17 @@ test('mTLS beside DPoP: each token by its own proof, and a JWT-SVID never withou
     const behind = await tlsCaller(mixed, planner);
     const proof = makeProof({ method: 'GET', url: `${mixed.origin}/`, token, nonce }, user.key);
     await expectPasses(mixed, 'DPoP over a connection with a certificate', () => behind.send({ token, proof }));
+    const twice = await mixed.to.mint({ cnf: { jkt: behind.key.jkt, 'x5t#S256': planner.x5t } });
+    await behind.send({ token: twice, proof: null });
+    await expectPasses(mixed, 'DPoP and certificate', () => behind.send({ token: twice }));
+    const [stolen, other] = [await tlsCaller(mixed, undefined), await tlsCaller(mixed, await svidOf('worker'))];
+    const withItsKey = (by: Caller) => by.send({ token: twice, key: behind.key, nonce: behind.nonce });
     await expectEachRefused(mixed, [
       attack('token_missing', 'nothing', () => user.send({ token: null, proof: null })),
       attack('proof_missing', 'a JWT-SVID', () => user.send({ token: jwtSvid, scheme: 'Bearer', proof: null })),
       attack('proof_missing', 'a certificate is no proof of a key', () => behind.send({ token, proof: null })),
+      attack('token_foreign_presenter', 'the key alone', () => withItsKey(stolen)),
+      attack('token_foreign_presenter', 'the key, and the certificate of another', () => withItsKey(other)),
       attack('token_invalid', 'a key-bound token as Bearer', () =>
         behind.send({ token, scheme: 'Bearer', proof: null }),
       ),

@@ -51,15 +51,21 @@ describe('W9: bearer', () => {
       await expectPasses(stage, 'bearer', () => caller.send({ ...bearer, token: plain }));
       const admitted = readRecord(stage.sidecar.eventsFile).findLast(({ event }) => event === 'call.admitted');
       expect(admitted).toMatchObject({ binding: 'audience', subject: { sub: 'alice' } });
-      const certificate = await stage.to.mint({ cnf: { 'x5t#S256': 'A'.repeat(43) } });
+      const bindings = { 'x5t#S256': 'A'.repeat(43), jwk: { kty: 'EC' }, kid: 'one', jkt: 7, jku: ['x'] };
+      const bound = await Promise.all(
+        Object.entries(bindings).map(async ([by, value]) => ({
+          by,
+          token: await stage.to.mint({ cnf: { [by]: value } }),
+        })),
+      );
       const elsewhere = await stage.to.mint({ aud: 'http://other.localhost' });
       await expectEachRefused(stage, [
         { what: 'bound to a key', code: 'token_invalid', send: () => caller.send(bearer) },
-        {
-          what: 'bound to a certificate',
+        ...bound.map(({ by, token }) => ({
+          what: `bound by ${by}`,
           code: 'token_invalid',
-          send: () => caller.send({ ...bearer, token: certificate }),
-        },
+          send: () => caller.send({ ...bearer, token }),
+        })),
         { what: 'as DPoP', code: 'token_invalid', send: () => caller.send({ token: plain }) },
         {
           what: 'for elsewhere',

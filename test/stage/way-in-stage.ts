@@ -20,6 +20,8 @@ export interface WayInOptions {
   readonly sections?: Record<string, unknown>;
   /** Whose workload it is: with it, the sidecar has a Workload API of its own, as `spiffe://<trust domain>/<name>`. */
   readonly authority?: Authority;
+  /** Values of the header `typ` that tokens of the stage's service may have; by default `at+jwt`. */
+  readonly typ?: readonly string[];
   /** How the program answers; by default it echoes. */
   readonly answer?: (call: SeenCall, response: ServerResponse) => void;
   readonly tools?: StageOptions['tools'];
@@ -56,7 +58,9 @@ export async function openWayIn(options: WayInOptions = {}): Promise<WayInStage>
       agent: { name, purpose: 'reconcile' },
       identity: workload === undefined ? 'none' : { workload_api: `unix://${workload.socketPath}` },
       trust: {
-        issuers: [{ issuer: service.issuer, audience: name }],
+        issuers: [
+          { issuer: service.issuer, audience: name, ...(options.typ === undefined ? {} : { typ: options.typ }) },
+        ],
         ...(authority === undefined ? {} : { domains: { [authority.trustDomain]: 'workload_api' } }),
       },
       inbound: {
