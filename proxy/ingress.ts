@@ -48,6 +48,8 @@ interface Progress {
   opened?: Opened;
   lease?: Lease;
   admitted: boolean;
+  /** Whether the program took the request, and with it the task. */
+  taken: boolean;
 }
 
 /**
@@ -55,7 +57,7 @@ interface Progress {
  * opened for a request that was used before, and the program behind us sees none of what the caller was recognised by.
  */
 async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
-  const progress: Progress = { admitted: false };
+  const progress: Progress = { admitted: false, taken: false };
   try {
     const call = (progress.call = interceptInbound(arrival, rooms.reader));
     const verified = (progress.verified = await verify(call, rooms.gate));
@@ -74,11 +76,12 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
     const endedAt = rooms.world.monotonic();
     rooms.trail.ended(presented, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
     if (forwarded.kind === 'refused') throw forwarded.refusal;
+    progress.taken = forwarded.kind === 'ended' && forwarded.wasSent;
   } catch (error) {
     refuse(arrival, error, progress, rooms);
   } finally {
     progress.lease?.giveBack();
-    if (progress.opened !== undefined) close(progress.opened, rooms.door());
+    if (progress.opened !== undefined) close(progress.opened, progress.taken);
   }
 }
 

@@ -12,7 +12,7 @@ import type { Lease } from './upstream.ts';
 
 /** What a send came to. A challenge has not reached the agent: the call goes back to `bind` (nonce) or `exchange` (token). */
 export type Forwarded =
-  | { readonly kind: 'ended'; readonly end: CallEnd }
+  | { readonly kind: 'ended'; readonly end: CallEnd; readonly wasSent: boolean }
   | { readonly kind: 'challenged'; readonly by: 'nonce' | 'token'; readonly end: CallEnd }
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly end: CallEnd };
 
@@ -69,7 +69,7 @@ function send(sent: Admissible, cookies: string | undefined, lease: Lease, road:
     onEnd: (end) => {
       if (slot !== undefined) task?.letGo(slot);
       if (end.kind === 'failed' || (end.kind === 'answered' && end.outcome !== 'ok')) lease.spoil();
-      resolve(forwardedOf(end, body));
+      resolve(forwardedOf(end, body, relay.wasSent));
     },
   });
   const slot = task?.holdOpen(relay);
@@ -103,11 +103,11 @@ function clientFor(sent: Admissible, lease: Lease): Client {
   return client;
 }
 
-function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody): Forwarded {
+function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody, wasSent: boolean): Forwarded {
   if (refusal !== undefined) return refused(refusal);
   switch (end.kind) {
     case 'answered':
-      return { kind: 'ended', end: { ...end, bytesIn } };
+      return { kind: 'ended', end: { ...end, bytesIn }, wasSent };
     case 'challenged':
       return {
         kind: 'challenged',

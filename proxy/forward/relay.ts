@@ -60,6 +60,8 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #isBodiless: boolean;
   readonly #isInbound: boolean;
   readonly #tool: string;
+  /** Whether anything of the request may have reached the tool. */
+  wasSent = false;
   #body: AnswerBody | undefined;
   /** Set when the tool has sent everything: from then on an abort of its connection is not heard. */
   #received = false;
@@ -103,7 +105,8 @@ export class Relay implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    if (this.#stopped !== undefined) controller.abort(new Error(this.#stopped));
+    if (this.#stopped === undefined) this.wasSent = true;
+    else controller.abort(new Error(this.#stopped));
   }
 
   onResponseStart(

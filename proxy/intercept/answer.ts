@@ -85,9 +85,12 @@ export function markBroken(socket: Socket): void {
   broken.add(socket);
 }
 
-/** Whether a refusal says again what the parser said of this connection: it is one refusal. Any other has a reason of its own. */
-export function isToldAlready(arrival: Arrival, refusal: Refusal): boolean {
-  return refusal.code === 'message_malformed' && broken.has(arrival.request.socket);
+/**
+ * Whether a request was refused by the parser already, which answered, counted and recorded it: whatever else is wrong with it, it is one
+ * refusal. A request that was whole before the parser lost its way has a reason of its own.
+ */
+export function isToldAlready({ request }: Arrival, refusal: Refusal): boolean {
+  return broken.has(request.socket) && (refusal.code === 'message_malformed' || !request.complete);
 }
 
 /** Whether a connection ends with the answer that is on its way: what follows on it is no request any more (RFC 9112 9.6). */

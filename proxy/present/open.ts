@@ -17,11 +17,14 @@ class OpenedCall {
   readonly opened: OpenedTask;
   /** Whose share of the open tasks it takes. */
   readonly owner: string;
+  /** It ends as it began, whatever the configuration has become meanwhile. */
+  readonly door: TaskDoor;
 
-  constructor(permit: EntryPermit, opened: OpenedTask, owner: string) {
+  constructor(permit: EntryPermit, opened: OpenedTask, owner: string, door: TaskDoor) {
     this.permit = permit;
     this.opened = opened;
     this.owner = owner;
+    this.door = door;
   }
 
   static isMade(value: object): boolean {
@@ -79,7 +82,7 @@ export function open(permit: EntryPermit, shown: PresentMode, door: TaskDoor): O
   const lack = door.book.lackFor(request);
   if (lack !== undefined) door.lingering?.makeRoom(standing.owner, lack);
   try {
-    return new OpenedCall(permit, door.book.open(request), standing.owner);
+    return new OpenedCall(permit, door.book.open(request), standing.owner, door);
   } catch (error) {
     if (error instanceof TaskRejected && error.reason === 'too_many')
       throw new Refusal('overloaded', 'Too many tasks are open.');
@@ -104,9 +107,14 @@ function revokedBefore({ token }: Verified): Refusal {
     : new Refusal('token_invalid', 'The access token is not valid here (revoked).');
 }
 
-/** Ends the task of a request that was answered, after it lingered: an agent may finish its calls just after its answer. */
-export function close(opened: Opened, door: TaskDoor): void {
-  door.lingering?.add(opened.opened.task, opened.owner);
+/**
+ * Ends the task of a request that is over, after it lingered: an agent may finish its calls just after its answer. A task that outlives
+ * its request is left to the program that took it; where none did, nobody else could end it, and it would be in the way of its caller's
+ * next ones.
+ */
+export function close({ opened: { task }, owner, door }: Opened, isTaken: boolean): void {
+  if (door.lingering !== undefined) door.lingering.add(task, owner);
+  else if (!isTaken && task.state === 'open') door.book.end(task.txn, 'failed', 'unanswered', 'request');
 }
 
 /** What all tasks of one caller with one token have in common: made for the first of them, and held once however many are open. */

@@ -2,7 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { exchangeRaw } from '../stage/raw-call.ts';
+import { expectEachRefused, expectPasses, refusalCounts } from '../stage/refused-way-in.ts';
 import { removeFolder, startSidecar, type SidecarProcess } from '../stage/sidecar-process.ts';
+import { openWayIn } from '../stage/way-in-stage.ts';
 
 let tool: EchoTool;
 let sidecar: SidecarProcess;
@@ -46,6 +48,33 @@ describe('W1, W2: a malformed request is refused with 400, recorded and counted 
     });
     expect(tool.seen).toEqual([]);
   });
+});
+
+test('W1: on the way in too, whatever else is wrong with it', async () => {
+  const stage = await openWayIn();
+  try {
+    const caller = await stage.caller();
+    await expectPasses(stage, 'call', () => caller.send({ path: '/x' }));
+    const wrongs = {
+      proof_wrong_method: { proof: caller.proofFor({ path: '/x' }) },
+      proof_missing: { proof: null },
+      token_invalid: { token: `${caller.token}A` },
+    };
+    const attacks = Object.entries(wrongs).map(([what, wrong]) => ({
+      what,
+      code: 'message_malformed',
+      send: () => {
+        const whole = caller.bytes({ method: 'POST', path: '/x', framing: [], ...wrong }).toString('latin1');
+        const text = whole.replace('\r\n', `\r\n${head.slice(0, -2).replace('open.test', 'agent.localhost')}`);
+        return exchangeRaw(stage.sidecar.addresses.inbound ?? '', Buffer.from(`${text}5\r\nhello\r\nZZ\r\n`, 'latin1'));
+      },
+    }));
+    await expectEachRefused(stage, attacks);
+    await sleep(100);
+    expect([...(await refusalCounts(stage.sidecar)).keys()]).not.toContain('replay proof_wrong_method proven');
+  } finally {
+    await stage.close();
+  }
 });
 
 function refusals(): unknown[] {
