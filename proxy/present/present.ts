@@ -123,11 +123,12 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
 
 /** What the caller sent, for a program that checks it itself. */
 function originalOf(verified: Verified, presenter: Presenter): readonly string[] {
-  const { token, credential } = verified;
+  const { token, credential, proof } = verified;
   if (token === undefined) return [...claimHeaders(verified), ...txnTokenHeader(verified, presenter)];
   const authorization = `${credential.scheme === 'dpop' ? 'DPoP' : 'Bearer'} ${token.text.reveal()}`;
-  const proof = credential.proof === undefined ? [] : ['DPoP', credential.proof];
-  return ['Authorization', authorization, ...proof, ...chainHeader(verified), ...txnTokenHeader(verified, presenter)];
+  // One that was not looked at proves nothing to the program either, and there may be several.
+  const shown = proof === undefined || credential.proof === undefined ? [] : ['DPoP', credential.proof];
+  return ['Authorization', authorization, ...shown, ...chainHeader(verified), ...txnTokenHeader(verified, presenter)];
 }
 
 function txnTokenHeader({ txnToken }: Verified, { passesTxnToken }: Presenter): readonly string[] {

@@ -13,6 +13,7 @@ import { mayHoldHandle, mayHoldToken } from '../tasks/handle-text.ts';
 import type { Task } from '../tasks/task.ts';
 import { eventFields } from './event.ts';
 import { subjectFields } from './task-events.ts';
+import { holdsPartOf } from './token-parts.ts';
 
 /** How a forwarded call ended. */
 export interface CallEnd {
@@ -67,12 +68,18 @@ function outFields(bound: Bound, agentName: string): string {
 function inFields(presented: Presented, agentName: string): string {
   const { call, verified, task } = presented;
   const { permit } = presented.opened;
-  const text = `"event":"call.admitted","id":"${call.id}","attempt":1,"way":"in"${renderTask(task)}request","agent":${agentName}${targetOf(call)},"decision":${decisionOf(permit.decision)},"binding":"${bindingOf(verified)}"${callerFields(verified)}`;
+  const text = `"event":"call.admitted","id":"${call.id}","attempt":1,"way":"in"${renderTask(task)}request","agent":${agentName}${targetOf(call, verified.token)},"decision":${decisionOf(permit.decision)},"binding":"${bindingOf(verified)}"${callerFields(verified)}`;
   return text + proofFields(verified);
 }
 
-function proofFields({ proof, chain }: CallerFacts): string {
-  const proved = proof === undefined ? '' : `,"proof":{"kind":"dpop","id":${JSON.stringify(proof.jti)}}`;
+/** A `jti` is whatever the caller likes, also a handle or a part of the token (W8). */
+function proofFields({ proof, chain, token }: CallerFacts): string {
+  let proved = '';
+  if (proof !== undefined) {
+    const { jti } = proof;
+    const isSecret = mayHoldHandle(jti) || mayHoldToken(jti) || holdsPartOf(token, jti);
+    proved = `,"proof":{"kind":"dpop","id":${JSON.stringify(isSecret ? '[withheld]' : jti)}}`;
+  }
   return `${proved},"chain":${JSON.stringify(chain?.path ?? [])}`;
 }
 
@@ -122,7 +129,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   text += `,"agent":${agentName}`;
   // A leak that was found before the task may stand in the path, in whatever form.
   const isWithheld = refusal.code === 'credential_leak' && attributed === undefined;
-  return call === undefined ? text : text + targetOf(call, isWithheld);
+  return call === undefined ? text : text + targetOf(call, refused.caller?.token, isWithheld);
 }
 
 const tasks = new WeakMap<Task, string>();
@@ -154,7 +161,7 @@ function subjectOf({ token, caller }: CallerFacts): string {
 
 const origins = new WeakMap<Origin, string>();
 
-function targetOf(call: Call, isWithheld = false): string {
+function targetOf(call: Call, token?: InboundToken, isWithheld = false): string {
   const { origin } = call.target;
   let known = origins.get(origin);
   if (known === undefined) {
@@ -163,8 +170,9 @@ function targetOf(call: Call, isWithheld = false): string {
     origins.set(origin, known);
   }
   // Refused as a leak or not, also of an earlier process: a path that holds a handle or a token is no text for others to read (W8).
-  const holds = isWithheld || mayHoldHandle(call.rawPath) || mayHoldToken(call.rawPath);
-  const path = holds ? '[withheld]' : call.rawPath;
+  const { rawPath } = call;
+  const holds = isWithheld || mayHoldHandle(rawPath) || mayHoldToken(rawPath) || holdsPartOf(token, rawPath);
+  const path = holds ? '[withheld]' : rawPath;
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
   return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }

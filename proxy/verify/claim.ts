@@ -65,6 +65,8 @@ function claimProof({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spendi
   if (!spending.hasNonces) checkWarm(madeAtMs, spending);
   // Remembered until no clock of ours would take it any more.
   const expiresAtMs = madeAtMs + maxAgeMs + futureMs + 1000;
+  // It was young enough when it came, but its body took longer: what nobody would remember must not pass.
+  if (expiresAtMs <= now) throw new Refusal('proof_expired');
   const outcome = spending.spent.claim({ kind: 'dpop', owner: jkt, id: jti, expiresAtMs }, jkt, now);
   if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'proof_reused' : 'ledger_full');
 }
@@ -84,6 +86,7 @@ function claimToken(
 }
 
 function spend(thing: Spendable, presenter: string, now: number, { spent }: Spending): void {
+  if (thing.expiresAtMs <= now) throw new Refusal('token_invalid', 'The access token is not valid here (expired).');
   const outcome = spent.claim(thing, presenter, now);
   if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'token_spent' : 'ledger_full');
 }

@@ -1,4 +1,4 @@
-import { beforeAll, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import type { Authority } from '../../proxy/embedded/authority.ts';
 import type { Caller } from '../stage/caller.ts';
 import type { RawAnswer } from '../stage/raw-call.ts';
@@ -96,5 +96,25 @@ test('mTLS beside DPoP: each token by its own proof, and a JWT-SVID never withou
     ]);
   } finally {
     await mixed.close();
+  }
+});
+
+test('a proof that nobody looked at is not shown to a program that gets the token as it came', async () => {
+  const shown = await openWayIn({
+    authority,
+    origin: 'https://agent.example.org',
+    inbound: (issuer) => ({ accept: [{ issuer, proof: 'mtls' }], present: 'unsafe_original' }),
+  });
+  try {
+    const token = await shown.to.mint({ cnf: { 'x5t#S256': planner.x5t } });
+    const caller = await tlsCaller(shown, planner);
+    for (const proofs of [[], ['one'], ['one', 'two']]) {
+      const headers = proofs.map((proof): [string, string] => ['DPoP', proof]);
+      await expectPasses(shown, proofs.join(), () => caller.send({ token, scheme: 'Bearer', proof: null, headers }));
+      const { headers: seen } = shown.program.seen.at(-1)!;
+      expect([seen.authorization, seen['dpop']]).toEqual([`Bearer ${token}`, undefined]);
+    }
+  } finally {
+    await shown.close();
   }
 });
