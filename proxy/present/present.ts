@@ -87,19 +87,30 @@ export interface Presenter {
 export function present(opened: Opened, body: CallBody, presenter: Presenter): Presented {
   const { verified } = opened.permit.claimed;
   const { apiKey, token } = verified.credential;
-  // The caller's own key goes on; his token does not, wherever he put it, and a handle is good on the way out only.
+  // The caller's own key goes on; his token does not, whichever header he put it in, and a handle is good on the way out only.
   const isOwn =
     apiKey !== undefined && !presenter.handles.carries(apiKey) && (token === undefined || !apiKey.includes(token));
   const injected = isOwn ? ['x-api-key', apiKey] : [];
   injected.push(...credentialFor(opened, verified, presenter));
   const { origin } = verified.call.target;
   const { mark } = opened.opened;
-  const came = verified.call.headers.forward;
+  const { forward: all } = verified.call.headers;
+  const came = token === undefined || presenter.mode === 'original' ? all : withoutToken(all, token);
   const forward = mark === undefined ? came : withTraceMark(came, mark, presenter.world.random);
   if (presenter.ownHost === undefined) return new PresentedCall(opened, body, origin.authority, forward, injected);
   // The caller's own headers of these names were removed.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
   return new PresentedCall(opened, body, presenter.ownHost, forward, injected);
+}
+
+/** Gateways copy a token into headers of their own (`X-Forwarded-Access-Token`): it is for us, and the program must not hold it. */
+function withoutToken(forward: readonly string[], token: string): readonly string[] {
+  let kept = forward;
+  for (let at = forward.length - 2; at >= 0; at -= 2) {
+    const value = forward[at + 1] ?? '';
+    if (value.length >= token.length && value.includes(token)) kept = kept.toSpliced(at, 2);
+  }
+  return kept;
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

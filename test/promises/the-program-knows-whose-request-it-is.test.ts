@@ -114,3 +114,18 @@ test('the caller’s token beside itself, as a key of the program, does not arri
   await expectPasses(stage, 'own key', withKey('program-key-1'));
   expect(headersSeen()['x-api-key']).toBe('program-key-1');
 });
+
+test('nor do copies of it in headers of other names; what stands beside them does', async () => {
+  stage = await openWayIn({ inbound: { present: 'handle' } });
+  const caller = await stage.caller();
+  const headers: [string, string][] = [
+    ['X-Forwarded-Access-Token', caller.token],
+    ['X-Request-Name', 'one'],
+    ['X-Authorization', `Bearer ${caller.token}`],
+    ['X-Auth-Token', `${caller.token}A`],
+    ['X-Long', 'x'.repeat(2000)],
+  ];
+  await expectPasses(stage, 'copies', () => caller.send({ path: '/x', headers }));
+  expect(JSON.stringify(headersSeen())).not.toContain(caller.token);
+  expect(headersSeen()).toMatchObject({ 'x-request-name': 'one', 'x-long': 'x'.repeat(2000) });
+});
