@@ -30,8 +30,8 @@ Takes out at once what is named, on this sidecar, and on the others of its fleet
   --all       all tasks
 
 For all but --task, tokens that were issued before are no good afterwards: they open no task, and get no credential of that tool, also
-after a restart. A token that is issued later is good again. There is no other way to lift it, but to stop the sidecar and remove
-its file (operator.revocations).
+after a restart. A token that is issued later is good again. The standing task has none: with a new key in its file, it gets a tool back
+only if the revocation is lifted. To lift one there is no other way but to stop the sidecar and remove its file (operator.revocations).
 
 Where the sidecar is: --config FILE (its operator.socket), --socket PATH, or --url URL with --token-file FILE (role operator);
 default: ./waybill.yaml, else the default socket. --json prints the answer of the API. Exit code 69 if no sidecar answers.

@@ -119,7 +119,10 @@ export class CutOffs {
   #stopsRoot({ root, begunAtMs }: TaskChain, issuedAtMs: number | undefined): boolean {
     if (this.#kept.has(keyOfToken(root.iss, root.jti_hash))) return true;
     const { iss, sub } = root;
-    return this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs === undefined ? undefined : Math.min(begunAtMs, issuedAtMs));
+    return this.#isBefore(
+      { kind: 'subject', iss, sub },
+      issuedAtMs === undefined ? undefined : Math.min(begunAtMs, issuedAtMs),
+    );
   }
 
   /** Which of these tools a task gets no credentials for. */

@@ -111,7 +111,7 @@ describe('mTLS', () => {
     const unbound = await stage.to.mint({});
     const other = await stage.to.mint({ cnf: { jkt: 'A'.repeat(43) } });
     const elsewhere = await bound(planner, { aud: 'https://other.example.org' });
-    const twice = (other: Record<string, unknown>) => bound(planner, { cnf: { 'x5t#S256': planner.x5t, ...other } });
+    const twice = (more: Record<string, unknown>) => bound(planner, { cnf: { 'x5t#S256': planner.x5t, ...more } });
     await expectEachRefused(stage, [
       attack('token_invalid', 'to a key too', async () => send(planner, await twice({ jkt: 'A'.repeat(43) }))),
       attack('token_invalid', 'to a whole key too', async () => send(planner, await twice({ jwk: { kty: 'EC' } }))),
