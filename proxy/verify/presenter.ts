@@ -68,5 +68,8 @@ export function checkCertificateBinding(token: InboundToken, peer: Peer | undefi
 
 /** A token that came with the proof of its key, and is bound to a certificate too, needs that as well. */
 export function checkOtherBinding(token: InboundToken, peer: Peer | undefined): void {
-  if (token.x5t !== undefined && token.x5t !== peer?.x5t) throw new Refusal('token_foreign_presenter');
+  if (token.x5t === undefined) return;
+  if (peer === undefined)
+    throw new Refusal('proof_missing', 'The access token is bound to a client certificate too, and came without it.');
+  if (token.x5t !== peer.x5t) throw new Refusal('token_foreign_presenter');
 }

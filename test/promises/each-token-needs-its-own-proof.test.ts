@@ -88,7 +88,7 @@ test('mTLS beside DPoP: each token by its own proof, and a JWT-SVID never withou
       attack('token_missing', 'nothing', () => user.send({ token: null, proof: null })),
       attack('proof_missing', 'a JWT-SVID', () => user.send({ token: jwtSvid, scheme: 'Bearer', proof: null })),
       attack('proof_missing', 'a certificate is no proof of a key', () => behind.send({ token, proof: null })),
-      attack('token_foreign_presenter', 'the key alone', () => withItsKey(stolen)),
+      attack('proof_missing', 'the key alone', () => withItsKey(stolen)),
       attack('token_foreign_presenter', 'the key, and the certificate of another', () => withItsKey(other)),
       attack('token_invalid', 'a key-bound token as Bearer', () =>
         behind.send({ token, scheme: 'Bearer', proof: null }),
