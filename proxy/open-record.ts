@@ -7,9 +7,11 @@ import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { CheckpointIdentity } from './record/checkpoint.ts';
 import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
 import { EventLog } from './record/event-log.ts';
-import { openFileSink, openStreamSink, withCopy, type EventSink } from './record/event-sink.ts';
+import { openFileSink, openStreamSink, withCopy, type EventSink, type FileSink } from './record/event-sink.ts';
 import { Metrics, type MetricNames } from './record/metrics.ts';
+import { Rotation } from './record/rotation.ts';
 import { Trail } from './record/trail.ts';
+import type { ProcessLog } from './process-log.ts';
 import type { World } from './world.ts';
 
 /** Version of the package. */
@@ -35,13 +37,21 @@ export interface OpenRecord {
   readonly self: { readonly version: string; readonly boot: string };
   /** Signs what stands there so far; called once, before anything is let through. */
   sign(): void;
+  /** Goes on in the file that the path leads to, where that is another one by now. Never throws. */
+  reopen(): void;
   /** To be called when the sidecar begins to stop, while its identity is still there. */
   hold(): void;
   close(): void;
 }
 
 /** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
-export function openRecord(config: LoadedSettings, paths: Paths, world: World, unsafe: readonly string[]): OpenRecord {
+export function openRecord(
+  config: LoadedSettings,
+  paths: Paths,
+  world: World,
+  unsafe: readonly string[],
+  processLog: ProcessLog,
+): OpenRecord {
   const { settings } = config;
   const late: LateSources = {
     tasksOpen: () => 0,
@@ -51,7 +61,8 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
     signer: () => undefined,
   };
   let copiesLost = 0;
-  const sink = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
+  const file = paths.recordFile === undefined ? undefined : openFileSink(paths.recordFile);
+  const sink = withStdout(file, settings.record.stdout, () => (copiesLost += 1));
   const log = new EventLog(sink, world);
   const metrics = new Metrics(
     {
@@ -67,12 +78,25 @@ export function openRecord(config: LoadedSettings, paths: Paths, world: World, u
   const trail = new Trail(log, metrics, settings.agent.name);
   const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
   trail.booted(version, config.digest, checkpoints.key);
+  const rotation =
+    file && new Rotation(file, processLog, world, (outcome) => (metrics.recordReopens.of(outcome).value += 1));
   const close = (): void => {
     checkpoints.close();
+    rotation?.close();
     log.close();
   };
   const self = { version, boot: log.boot };
-  return { log, metrics, trail, late, self, sign: () => checkpoints.start(), hold: () => checkpoints.hold(), close };
+  return {
+    log,
+    metrics,
+    trail,
+    late,
+    self,
+    sign: () => checkpoints.start(),
+    reopen: () => rotation?.now(),
+    hold: () => checkpoints.hold(),
+    close,
+  };
 }
 
 /** The names of a configuration that series are made of. */
@@ -82,10 +106,9 @@ export function metricNames(settings: Settings, unsafe: readonly string[]): Metr
   return { tools, services, rules: settings.rules, unsafe, program: settings.inbound?.program };
 }
 
-function openSink(file: string | undefined, stdout: boolean, onLost: () => void): EventSink {
+function withStdout(file: FileSink | undefined, stdout: boolean, onLost: () => void): EventSink {
   if (file === undefined) return openStdout();
-  const record = openFileSink(file);
-  return stdout ? withCopy(record, openStdout(), onLost) : record;
+  return stdout ? withCopy(file, openStdout(), onLost) : file;
 }
 
 /** Touching process.stdout makes a pipe non-blocking: a reader that stalls must refuse calls, not stop the process. */

@@ -36,6 +36,8 @@ export interface Sidecar {
   reload(config: LoadedSettings): void;
   /** Records that a changed configuration was not taken. @param places of what is wrong in it; no values. */
   rejected(places: readonly string[]): void;
+  /** The file of the record may have been moved away: goes on in a new one then. Never throws. */
+  reopenRecord(): void;
   /** Stops listening, lets calls end for a moment, ends all tasks, takes their tokens back, closes the record. */
   close(): Promise<void>;
 }
@@ -59,7 +61,7 @@ export async function openSidecar(
   const paths = resolvePaths(settings, { uid, env: process.env });
   claimRunFolder(paths, uid);
   const unsafe = listUnsafe(settings);
-  const record = openRecord(config, paths, world, unsafe);
+  const record = openRecord(config, paths, world, unsafe, log);
   const opened: Openings = {};
   try {
     const wayOut = (opened.wayOut = await openWayOut(config, paths, world, record, log));
@@ -83,6 +85,7 @@ export async function openSidecar(
       tasks: wayOut.tasks,
       reload: reloading(config, ways, record, log),
       rejected: (places) => record.trail.reloadRejected(places),
+      reopenRecord: () => record.reopen(),
       close: closing(opened, record, log),
     };
   } catch (error) {

@@ -18,7 +18,7 @@ const sharedUid =
 export const run: Command = {
   usage: `Usage: waybill run [--config FILE] [-- COMMAND ARGUMENTS...]
 
-Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good; tasks stay open. Its log is on standard error, JSON lines; the line "ready" names the addresses.
+Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good; tasks stay open. A record that was moved away (rotated) goes on in a new file, at SIGHUP at once, else within two seconds. Its log is on standard error, JSON lines; the line "ready" names the addresses.
 With a COMMAND it starts that with the environment that leads it through the sidecar, and ends when it ends, with its exit code.
 This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
@@ -37,8 +37,15 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     const stopped = hearStop();
     // During the start the file has just been read. With a command of its own, a hang-up is the end of its terminal, as for any program.
     let reload: ConfigReload | undefined;
-    if (agent === undefined) process.on('SIGHUP', () => reload?.now());
-    const sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
+    let sidecar: Sidecar | undefined;
+    if (agent === undefined) {
+      process.on('SIGHUP', () => {
+        // First, so that what comes of the reload stands in the new file.
+        sidecar?.reopenRecord();
+        reload?.now();
+      });
+    }
+    sidecar = await openSidecar(checked.config, undefined, log).catch((error: unknown) => {
       throw failureOf(error);
     });
     // With NODE_COMPILE_CACHE, Node.js keeps what it compiled at a polite end only, which a sidecar seldom has.

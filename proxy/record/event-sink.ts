@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 const lineFeed = Buffer.from('\n');
@@ -16,45 +16,114 @@ export interface EventSink {
   close(): void;
 }
 
+/** The record as a file that somebody may rotate: move away, or copy and truncate. */
+export interface FileSink extends EventSink {
+  /** Whether the path leads to the file that is written to. Asks the system. */
+  isInPlace(): boolean;
+  /** Goes on in the file that the path leads to, made if it is not there. Throws the system's error, and goes on in the one it has. */
+  reopen(): void;
+  /** Whether somebody else made the file shorter since this was asked last. */
+  wasCut(): boolean;
+}
+
 /**
  * The record as a file, appended to. A short write (full disk) is cut off again, so that no fragment stands between two lines; a
  * fragment that a killed process left is closed with a line feed when the file is opened.
  */
-export function openFileSink(file: string): EventSink {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const fd = openSync(file, 'a+', 0o600);
-  let size = fstatSync(fd).size;
-  let torn = size > 0 && !endsWithLineFeed(fd, size);
+export function openFileSink(file: string): FileSink {
+  let open = openAppended(file);
   return {
     write(lines) {
-      const bytes = torn ? Buffer.concat([lineFeed, lines]) : lines;
+      const bytes = open.torn ? Buffer.concat([lineFeed, lines]) : lines;
+      let written = 0;
       try {
-        if (writeSync(fd, bytes) === bytes.length) {
-          size += bytes.length;
-          torn = false;
-          return { bytes: lines.length, isWhole: true };
-        }
+        written = writeSync(open.fd, bytes);
       } catch {
         // A failed write may have left a part as well: it is cut off below.
       }
-      torn = !cutBack(fd, size) || torn;
+      if (written === bytes.length) {
+        open.size += bytes.length;
+        open.torn = false;
+        return { bytes: lines.length, isWhole: true };
+      }
+      open.torn = !cutBack(open, written) || open.torn;
       return { bytes: 0, isWhole: false };
     },
-    close: () => closeSync(fd),
+    isInPlace() {
+      const there = statSync(file, { bigint: true, throwIfNoEntry: false });
+      return there?.ino === open.ino && there.dev === open.dev;
+    },
+    reopen() {
+      // The new one first: where it cannot be had, the one before must still take lines. A fragment in that one stands at its end.
+      const before = open;
+      open = openAppended(file);
+      try {
+        closeSync(before.fd);
+      } catch {
+        // Every line of it was with the system when its call was forwarded; there is nobody to refuse any more.
+      }
+    },
+    wasCut() {
+      const now = fstatSync(open.fd);
+      // A pipe has no length.
+      if (now.isFile() && now.size < open.size) {
+        open.size = now.size;
+        open.torn = isTorn(open.fd, now.size);
+        open.wasCut = true;
+      }
+      const { wasCut } = open;
+      open.wasCut = false;
+      return wasCut;
+    },
+    close: () => closeSync(open.fd),
   };
 }
 
-function endsWithLineFeed(fd: number, size: number): boolean {
-  const last = Buffer.alloc(1);
-  readSync(fd, last, 0, 1, size - 1);
-  return last[0] === 0x0a;
+/** An open file, how long it is by our count, whether it ends within a line, and whether it was found shorter than we left it. */
+interface AppendedFile {
+  readonly fd: number;
+  readonly dev: bigint;
+  readonly ino: bigint;
+  size: number;
+  torn: boolean;
+  wasCut: boolean;
 }
 
-function cutBack(fd: number, size: number): boolean {
+/** Always with O_APPEND: a line stands at the end, wherever that is after somebody truncated the file. */
+function openAppended(file: string): AppendedFile {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const fd = openSync(file, 'a+', 0o600);
   try {
-    ftruncateSync(fd, size);
+    const { dev, ino, size } = fstatSync(fd, { bigint: true });
+    return { fd, dev, ino, size: Number(size), torn: isTorn(fd, Number(size)), wasCut: false };
+  } catch (error) {
+    // It is tried again and again: each time would leave one behind.
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function isTorn(fd: number, size: number): boolean {
+  if (size === 0) return false;
+  const last = Buffer.alloc(1);
+  readSync(fd, last, 0, 1, size - 1);
+  return last[0] !== 0x0a;
+}
+
+/** @param written how much of a line the system says that it took. */
+function cutBack(file: AppendedFile, written: number): boolean {
+  let end = file.size + written;
+  try {
+    end = fstatSync(file.fd).size;
+    // Where somebody truncated the file meanwhile (copytruncate), our count would make it longer: a hole of zeros in the record.
+    const good = Math.max(0, Math.min(file.size, end - written));
+    ftruncateSync(file.fd, good);
+    file.wasCut ||= good < file.size;
+    file.size = good;
     return true;
   } catch {
+    // The fragment stays, and counts: else the next cut would go as much too deep, into a line that calls were let through on.
+    file.size = end;
     return false;
   }
 }

@@ -33,6 +33,7 @@ export const metricNames = [
   'waybill_event_sequence',
   'waybill_events_lost_total',
   'waybill_event_copies_lost_total',
+  'waybill_record_reopens_total',
   'waybill_faults_total',
   'waybill_unsafe_settings',
   'waybill_config_reloads_total',
@@ -117,6 +118,7 @@ export class Metrics {
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
   readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
   readonly reloads = this.#tallies('config_reloads_total', 'Changes of the configuration.', ['outcome']);
+  readonly recordReopens = this.#tallies('record_reopens_total', 'Turns to a new file of the record.', ['outcome']);
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
   readonly fleet = new FleetMetrics(this.registry);
   readonly exchangeSeconds = new Map<string, Lane>();
@@ -180,6 +182,7 @@ export class Metrics {
     for (const outcome of signalOutcomes) this.signals.of(outcome);
     for (const outcome of ['opened', 'completed', 'failed', 'expired', 'revoked']) this.tasks.of(outcome);
     for (const outcome of ['reloaded', 'rejected']) this.reloads.of(outcome);
+    for (const outcome of ['reopened', 'failed']) this.recordReopens.of(outcome);
   }
 
   #tallies(name: string, help: string, labels: readonly string[]): Tallies {

@@ -1,9 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, type TestContext } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { admittedPaths, checkChain, eventsOf, readRecord } from '../stage/event-record.ts';
@@ -100,13 +109,23 @@ test('W7: a record that cannot grow refuses calls, and nothing is lost when it c
   }
 });
 
-test('W7: the same on a file system that is full', async (context) => {
+/** A file system of 128 KiB; skips the test where it cannot be had. */
+function mountSmallDisk(context: TestContext): { readonly disk: string; readonly unmount: () => void } {
   const disk = mkdtempSync(join(tmpdir(), 'waybill-disk-'));
   const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=128k', 'waybill-test', disk]);
   if (mounted.status !== 0) {
     rmSync(disk, { recursive: true });
     context.skip('mounting a small file system needs root');
   }
+  const unmount = (): void => {
+    spawnSync('umount', [disk]);
+    rmSync(disk, { recursive: true });
+  };
+  return { disk, unmount };
+}
+
+test('W7: the same on a file system that is full', async (context) => {
+  const { disk, unmount } = mountSmallDisk(context);
   const record = join(disk, 'events.jsonl');
   const ballast = join(disk, 'ballast');
   const stage = await openStage({ tools: tools(), sections: { record: { file: record } } });
@@ -118,8 +137,34 @@ test('W7: the same on a file system that is full', async (context) => {
     );
   } finally {
     await stage.close();
-    spawnSync('umount', [disk]);
-    rmSync(disk, { recursive: true });
+    unmount();
+  }
+});
+
+test('W7: a file that somebody truncated (copytruncate) gets no hole when the disk is full', async (context) => {
+  const { disk, unmount } = mountSmallDisk(context);
+  const record = join(disk, 'events.jsonl');
+  const [copy, ballast] = [join(disk, 'copy'), join(disk, 'ballast')];
+  const stage = await openStage({ tools: tools(), sections: { record: { file: record } } });
+  try {
+    const { handle } = await stage.task();
+    const call = (): Promise<RawAnswer> =>
+      callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/', { handle });
+    for (let count = 0; count < 20; count += 1) expect((await call()).status).toBe(200);
+    copyFileSync(record, copy);
+    truncateSync(record);
+    fillDisk(ballast);
+    while ((await call()).status === 200);
+    unlinkSync(ballast);
+    await eventually('the record takes lines again', async () => (await call()).status === 200);
+    await sleep(1100);
+    await stage.sidecar.stop();
+    expect(readFileSync(record, 'utf8')).not.toContain('\0');
+    await checkChain(copy, record);
+    expect(stage.sidecar.output()).toContain('made the record shorter');
+  } finally {
+    await stage.close();
+    unmount();
   }
 });
 
