@@ -2,7 +2,8 @@ import { refusalKinds, type RefusalCode } from './refusal-kinds.ts';
 
 /**
  * One kind of the closed catalogue of expected "no" answers. A code names the HTTP status, the stage that says it, a public title and a hint
- * written for the agent that reads it. Causes (addresses, service errors, rule texts of others) never stand in a public sentence.
+ * written for the agent that reads it. Causes (addresses, texts of services, rule texts of others) never stand in a public sentence;
+ * of a service's error nothing does but a `ServiceError`.
  */
 export interface RefusalKind {
   readonly status: number;
@@ -13,6 +14,18 @@ export interface RefusalKind {
   /** Set where the refusal is the replay of something we issued (DESIGN 7): its grade decides whether a person is woken. */
   readonly replay?: 'proven' | 'suspected';
 }
+
+/** Error codes of a token endpoint that standards define (RFC 6749 5.2, RFC 8693 2.2.2, RFC 8707 2, RFC 9449 5 and 8): a closed set, safe to tell. */
+export type ServiceError =
+  | 'invalid_request'
+  | 'invalid_client'
+  | 'invalid_grant'
+  | 'unauthorized_client'
+  | 'unsupported_grant_type'
+  | 'invalid_scope'
+  | 'invalid_target'
+  | 'invalid_dpop_proof'
+  | 'use_dpop_nonce';
 
 export type Stage =
   | 'intercept'
@@ -52,12 +65,15 @@ export class Refusal extends Error {
   readonly retryAfter: number | undefined;
   /** What the agent should do: that of the kind, unless more is known of this call. As public as the detail. */
   readonly hint: string;
+  /** What the token service called its error, where it is the service that refused. */
+  readonly serviceError: ServiceError | undefined;
 
   constructor(
     code: RefusalCode,
     detail: string = refusalKinds[code].title,
     retryAfter?: number,
     hint: string = refusalKinds[code].hint,
+    serviceError?: ServiceError,
   ) {
     const limit = Error.stackTraceLimit;
     Error.stackTraceLimit = 0;
@@ -67,6 +83,7 @@ export class Refusal extends Error {
     this.detail = detail;
     this.retryAfter = retryAfter;
     this.hint = hint;
+    this.serviceError = serviceError;
   }
 
   get kind(): RefusalKind {

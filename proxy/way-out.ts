@@ -68,22 +68,22 @@ export async function openWayOut(
   record: OpenRecord,
   log: ProcessLog,
 ): Promise<WayOut> {
-  const { settings } = config;
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
-  const endpoints = openEndpoints(guard, world, authoritiesOf(settings));
-  const opening = [openIdentity(settings, guard, world, record, log), openPodCa(paths, world.now)] as const;
+  const endpoints = openEndpoints(guard, world, authoritiesOf(config.settings));
+  const opening = [openIdentity(config.settings, guard, world, record, log), openPodCa(paths, world.now)] as const;
   const [identity, podCa] = await Promise.all(opening);
   const { workload } = identity;
   const x509Svids = svidCertificates(workload);
   const desk = openTokenDesk({
-    services: settings.token_services,
+    services: config.settings.token_services,
     world,
     call: endpoints.call,
     jwtSvids: workload,
     x509Svids,
     clusterTokens: workload,
     trail: record.trail,
+    onServiceError: (service, error) => log.warn({ service, error }, 'a token service refuses what it is asked for'),
     onDeadGrant: (txn) => {
       // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.
       if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);

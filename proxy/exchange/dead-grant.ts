@@ -1,4 +1,4 @@
-import { Refusal } from '../refusal.ts';
+import { Refusal, type ServiceError } from '../refusal.ts';
 import type { TokenOrder } from './token-order.ts';
 
 /** The code of RFC 6749 5.2 that says nothing but this: the grant is not good, and will not be again. */
@@ -9,13 +9,11 @@ const plainCode = 'invalid_grant';
  * are services that call it a dead grant when their policy says no.
  */
 export class DeadGrant extends Refusal {
-  readonly #errorCode: string;
   #isConfirmed = false;
 
   /** @param errorCode `error` of the answer. */
-  constructor(detail: string | undefined, errorCode: string) {
-    super('grant_dead', detail);
-    this.#errorCode = errorCode;
+  constructor(detail: string | undefined, errorCode: ServiceError) {
+    super('grant_dead', detail, undefined, undefined, errorCode);
   }
 
   /** Whether it is known that the subject token is over. Then so is its task: none of its exchanges can succeed any more. */
@@ -28,12 +26,12 @@ export class DeadGrant extends Refusal {
    * waits for better proof keeps a task, with its handles, for a user who is gone.
    */
   confirm(isActive: boolean | undefined): void {
-    this.#isConfirmed = isActive === undefined ? this.#errorCode === plainCode : !isActive;
+    this.#isConfirmed = isActive === undefined ? this.serviceError === plainCode : !isActive;
   }
 }
 
 /** What a service says of a statement, or of our own assertion, says nothing of the user's grant: that task goes on. */
-export function isOfStatement(error: unknown, { grantedBy, assertion }: TokenOrder): boolean {
+export function isOfStatement(error: unknown, { grantedBy, assertion }: TokenOrder): error is Refusal {
   return (
     error instanceof Refusal && error.code === 'grant_dead' && (grantedBy !== undefined || assertion === 'workload')
   );

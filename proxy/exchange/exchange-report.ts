@@ -1,7 +1,9 @@
+import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
 import { credentialOf, type ExchangeTrail } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { Rejection } from './rejection.ts';
+import type { TellServiceError } from './service-errors.ts';
 import { readFault, refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
@@ -13,12 +15,23 @@ export interface ReportOptions {
   readonly settings: ServiceSettings;
   readonly world: World;
   readonly trail: ExchangeTrail;
+  readonly onServiceError: TellServiceError;
+}
+
+/** What went wrong at a service, as a caller is told of it; an error that it named is told to the operator too. */
+export function heard(
+  error: unknown,
+  { name, onServiceError }: Pick<ReportOptions, 'name' | 'onServiceError'>,
+): unknown {
+  const failure = readFault(error, name);
+  if (failure instanceof Refusal && failure.serviceError !== undefined) onServiceError(name, failure.serviceError);
+  return failure;
 }
 
 /** What a caller is told of an exchange that failed. A rejection is recorded, since it means that the service widened or broke (W5). */
 export function tellFailure(error: unknown, order: TokenOrder, startedMs: number, options: ReportOptions): unknown {
   const { name: service, world, trail } = options;
-  const failure = readFault(error, service);
+  const failure = heard(error, options);
   if (!(failure instanceof Rejection)) return failure;
   const { txn, tool, audience, scopes = [] } = order;
   const id = failure.tokenId;

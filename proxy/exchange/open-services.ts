@@ -3,6 +3,7 @@ import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache } from '../trust/jwks.ts';
 import type { TokenCustody } from './custody.ts';
 import { type EndpointCall, EndpointFault } from './endpoint.ts';
+import { onceAMinute } from './service-errors.ts';
 import { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDeskOptions } from './token-desk.ts';
@@ -21,7 +22,20 @@ export class OpenServices {
     const takeBack = custody.takeBack.bind(custody);
     // One may act with the help of another: that of now.
     const find = (name: string): TokenService | undefined => this.#services.get(name);
-    const shared = { world, jwtSvids, x509Svids, clusterTokens, trail, call, keys, metadata, takeBack, find };
+    const onServiceError = onceAMinute(world, options.onServiceError);
+    const shared = {
+      world,
+      jwtSvids,
+      x509Svids,
+      clusterTokens,
+      trail,
+      onServiceError,
+      call,
+      keys,
+      metadata,
+      takeBack,
+      find,
+    };
     this.#make = (name, settings) => new TokenService({ ...shared, name, settings });
     this.adopt(options.services);
   }

@@ -16,7 +16,7 @@ import type { ServiceEndpoints } from './discovery.ts';
 import { type EndpointCall, EndpointExchange, EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import { Rejection } from './rejection.ts';
 import { isGatewayFailure } from './retry.ts';
-import { readErrorCode, readFailure, refuse } from './service-refusal.ts';
+import { readErrorCode, readFailure, refuseUnanswered } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 
 /** Port: adds client authentication to a request, within the time that its exchange has left. */
@@ -96,7 +96,7 @@ export class ServiceClient {
     await introspectionRequest(this.#as(endpoints), this.#client, this.#auth(deadline), token.reveal(), form);
     const reply = exchange.reply();
     if (isGatewayFailure(reply)) throw new EndpointFault('unavailable');
-    if (reply.status !== 200) throw refuse('token_service_unavailable', this.#options.name);
+    if (reply.status !== 200) throw refuseUnanswered(reply, this.#options.name);
     return readJson(reply);
   }
 

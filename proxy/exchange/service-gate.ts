@@ -1,4 +1,4 @@
-import { Refusal } from '../refusal.ts';
+import { Refusal, type ServiceError } from '../refusal.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import type { World } from '../world.ts';
@@ -52,6 +52,8 @@ export class ServiceGate {
   #answers = 0;
   /** End of a pause that the service asked for (429 or 503 with Retry-After), on the monotonic clock as that of the breaker. */
   #pausedUntilMs = 0;
+  /** What it called its error when it failed last: who is not let in for it is told so. */
+  #lastError: ServiceError | undefined;
 
   constructor(name: string, world: World) {
     this.#name = name;
@@ -108,6 +110,7 @@ export class ServiceGate {
       isProbe: passage.isProbe,
       fail: (error) => {
         failed ||= isFailure(error);
+        this.#lastError = failed && error instanceof Refusal ? error.serviceError : undefined;
         if (error instanceof Refusal && error.retryAfter !== undefined) this.#pause(error.retryAfter);
       },
       end: () => this.#leave(passage, failed ? 'unwell' : this.#answers > answersBefore ? 'well' : 'nothing'),
@@ -116,6 +119,7 @@ export class ServiceGate {
 
   #leave(passage: Passage, health: Parameters<Breaker['tell']>[1]): void {
     this.#inside -= 1;
+    if (health === 'well') this.#lastError = undefined;
     this.#breaker.tell(passage, health);
     // Who waits for a service that is down would only wait in vain.
     if (this.#breaker.isOpen || this.#pauseLeftMs() > 0) {
@@ -165,7 +169,7 @@ export class ServiceGate {
 
   #refusal(): Refusal {
     const leftMs = Math.max(this.#pauseLeftMs(), this.#breaker.leftMs());
-    return refuse('token_service_unavailable', this.#name, Math.max(1, Math.ceil(leftMs / 1000)));
+    return refuse('token_service_unavailable', this.#name, Math.max(1, Math.ceil(leftMs / 1000)), this.#lastError);
   }
 }
 

@@ -1,4 +1,4 @@
-import { Refusal } from '../refusal.ts';
+import { Refusal, type ServiceError } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
@@ -8,6 +8,7 @@ import { EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-trail.ts';
 import { Rejection } from './rejection.ts';
 import { isGatewayFailure } from './retry.ts';
+import { knownError, wordsOf } from './service-errors.ts';
 
 /** Longest pause that a service may ask of us with Retry-After. */
 const maxPauseSeconds = 60;
@@ -28,14 +29,17 @@ const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
   token_rejected: 'returned a token that is not what was asked for',
 };
 
-/** A refusal that names the service as the configuration does, and no cause from elsewhere. */
-export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: number): Refusal {
-  return new Refusal(code, sentenceOf(code, service), retryAfterSeconds);
+/** A refusal that names the service as the configuration does, and of a cause from elsewhere nothing but a code of the closed set. */
+export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: number, error?: ServiceError): Refusal {
+  return new Refusal(code, sentenceOf(code, service, error), retryAfterSeconds, undefined, error);
 }
 
-function sentenceOf(code: RefusalCode, service: string): string | undefined {
+function sentenceOf(code: RefusalCode, service: string, error?: ServiceError): string | undefined {
   const sentence = sentences[code];
-  return sentence === undefined ? undefined : `The token service "${service}" ${sentence}.`;
+  if (sentence === undefined) return undefined;
+  // Of a grant that is dead we know more than its code says: RFC 8693 2.2.2 has the same for what is merely malformed.
+  const said = error === undefined ? sentence : wordsOf(error, code === 'grant_dead' ? sentence : undefined);
+  return `The token service "${service}" ${said}.`;
 }
 
 /** The `error` member of an error answer, if there is one. Its description is never read: it may quote what we sent. */
@@ -48,6 +52,11 @@ export function readErrorCode(reply: EndpointReply): string | undefined {
     if (fault instanceof InvalidJson) return undefined;
     throw fault;
   }
+}
+
+/** An answer that does not say what an introspection asks for. */
+export function refuseUnanswered(reply: EndpointReply, service: string): Refusal {
+  return refuse('token_service_unavailable', service, undefined, knownError(readErrorCode(reply)));
 }
 
 /**
@@ -65,9 +74,9 @@ export function readFailure(reply: EndpointReply, service: string, grant: string
   const error = readErrorCode(reply);
   // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
   const onToken = grant.endsWith(':token-exchange') && error === 'invalid_request';
-  if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service), error);
+  if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service, error), error);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
-  return refuse(known ?? 'exchange_refused', service);
+  return refuse(known ?? 'exchange_refused', service, undefined, knownError(error));
 }
 
 /** What the absence of an answer means. Anything that is not one of our own errors is a fault and stays what it is. */

@@ -2,7 +2,6 @@ import { Refusal } from '../refusal.ts';
 import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
-import type { World } from '../world.ts';
 import { type FindActor, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
 import { checkToken } from './check-token.ts';
@@ -15,8 +14,8 @@ import { DeadGrant, isOfStatement } from './dead-grant.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, endpointsFor, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
-import { tellCut, tellFailure } from './exchange-report.ts';
-import type { ExchangeOutcome, ExchangeTrail, RevocationCause } from './exchange-trail.ts';
+import { heard, type ReportOptions, tellCut, tellFailure } from './exchange-report.ts';
+import type { ExchangeOutcome, RevocationCause } from './exchange-trail.ts';
 import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { statementOrder } from './issuers/chaining.ts';
@@ -25,7 +24,6 @@ import { withOneRetry } from './retry.ts';
 import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import { ServiceGate, type Visit } from './service-gate.ts';
-import type { ServiceSettings } from './service-settings.ts';
 import { checkSubjectTime } from './subject-rules.ts';
 import { tokenKinds } from './token-kinds.ts';
 import type { TokenOrder } from './token-order.ts';
@@ -36,17 +34,13 @@ import { issueToken, wantedToken } from './wanted-token.ts';
 export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret, cause: RevocationCause) => void;
 
 /** What one service needs; keys and metadata are shared by all services of a desk. */
-export interface TokenServiceOptions {
-  readonly name: string;
-  readonly settings: ServiceSettings;
-  readonly world: World;
+export interface TokenServiceOptions extends ReportOptions {
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly clusterTokens: ClusterTokenSource;
   readonly keys: JwksCache;
   readonly metadata: IssuerMetadata;
-  readonly trail: ExchangeTrail;
   readonly takeBack: TakeBack;
   /** The other services of the desk, for grants of two legs. */
   readonly find: (name: string) => TokenService | undefined;
@@ -139,7 +133,7 @@ export class TokenService {
       return claims['active'] === true;
     } catch (error) {
       visit.fail(error);
-      const failure = readFault(error, this.name);
+      const failure = heard(error, this.#options);
       if (failure instanceof Rejection) throw refuse('token_service_unavailable', this.name);
       throw failure;
     } finally {
@@ -205,7 +199,7 @@ export class TokenService {
     try {
       return await this.#client.requestToken(grant, form, endpoints, order, deadline);
     } catch (error) {
-      if (isOfStatement(error, order)) throw refuse('exchange_refused', this.name);
+      if (isOfStatement(error, order)) throw refuse('exchange_refused', this.name, undefined, error.serviceError);
       // Only who issued the subject token knows whether it is over; what others do not take may be good elsewhere.
       if (error instanceof DeadGrant && subject?.iss === this.issuer)
         error.confirm(await this.#askActive(subject.token, endpoints, deadline));

@@ -8,6 +8,7 @@ import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
 import { DeadGrant } from './dead-grant.ts';
 import { withinTime } from './deadline.ts';
 import type { EndpointCall } from './endpoint.ts';
+import type { ReportOptions } from './exchange-report.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { RecentRefusals } from './recent-refusals.ts';
@@ -17,15 +18,13 @@ import type { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenOrder } from './token-order.ts';
 
-export interface TokenDeskOptions {
+export interface TokenDeskOptions extends Pick<ReportOptions, 'world' | 'trail' | 'onServiceError'> {
   /** `token_services` of the configuration, by name. */
   readonly services: ReadonlyMap<string, ServiceSettings>;
-  readonly world: World;
   readonly call: EndpointCall;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly clusterTokens: ClusterTokenSource;
-  readonly trail: ExchangeTrail;
   /** Hears of a task whose subject token is over by the word of its issuer, before the call that found out is refused. Never throws. */
   readonly onDeadGrant: (txn: string) => void;
 }

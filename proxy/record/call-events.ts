@@ -119,6 +119,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
     status: refused.status,
   };
   if (kind.replay !== undefined) members['replay'] = { reason: refusal.code, grade: kind.replay };
+  if (refusal.serviceError !== undefined) members['cause'] = refusal.serviceError;
   if (target !== undefined) members['target'] = target;
   if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);

@@ -91,6 +91,8 @@ export interface DeskUnderTest {
   readonly svidAudiences: string[];
   /** Tasks whose grant was found dead. */
   readonly deadGrants: string[];
+  /** Error codes of the service that were told, as `corp invalid_client`. */
+  readonly serviceErrors: string[];
   /** An order for alice at the tool crm; parts overwrite. */
   readonly order: (parts?: Partial<TokenOrderParts>, subjectClaims?: Record<string, unknown>) => Promise<TokenOrder>;
 }
@@ -131,8 +133,10 @@ export async function openDesk(
     expect: { ...serviceProfiles.rfc8693.expect, act: 'self', typ: ['at+jwt'], ...settings.expect },
   };
   const deadGrants: string[] = [];
+  const serviceErrors: string[] = [];
   const desk = openTokenDesk({
     onDeadGrant: (txn) => deadGrants.push(txn),
+    onServiceError: (name, error) => serviceErrors.push(`${name} ${error}`),
     services: new Map([['corp', corp]]),
     world,
     call: options.call ?? callEndpoint,
@@ -165,7 +169,7 @@ export async function openDesk(
       ...parts,
     });
   };
-  return { desk, trail, world, domain, svidAudiences, deadGrants, order };
+  return { desk, trail, world, domain, svidAudiences, deadGrants, serviceErrors, order };
 }
 
 /** The refusal that a call ends in; throws when it does not. */

@@ -62,6 +62,7 @@ test('while the service of the first leg is probed, no call waits for it', tries
     x509Svids: { certificate: () => undefined },
     clusterTokens: { readToken: () => Promise.reject(new Error('no cluster')) },
     onDeadGrant: () => undefined,
+    onServiceError: () => undefined,
     jwtSvids: { fetchJwtSvid: () => Promise.reject(new Error('no identity')) },
     trail: new RecordingTrail(),
   });

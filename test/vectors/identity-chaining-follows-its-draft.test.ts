@@ -65,6 +65,7 @@ async function run(given: Vectors, answer = given.exchangeResponse, secondsLater
     x509Svids: { certificate: () => undefined },
     clusterTokens: { readToken: () => Promise.reject(new Error('no cluster')) },
     onDeadGrant: () => undefined,
+    onServiceError: () => undefined,
     jwtSvids: {
       fetchJwtSvid: async () => ({
         token: () => 'an-svid',

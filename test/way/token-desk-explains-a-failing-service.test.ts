@@ -40,8 +40,8 @@ test.for(table)('an answer of the kind %s is %s', async ([lie, code, status]) =>
   const refusal = await refusalOf(() => desk.take(wanted));
   expect([refusal.code, refusal.kind.status, refusal.kind.stage]).toEqual([code, status, 'exchange']);
   expect(trail.exchanges).toEqual([`corp ${code}`]);
-  // Public text: the name of the configuration, and nothing that the service wrote or that we sent.
-  expect(refusal.detail).toMatch(/^The token service "corp" [a-z ]+\.$/);
+  // Public text: the name of the configuration, a code that a standard defines, and nothing else that the service wrote or that we sent.
+  expect(refusal.detail).toMatch(/^The token service "corp" [a-z' ]+(?: \([a-z_]+\))?\.$/);
   expect(refusal.cause).toBeUndefined();
   // What may pass in a moment is tried once more.
   expect(service.counts.token).toBe(lie === 'unavailable' || lie === 'reset' ? 2 : 1);
