@@ -56,8 +56,8 @@ export type CallerFacts = Pick<VerifiedCall, 'token' | 'proof' | 'chain' | 'call
 export class CallerRefusal extends Refusal {
   readonly known: CallerFacts;
 
-  constructor({ code, detail, retryAfter }: Refusal, known: CallerFacts) {
-    super(code, detail, retryAfter);
+  constructor({ code, detail, retryAfter, hint, serviceError }: Refusal, known: CallerFacts) {
+    super(code, detail, retryAfter, hint, serviceError);
     this.known = known;
   }
 }
