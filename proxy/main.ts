@@ -93,8 +93,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
       name === undefined
         ? 'which command?'
         : `there is no command ${JSON.stringify(name)}${suggest(name, commands.keys())}`;
-    process.stderr.write(`waybill: ${problem}\n\n${overview()}`);
-    return exitCodes.usage;
+    return told(`waybill: ${problem}\n\n${overview()}`, exitCodes.usage);
   }
   const command = await listed.load();
   if (asksForHelp(args)) return printed(command.usage);
@@ -143,7 +142,7 @@ function invocationOf(args: readonly string[]): Invocation {
     // https://no-color.org
     colour: stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
     print: (line) => void stdout.write(`${line}\n`),
-    tell: (line) => void process.stderr.write(`${line}\n`),
+    tell: say,
   };
 }
 
@@ -155,8 +154,16 @@ function printed(text: string): number {
 
 /** A text that says why nothing was done. */
 function told(message: string, exitCode: number): number {
-  process.stderr.write(`${message}\n`);
+  say(message);
   return exitCode;
+}
+
+/** For people. What cannot be written there changes nothing of what came out, which the exit code says. */
+function say(text: string): void {
+  const { stderr } = process;
+  // Not before there is something to say: to touch it makes a pipe non-blocking, which the process log waits on.
+  if (stderr.listenerCount('error') === 0) stderr.on('error', () => undefined);
+  stderr.write(text.endsWith('\n') ? text : `${text}\n`);
 }
 
 /**

@@ -3,9 +3,17 @@ import { destination, pino, type Logger } from 'pino';
 /** The process's own log: what an operator reads when something is wrong. Calls are in the record, not here. */
 export type ProcessLog = Logger;
 
-/** JSON lines on standard error, written at once: standard output may be the record. */
+/** What is held of lines that could not be written, bytes: they are written with the next one that can be, and more of them are lost. */
+const heldBytes = 65_536;
+
+/**
+ * JSON lines on standard error, written at once: standard output may be the record. Where they cannot be written, the process lives on
+ * without them: a disk that somebody filled would else end every sidecar beside it, and it is the record that refuses calls then.
+ */
 export function openProcessLog(): ProcessLog {
-  return pino({ base: { name: 'waybill' } }, destination({ fd: 2, sync: true }));
+  const lines = destination({ fd: 2, sync: true, maxLength: heldBytes });
+  lines.on('error', () => undefined);
+  return pino({ base: { name: 'waybill' } }, lines);
 }
 
 /**
