@@ -81,7 +81,10 @@ watchLifeline();
 watchFaults();
 const ended = await main(process.argv.slice(2));
 // All that was printed is out first. Whatever a command that failed left open must not keep the process.
-process.stdout.write('', () => process.exit(ended));
+process.stdout.write('', (error) => {
+  if (error) endUnwritten(process.stdout.errored ?? error, ended);
+  process.exit(ended);
+});
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
   if (name === '--help' || name === '-h' || name === 'help') return help(args[0]);
@@ -187,9 +190,16 @@ function watchFaults(): void {
     openProcessLog().fatal(faultFacts(error), 'fault');
     process.exit(exitCodes.fault);
   });
-  // A reader that closed the pipe (`| head`) has seen enough.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(exitCodes.ok);
-    throw error;
-  });
+  process.stdout.on('error', (error) => endUnwritten(error, exitCodes.ok));
+}
+
+/**
+ * Ends where standard output takes no more. A full disk is a fault: a script would take what it has for all there is, such as a list of
+ * credentials. A reader that closed the pipe (`| head`) has seen enough.
+ */
+function endUnwritten(error: Error, otherwise: number): never {
+  const code = 'code' in error ? String(error.code) : 'unknown error';
+  if (code === 'EPIPE') process.exit(otherwise);
+  say(`waybill: what it printed could not be written (${code})`);
+  process.exit(exitCodes.fault);
 }

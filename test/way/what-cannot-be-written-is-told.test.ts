@@ -45,3 +45,23 @@ test('a full disk under standard error costs messages, and neither the sidecar n
   expect(await redirected('2>/dev/full', 'run', '--config', 'missing').finished).toMatchObject({ code: 64 });
   expect(await redirected('2>/dev/full', 'tasks', 'list').finished).toMatchObject({ code: 69 });
 });
+
+test('output that a full disk did not take is a fault, and told; a pipe that was closed is none', async () => {
+  const running = redirected('', 'run');
+  await running.ready();
+  for (const args of [
+    ['inventory', '--csv'],
+    ['tasks', 'list', '--json'],
+    ['validate'],
+    ['run', '--help'],
+    ['--version'],
+  ]) {
+    const { code, stderr } = await redirected('>/dev/full', ...args).finished;
+    expect({ code, stderr }, args.join(' ')).toEqual({
+      code: 70,
+      stderr: 'waybill: what it printed could not be written (ENOSPC)\n',
+    });
+    const closed = await redirected('| true', ...args).finished;
+    expect(closed, args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  }
+});
