@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { CommandFailure, exitCodes } from './command.ts';
 
 /** Starts an agent on this terminal and waits for its end. Resolves with its exit code, 128 and the signal's number if one ended it. */
@@ -9,8 +10,13 @@ export async function runAgent(
 ): Promise<number> {
   const child = spawn(program, args, { stdio: 'inherit', env: { ...env } });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  // Ctrl-C in a terminal reaches the agent without us: a second SIGINT means "at once" to many programs, which then tidy up nothing.
+  const hasTerminal = isatty(0);
+  const interrupt = (signal: NodeJS.Signals): void => {
+    if (!hasTerminal) forward(signal);
+  };
   // The agent ends first and we end with it: its last calls still find the sidecar.
-  process.on('SIGTERM', forward).on('SIGINT', forward);
+  process.on('SIGTERM', forward).on('SIGINT', interrupt);
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', (error: NodeJS.ErrnoException) => {
@@ -22,6 +28,6 @@ export async function runAgent(
       });
     });
   } finally {
-    process.off('SIGTERM', forward).off('SIGINT', forward);
+    process.off('SIGTERM', forward).off('SIGINT', interrupt);
   }
 }

@@ -1,0 +1,68 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
+import { killRemaining, launcher, Running } from '../stage/command-line.ts';
+
+let folder: string;
+let agent: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'waybill-signals-'));
+  agent = join(folder, 'agent.mjs');
+  writeFileSync(
+    join(folder, 'waybill.yaml'),
+    `version: 1
+agent: { name: agent, owner: tests }
+listen: { outbound: "127.0.0.1:0", metrics: "127.0.0.1:0", health: "127.0.0.1:0" }
+operator: { socket: ${folder}/operator.sock }
+ca: { dir: ${folder}/ca, publish: ${folder}/trust }
+record: { file: ${folder}/events.jsonl }
+`,
+  );
+  // Counts for a while after the first one, as an agent that tidies up.
+  writeFileSync(
+    agent,
+    `const heard = [];
+    const hear = (signal) => {
+      if (heard.push(signal) === 1) setTimeout(() => { console.log('heard', heard.join('+')); process.exit(3); }, 500);
+    };
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, hear);
+    setTimeout(() => undefined, 30_000);
+    console.log('agent', 'up');`,
+  );
+});
+afterEach(() => {
+  killRemaining();
+  rmSync(folder, { recursive: true });
+});
+
+test('Ctrl-C in a terminal is one SIGINT for the agent', async (context) => {
+  const { status, stdout: version } = spawnSync('script', ['--version'], { encoding: 'utf8' });
+  if (status !== 0 || !version.includes('util-linux')) context.skip('no script of util-linux, which gives a terminal');
+  const command = [process.execPath, launcher, 'run', '--', process.execPath, agent].join(' ');
+  const terminal: ChildProcess = spawn('script', ['-qefc', command, '/dev/null'], { cwd: folder });
+  let shown = '';
+  terminal.stdout?.setEncoding('utf8').on('data', (chunk: string) => (shown += chunk));
+  const ended = once(terminal, 'close');
+  try {
+    await eventually('the agent runs', () => shown.includes('agent up'));
+    terminal.stdin?.write('\u0003');
+    expect(await ended).toEqual([3, null]);
+    expect(shown).toMatch(/heard SIGINT\r?$/m);
+  } finally {
+    terminal.kill('SIGKILL');
+  }
+});
+
+test('without a terminal the sidecar hands SIGINT and SIGTERM on', async () => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const running = new Running(process.execPath, [launcher, 'run', '--', process.execPath, agent], { cwd: folder });
+    await eventually('the agent runs', () => running.stdout.includes('agent up'));
+    running.child.kill(signal);
+    const { code, stdout } = await running.finished;
+    expect({ code, stdout }).toEqual({ code: 3, stdout: `agent up\nheard ${signal}\n` });
+  }
+});
