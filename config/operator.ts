@@ -9,14 +9,22 @@ const tokenFile = (may: string, role: string) =>
     examples: [`/run/secrets/${role}`],
   });
 
+/** What Linux takes for the path of a socket; a longer one would be refused at the start only. */
+const socketBytes = 107;
+
 /** Where people and orchestrators speak to the sidecar; never the agent. */
 export const operatorTable = z
   .strictObject({
-    socket: path.optional().meta({
-      description: 'Unix socket of the API; whoever can open it has every role.',
-      examples: ['/run/waybill/operator.sock'],
-      'x-default': '`<run>/operator.sock`',
-    }),
+    socket: path
+      .refine((name) => Buffer.byteLength(name) <= socketBytes, {
+        error: `must be a path of at most ${socketBytes} bytes, as sockets have`,
+      })
+      .optional()
+      .meta({
+        description: `Unix socket of the API, a path of at most ${socketBytes} bytes; whoever can open it has every role.`,
+        examples: ['/run/waybill/operator.sock'],
+        'x-default': '`<run>/operator.sock`',
+      }),
     listen: listenAddress.prefault('127.0.0.1:15000').meta({
       description: 'Address of the API over HTTP; used only if `tokens` names a file.',
       examples: ['127.0.0.1:15000'],

@@ -27,6 +27,10 @@ export async function openOperatorSocket(path: string, rooms: OperatorRooms): Pr
   const umask = process.umask(0o177);
   try {
     await listening(server, () => server.listen(path));
+  } catch (error) {
+    // The default may be too long as well, below a long XDG_RUNTIME_DIR; Node.js says of it that an argument is invalid.
+    const isTooLong = error instanceof Error && 'code' in error && error.code === 'EINVAL';
+    throw isTooLong ? new Error(`${path} is too long for a socket; name a shorter operator.socket`) : error;
   } finally {
     process.umask(umask);
   }
@@ -79,7 +83,8 @@ async function removeStaleSocket(path: string): Promise<void> {
     const probe = connect(path, () => resolve(true)).on('error', () => resolve(false));
     probe.once('connect', () => probe.destroy());
   });
-  if (alive) throw new Error(`another process listens on ${path}`);
+  // Told like a port that is taken: most likely a sidecar runs here already.
+  if (alive) throw Object.assign(new Error(`another process listens on ${path}`), { code: 'EADDRINUSE' });
   unlinkSync(path);
 }
 

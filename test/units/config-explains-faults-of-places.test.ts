@@ -1,4 +1,4 @@
-import { testRows } from './config-explanation.ts';
+import { good, testRows } from './config-explanation.ts';
 import { dpop, loopback, wayIn } from './config-way-in.ts';
 
 testRows([
@@ -79,4 +79,11 @@ testRows([
     wayIn(dpop, '', { rest: 'listen: { inbound: ‸"[::]:15001" }' }),
     /`listen\.outbound` listens/,
   ],
+  [
+    'socket with a long path',
+    `${good}operator: { socket: ‸/${'a'.repeat(107)} }`,
+    /^operator\.socket: must be a path of at most 107 bytes/,
+  ],
+  // 106 signs, 108 bytes.
+  ['socket with a path of many bytes', `${good}operator: { socket: ‸/${'a'.repeat(103)}éé }`, /at most 107 bytes/],
 ]);

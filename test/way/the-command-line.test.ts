@@ -179,6 +179,14 @@ test('run says which address is taken and exits 69; what it cannot write to is e
   expect(second.stderr).toContain('waybill.yaml');
 });
 
+test('run says that another sidecar has its socket, and exits 69', async () => {
+  write();
+  await new Running(process.execPath, [launcher, 'run', '--config', config]).ready();
+  const second = await run('run');
+  expect(second).toMatchObject({ code: 69 });
+  expect(second.stderr).toMatch(/an address is taken \(another process listens on .*operator\.sock\)/);
+});
+
 test('a fault that nobody caught ends the sidecar with exit code 70, and its message is not logged', async () => {
   write();
   for (const fault of ['throw new Error("s3cr3t")', 'Promise.reject(new Error("s3cr3t"))']) {
