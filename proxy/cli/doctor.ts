@@ -8,7 +8,7 @@ import { checkFiles } from './doctor/file-check.ts';
 import { examine, stepMs, totalMs, type Finding, type Findings, type FindingState } from './doctor/finding.ts';
 import { checkIdentity } from './doctor/identity-check.ts';
 import { openPatient, type Patient } from './doctor/patient.ts';
-import { checkPorts } from './doctor/port-check.ts';
+import { checkPorts, checkProgram } from './doctor/port-check.ts';
 import { checkIssuer, checkService } from './doctor/service-check.ts';
 import { checkSidecar } from './doctor/sidecar-check.ts';
 import { checkBinding, checkRungs } from './doctor/task-check.ts';
@@ -77,7 +77,13 @@ async function examineAll(checked: CheckedConfig, { surroundings }: Invocation):
     ),
     ...tools.map((one) => ['tool', one.name, async (found: Findings) => checkTool(one, patient, found)] as const),
     ...tools.map((one) => ['tasks', one.name, async (found: Findings) => checkRungs(one, settings, found)] as const),
-    ...of(patient, { binding: checkBinding, environment: checkEnvironment, ports: checkPorts, sidecar: checkSidecar }),
+    ...of(patient, {
+      binding: checkBinding,
+      environment: checkEnvironment,
+      ports: checkPorts,
+      program: checkProgram,
+      sidecar: checkSidecar,
+    }),
   ];
   try {
     return (await Promise.all(checks.map(async ([check, subject, work]) => examine(check, subject, work)))).flat();

@@ -1,6 +1,7 @@
 import { Refusal } from '../refusal.ts';
 import type { ExitPermit } from '../decide/permit.ts';
 import type { CallBody } from '../intercept/body.ts';
+import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { EgressGuard, Way } from './egress-guard.ts';
 
 /** A permitted call whose way is known: a checked address, found before any token service was asked. */
@@ -41,24 +42,25 @@ export function route(permit: ExitPermit, body: CallBody, guard: EgressGuard): R
 
 function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
   const { tool, target } = permit.attributed.call;
-  // Over plain http nobody proves anything: what listens there would get calls that are meant for that SPIFFE ID.
-  if (target.origin.scheme === 'http' && tool.settings.tls.spiffe_id !== undefined) {
-    throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.tls.spiffe_id).');
-  }
-  // A token that is bound to our certificate is of no use where none can be shown.
-  if (target.origin.scheme === 'http' && tool.settings.token?.proof === 'mtls') {
-    throw new Refusal('address_forbidden', 'This tool is called over https only (tools.X.token.proof).');
-  }
-  if (
-    tool.credentialed &&
-    target.origin.scheme === 'http' &&
-    tool.settings.plaintext !== 'unsafe' &&
-    way.kind !== 'loopback'
-  ) {
-    throw new Refusal(
-      'address_forbidden',
-      'Credentials are not sent over plain http to another host (tools.X.plaintext).',
-    );
-  }
+  const fault = target.origin.scheme === 'http' ? findPlainFault(tool, way) : undefined;
+  if (fault !== undefined) throw new Refusal('address_forbidden', fault);
   return new RoutedCall(permit, body, way);
 }
+
+/**
+ * Why this tool must not be called over plain http at this address; undefined where it may be. One sentence for the agent, which
+ * stands under the title of `address_forbidden`; the doctor asks the same.
+ */
+export function findPlainFault({ settings, credentialed }: Tool, { kind }: Way): string | undefined {
+  // Over plain http nobody proves anything: what listens there would get calls that are meant for that SPIFFE ID.
+  if (settings.tls.spiffe_id !== undefined) return httpsOnly('tls.spiffe_id');
+  // A token that is bound to our certificate is of no use where none can be shown.
+  if (settings.token?.proof === 'mtls') return httpsOnly('token.proof');
+  // Whoever listens on the way would have the credential.
+  return credentialed && settings.plaintext !== 'unsafe' && kind !== 'loopback'
+    ? 'Over plain http a credential goes to an address of this machine only (tools.X.plaintext).'
+    : undefined;
+}
+
+const httpsOnly = (setting: string): string =>
+  `No address is good for this tool over plain http; it is called over https only (tools.X.${setting}).`;

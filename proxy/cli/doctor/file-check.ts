@@ -1,9 +1,11 @@
 import { accessSync, constants, lstatSync, statSync, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Settings } from '../../../config/settings.ts';
-import { secretFiles } from '../../exchange/issuers/brokered-secret.ts';
+import type { ToolSettings } from '../../../config/tools.ts';
+import { readSecret, secretFiles } from '../../exchange/issuers/brokered-secret.ts';
 import { findRunFolderFault } from '../../own-folder.ts';
-import { wordOf, type Findings } from './finding.ts';
+import { Refusal } from '../../refusal.ts';
+import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
 /** Where the sidecar writes, and what it reads. Nothing is opened or made: a record that is appended to would be changed. */
@@ -17,6 +19,23 @@ export async function checkFiles({ config, paths, surroundings }: Patient, found
   checkFolder('folder of operator.socket', dirname(paths.operatorSocket), found);
   checkClosed('key of the CA', join(paths.caDir, 'ca.key'), found);
   for (const [setting, file, isSecret] of listRead(config.settings)) checkRead(setting, file, isSecret, found);
+  await Promise.all([...config.settings.tools.values()].map((tool) => checkSecret(tool, found)));
+}
+
+/** The key of a tool by the rules of its calls: a file with two lines can be read, and every call would be refused. */
+async function checkSecret({ name, secret }: ToolSettings, found: Findings): Promise<void> {
+  if (secret === undefined) return;
+  // What cannot be read has been told.
+  if (secretFiles(name, secret).some((file) => statusOf(file)?.isFile() !== true)) return;
+  try {
+    await inStep(readSecret(name, secret));
+  } catch (error) {
+    const why = error instanceof Refusal ? error.detail : wordOf(error);
+    found.fail(
+      `tools.${name}.secret: every call is refused: ${why}`,
+      'Have one line there, with the key and nothing else.',
+    );
+  }
 }
 
 /** A run folder in a place that everybody can write to may be somebody else's. */

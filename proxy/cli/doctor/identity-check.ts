@@ -17,6 +17,8 @@ export async function checkIdentity({ config, identity, world }: Patient, found:
     found.fail(`it cannot be opened${why}`, 'Correct identity, or trust.domains.');
     return;
   }
+  if (troubles.includes('svid_dir: key_shared'))
+    found.warn('other users may read the key of the SVID, and call as us', 'Have it written with mode 0600.');
   if (isSpiffe(settings.identity)) {
     const missing = workload.missing();
     if (missing !== undefined) {

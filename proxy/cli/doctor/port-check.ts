@@ -23,6 +23,20 @@ export async function checkPorts({ config, paths, world }: Patient, found: Findi
   await Promise.all(looks);
 }
 
+/** Whether the program behind the way in is there. It may well start after us, so its absence is no failure. */
+export async function checkProgram({ config, world }: Patient, found: Findings): Promise<void> {
+  const to = config.settings.inbound?.forward_to;
+  if (to === undefined) return;
+  // As the way in does: names of this machine are not asked for.
+  if (await takesConnections(world, to.host === 'localhost' ? '127.0.0.1' : to.host, to.port))
+    found.ok(`${to.origin} takes connections`);
+  else
+    found.warn(
+      `nothing listens at ${to.origin} (inbound.forward_to)`,
+      'Start the program behind the way in, or name its port; until then every request is refused.',
+    );
+}
+
 /** Who listens on all addresses is met on loopback. */
 const reachable: ReadonlyMap<string, string> = new Map([
   ['0.0.0.0', '127.0.0.1'],

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { formatAddress } from '../../intercept/authority.ts';
 import { Refusal } from '../../refusal.ts';
-import type { Destination } from '../../route/egress-guard.ts';
+import type { Destination, Way } from '../../route/egress-guard.ts';
 import { inStep, Late, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
@@ -23,6 +23,8 @@ export interface Attempt {
   readonly destination: Destination;
   /** Terms of TLS; undefined for plain HTTP. */
   readonly tls: ConnectionOptions | undefined;
+  /** Says why plain HTTP is not spoken to an address, as a call would be told; undefined: it is spoken to all. */
+  readonly plainFault?: (way: Way) => string | undefined;
   /** Setting that names the CA, such as `tools.crm.tls.ca`. */
   readonly authority: string;
   /** Setting that says which kinds of address are good; undefined where none does. */
@@ -39,6 +41,11 @@ export async function reach(attempt: Attempt, { guard, world }: Patient, found: 
   try {
     const way = await inStep(Promise.resolve(guard.find(destination)));
     at = `${destination.host} at ${formatAddress(way.address, way.port)}`;
+    const fault = tls === undefined ? attempt.plainFault?.(way) : undefined;
+    if (fault !== undefined) {
+      found.fail(`${at}: every call is refused: ${fault}`, 'Call it over https (match.scheme), or see that setting.');
+      return false;
+    }
     const socket = world.dial(way.address, way.port);
     socket.on('error', () => undefined);
     try {

@@ -3,6 +3,8 @@ import { originOf, type Origin } from '../../intercept/origin.ts';
 import type { Findings } from './finding.ts';
 import { openToolTls } from '../../open-identity.ts';
 import { Refusal } from '../../refusal.ts';
+import type { Way } from '../../route/egress-guard.ts';
+import { findPlainFault } from '../../route/route.ts';
 import type { Patient } from './patient.ts';
 import { reach } from './reach.ts';
 
@@ -19,7 +21,12 @@ export async function checkTool(tool: Tool, patient: Patient, found: Findings): 
   if (tls === 'none') return;
   const { addresses, dial } = settings;
   const destination = { host: origin.host, port: origin.port, addresses, dial };
-  await reach({ destination, tls, authority: `${at}.tls.ca`, addresses: `${at}.addresses` }, patient, found);
+  const plainFault = (way: Way): string | undefined => findPlainFault(tool, way)?.replace('tools.X', at);
+  await reach(
+    { destination, tls, plainFault, authority: `${at}.tls.ca`, addresses: `${at}.addresses` },
+    patient,
+    found,
+  );
 }
 
 /** The terms on which calls connect; only some of them need our identity. `none`: there are none, which has been said. */

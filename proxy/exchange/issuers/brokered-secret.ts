@@ -162,7 +162,11 @@ export function secretFiles(tool: string, { file, dir, in: place }: SecretSettin
   return (place === 'basic' ? ['username', 'password'] : [tool]).map((name) => join(dir, name));
 }
 
-async function readSecret(tool: string, settings: SecretSettings): Promise<string> {
+/**
+ * The secret of a tool as its next call would get it: one line of printable text, since anything else could end the header that it is
+ * put into. Rejects with a `Refusal`, which holds nothing of it.
+ */
+export async function readSecret(tool: string, settings: SecretSettings): Promise<string> {
   const text = (await Promise.all(secretFiles(tool, settings).map(readText))).join(':');
   if (settings.in === 'basic' && !text.includes(':'))
     throw new Refusal('identity_unavailable', 'The secret of a tool is no `user:password`.');
