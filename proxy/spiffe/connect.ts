@@ -1,3 +1,4 @@
+import { InvalidEndpointSocket } from './endpoint-socket.ts';
 import { IdentityUnavailable, type UnavailableReason } from './identity-unavailable.ts';
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from './workload-api.ts';
 
@@ -19,7 +20,7 @@ const usualMs = 10_000;
  * InvalidEndpointSocket; rejects with IdentityUnavailable, which says what the agent answered last.
  */
 export async function connectWorkloadApi(options: ConnectOptions = {}): Promise<WorkloadApi> {
-  const { address = process.env['SPIFFE_ENDPOINT_SOCKET'] ?? '', hint, timeoutMs = usualMs, onEvent } = options;
+  const { address = addressOfEnvironment(), hint, timeoutMs = usualMs, onEvent } = options;
   const ready = Promise.withResolvers<void>();
   let last: UnavailableReason = 'timeout';
   const api = openWorkloadApi({
@@ -42,4 +43,12 @@ export async function connectWorkloadApi(options: ConnectOptions = {}): Promise<
   } finally {
     clearTimeout(patience);
   }
+}
+
+/** An empty variable is an unset one. */
+function addressOfEnvironment(): string {
+  const address = process.env['SPIFFE_ENDPOINT_SOCKET'];
+  if (address === undefined || address === '')
+    throw new InvalidEndpointSocket('SPIFFE_ENDPOINT_SOCKET is not set, and no address of a Workload API was given');
+  return address;
 }

@@ -5,7 +5,7 @@ import { request, type Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterAll, afterEach, expect, test, vi } from 'vitest';
 import { openAuthority, type Authority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import {
@@ -210,6 +210,15 @@ test('connecting waits for the first SVID, and says why there is none', async ()
   await expect(connectWorkloadApi({ address: `unix://${folder}/none`, timeoutMs: 300 })).rejects.toMatchObject({
     reason: 'unavailable',
   });
+});
+
+test('without an address, and without SPIFFE_ENDPOINT_SOCKET, it says that nobody named one', async () => {
+  for (const value of [undefined, '']) {
+    vi.stubEnv('SPIFFE_ENDPOINT_SOCKET', value);
+    await expect(connectWorkloadApi().finally(() => vi.unstubAllEnvs())).rejects.toThrow(
+      'SPIFFE_ENDPOINT_SOCKET is not set',
+    );
+  }
 });
 
 test('the lines of README.md do what they say', async () => {
