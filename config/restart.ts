@@ -2,8 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { ConfigErrors, formatPath, type SettingPath } from './config-errors.ts';
 import type { LoadedSettings } from './load.ts';
 
-/** What is settled at the start: whose sidecar it is, where it listens and what it keeps. */
-const settledAtStart: readonly SettingPath[] = [
+/** What is settled at the start: whose sidecar it is, where it listens and what it keeps. The page of settings marks the same. */
+export const settledAtStart: readonly SettingPath[] = [
   ['agent'],
   ['identity'],
   ['trust', 'domains'],

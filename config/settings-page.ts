@@ -1,3 +1,5 @@
+import { formatPath } from './config-errors.ts';
+import { settledAtStart } from './restart.ts';
 import { describeType, settingsJsonSchema, type SchemaNode } from './schema-tree.ts';
 
 /** One line of a table. */
@@ -26,6 +28,8 @@ relative paths start at the working directory of the process.
 \`NAME\` is a name of your choice; \`[]\` is each entry of a list. \`<state>\` and \`<run>\` are \`/var/lib/waybill\` and \`/run/waybill\`
 for root, else \`$XDG_STATE_HOME/waybill\` and \`$XDG_RUNTIME_DIR/waybill\` (or a private folder under the temporary one).
 What lowers safety has \`unsafe\` in its name, is printed at start and sets the metric \`waybill_unsafe_settings\`.
+A changed file is in force as soon as it is saved. A running sidecar refuses a file, as a whole, that changes what is
+marked *Start only*, or that adds or removes \`inbound\`; restart it for these.
 `;
 
 function renderSection(key: string, node: SchemaNode, required: boolean): string {
@@ -33,12 +37,19 @@ function renderSection(key: string, node: SchemaNode, required: boolean): string
   const lines = rows.map(renderRow);
   return `## ${key}
 
-${node.description ?? ''}
+${markOf(key)}${node.description ?? ''}
 
 | key | type | default | what |
 |---|---|---|---|
 ${lines.join('\n')}
 `;
+}
+
+const settled: ReadonlySet<string> = new Set(settledAtStart.map(formatPath));
+
+/** Stands before what it says of a setting that takes effect at a start only. What is below a marked one is meant with it. */
+function markOf(key: string): string {
+  return settled.has(key) ? '*Start only.* ' : '';
 }
 
 /** A setting itself if it says what it is, then all below it. */
@@ -63,7 +74,12 @@ function isRequired(node: SchemaNode, key: string): boolean {
 function renderRow({ key, node, required }: Row): string {
   const example = node.examples?.[0];
   const shown = example === undefined || typeof node.title === 'string' ? '' : ` Example: \`${asFlow(example)}\`.`;
-  const cells = [`\`${key}\``, describeType(node), renderDefault(node, required), `${node.description ?? ''}${shown}`];
+  const cells = [
+    `\`${key}\``,
+    describeType(node),
+    renderDefault(node, required),
+    `${markOf(key)}${node.description ?? ''}${shown}`,
+  ];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }
 

@@ -16,7 +16,7 @@ export async function runAgent(
     if (!hasTerminal) forward(signal);
   };
   // The agent ends first and we end with it: its last calls still find the sidecar.
-  process.on('SIGTERM', forward).on('SIGINT', interrupt);
+  process.on('SIGTERM', forward).on('SIGHUP', forward).on('SIGINT', interrupt);
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('error', (error: NodeJS.ErrnoException) => {
@@ -28,6 +28,6 @@ export async function runAgent(
       });
     });
   } finally {
-    process.off('SIGTERM', forward).off('SIGINT', interrupt);
+    process.off('SIGTERM', forward).off('SIGHUP', forward).off('SIGINT', interrupt);
   }
 }

@@ -1,4 +1,5 @@
 import { flushCompileCache } from 'node:module';
+import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { openProcessLog, type ProcessLog } from '../process-log.ts';
@@ -18,8 +19,8 @@ const sharedUid =
 export const run: Command = {
   usage: `Usage: waybill run [--config FILE] [-- COMMAND ARGUMENTS...]
 
-Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good; tasks stay open. A record that was moved away (rotated) goes on in a new file, at SIGHUP at once, else within two seconds. Its log is on standard error, JSON lines; the line "ready" names the addresses.
-With a COMMAND it starts that with the environment that leads it through the sidecar, and ends when it ends, with its exit code.
+Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good and changes nothing that takes effect at a start only (config/settings.md marks it); tasks stay open. A record that was moved away (rotated) goes on in a new file, at SIGHUP at once, else within two seconds. Its log is on standard error, JSON lines; the line "ready" names the addresses.
+With a COMMAND it starts that with the environment that leads it through the sidecar, hands SIGTERM, SIGINT and SIGHUP on to it, and ends when it ends, with its exit code. Then no changed file is taken.
 This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
@@ -34,8 +35,9 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
     // Before it opens: a signal during the start must still close what was opened.
-    const stopped = hearStop();
-    // During the start the file has just been read. With a command of its own, a hang-up is the end of its terminal, as for any program.
+    // With a command, a hang-up is the end of its terminal. It stops like SIGTERM: a plain death would leave tokens that nobody revokes.
+    const stopped = hearStop(agent === undefined ? [] : ['SIGHUP']);
+    // During the start the file has just been read.
     let reload: ConfigReload | undefined;
     let sidecar: Sidecar | undefined;
     if (agent === undefined) {
@@ -52,7 +54,12 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     flushCompileCache();
     giveBackMemory();
     try {
-      if (agent !== undefined) return await runBehind(sidecar, checked, agent, invocation, log);
+      if (agent !== undefined) {
+        // Whoever stopped us while we started would wait in vain for the end of a command that starts now.
+        const early = await Promise.race([stopped, Promise.resolve(undefined)]);
+        if (early !== undefined) return 128 + constants.signals[early];
+        return await runBehind(sidecar, checked, agent, invocation, log);
+      }
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
       reload = new ConfigReload(file, checked.config.digest, sidecar, log);
       await stopped;
@@ -82,9 +89,9 @@ function split(args: readonly string[]): { own: string[]; agent: readonly [strin
 }
 
 /** Resolves with the first signal to stop. Further ones change nothing: a terminal and a launcher may both send the same one. */
-function hearStop(): Promise<NodeJS.Signals> {
+function hearStop(more: readonly NodeJS.Signals[]): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
+  for (const signal of ['SIGTERM', 'SIGINT', ...more] as const) process.on(signal, resolve);
   return promise;
 }
 

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { formatPath } from '../../config/config-errors.ts';
 import { renderGenerated } from '../../config/generate.ts';
+import { settledAtStart } from '../../config/restart.ts';
 import { settingsJsonSchema, type SchemaNode } from '../../config/schema-tree.ts';
 import { readSource } from './sources.ts';
 
@@ -14,6 +16,12 @@ test('every setting has a sentence and an example, and every table a sentence', 
     ({ node, table }) => !/[.`]$/.test(node.description ?? '') || (!table && node.examples === undefined),
   );
   expect(bare.map(({ key }) => key)).toEqual([]);
+});
+
+test('the page of settings marks those that take effect at a start only, and no others', () => {
+  const marked = readSource('config/settings.md').matchAll(/^(?:## (.+)\n\n|\| `([^`]+)` \|.* \| )\*Start only\.\* /gm);
+  const found = [...marked].map(([, section, setting]) => section ?? setting ?? '');
+  expect([...new Set(found)].toSorted()).toEqual(settledAtStart.map(formatPath).toSorted());
 });
 
 test('the JSON schema accepts the example and refuses an unknown key', () => {

@@ -1,6 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -57,12 +57,31 @@ test('Ctrl-C in a terminal is one SIGINT for the agent', async (context) => {
   }
 });
 
-test('without a terminal the sidecar hands SIGINT and SIGTERM on', async () => {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+test('without a terminal the sidecar hands SIGINT, SIGTERM and SIGHUP on, and closes in order', async () => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const running = new Running(process.execPath, [launcher, 'run', '--', process.execPath, agent], { cwd: folder });
     await eventually('the agent runs', () => running.stdout.includes('agent up'));
     running.child.kill(signal);
-    const { code, stdout } = await running.finished;
+    const { code, stdout, stderr } = await running.finished;
     expect({ code, stdout }).toEqual({ code: 3, stdout: `agent up\nheard ${signal}\n` });
+    expect(stderr).toMatch(/"msg":"stopped"\}\n$/);
+    expect(existsSync(join(folder, 'operator.sock'))).toBe(false);
+  }
+});
+
+test('a signal while the sidecar starts ends it, and no agent is started', async () => {
+  for (const [signal, code] of [
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const) {
+    // Sent by the process to itself as soon as it listens for it, long before it is ready.
+    const early = join(folder, 'early.mjs');
+    const send = `name === '${signal}' && setImmediate(() => process.kill(process.pid, name))`;
+    writeFileSync(early, `process.on('newListener', (name) => ${send});`);
+    const env = { ...process.env, NODE_OPTIONS: `--import=${early}` };
+    const running = new Running(process.execPath, [launcher, 'run', '--', 'echo', 'agent up'], { cwd: folder, env });
+    const ended = await running.finished;
+    expect(ended).toMatchObject({ code, stdout: '' });
+    expect(ended.stderr).toMatch(/"msg":"stopped"\}\n$/);
   }
 });
