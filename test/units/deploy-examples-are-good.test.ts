@@ -6,6 +6,7 @@ import { loadSettings } from '../../config/load.ts';
 import { listUnsafe } from '../../config/unsafe.ts';
 import { findWarnings } from '../../config/warnings.ts';
 import { compileRulesOrErrors } from '../../proxy/check-rules.ts';
+import { allowTools } from '../../proxy/tasks/purposes.ts';
 
 const deploy = join(import.meta.dirname, '../../deploy');
 const textOf = (path: string): string => readFileSync(join(deploy, path), 'utf8');
@@ -41,6 +42,14 @@ const manifests = parseAllDocuments(textOf('kubernetes/invoice-bot.yaml')).map(
 test('the configuration of the Kubernetes example loads without a warning or an unsafe setting', () => {
   const text = manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? '';
   expect(judge(text)).toEqual({ warnings: [], unsafe: [] });
+});
+
+test('the agent of the Kubernetes example may open a task for every tool: it has no way in, and nobody else opens one', () => {
+  const text = manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? '';
+  const { settings } = loadSettings(text, 'waybill.yaml');
+  expect([settings.inbound, settings.tasks.standing, settings.purposes.size]).toEqual([undefined, 'off', 1]);
+  const allowed = allowTools(settings, settings.agent.purpose, undefined);
+  expect(allowed).toEqual({ kind: 'allowed', tools: new Set(settings.tools.keys()) });
 });
 
 test('the configuration of the compose example loads without a warning or an unsafe setting', () => {
