@@ -13,6 +13,8 @@ export interface Keeping {
 }
 
 const maxDoublings = 2;
+/** What a fetch gets at least, milliseconds: others who have more time than whoever began it wait for it too. */
+const fetchMs = 2000;
 
 /** One remote document: fetched once for all who wait, kept for its time, and never replaced by nothing. */
 export class KeptDocument<T> {
@@ -20,7 +22,7 @@ export class KeptDocument<T> {
   readonly #keeping: Keeping;
   readonly #load: (timeoutMs: number) => Promise<T>;
   #good: { readonly value: T; readonly loadedAtMs: number } | undefined;
-  #failure: { readonly cause: unknown; readonly untilMs: number } | undefined;
+  #failure: { readonly cause: unknown; readonly atMs: number; readonly pauseMs: number } | undefined;
   #flight: Promise<T> | undefined;
   readonly #late: () => Error;
   #failures = 0;
@@ -41,34 +43,45 @@ export class KeptDocument<T> {
 
   /** The document. Rejects with what `load` rejected with when there is no usable one. */
   async read(timeoutMs: number): Promise<T> {
-    const now = this.#world.now();
-    if (this.#good !== undefined && now < this.#good.loadedAtMs + this.#keeping.ttlMs) return this.#good.value;
-    if (this.#failure !== undefined && now < this.#failure.untilMs) return this.#lastGoodOr(this.#failure.cause);
-    return this.#fetch(timeoutMs);
+    const { ttlMs, keepMs } = this.#keeping;
+    if (this.#good !== undefined && this.#isWithin(this.#good.loadedAtMs, ttlMs)) return this.#good.value;
+    try {
+      return await this.#fetch(timeoutMs);
+    } catch (cause) {
+      // Old keys for a while rather than none: else an issuer's short outage stops every task, and is an attacker's lever.
+      if (this.#good !== undefined && this.#isWithin(this.#good.loadedAtMs, keepMs)) return this.#good.value;
+      throw cause;
+    }
   }
 
-  /** A newer document than the one held, if it is time to ask for one; else the one held. */
+  /**
+   * A newer document than the one held, if it is time to ask for one; else the one held. Rejects when the newer one cannot be had: what
+   * is not in an old document may well be in that one.
+   */
   async renew(timeoutMs: number): Promise<T> {
-    const now = this.#world.now();
-    // From the last renewal and not from the last fetch: a key that is new now is not in what was fetched a second ago.
-    const tooSoon = now < this.#renewedAtMs + this.#keeping.renewMs;
-    if (tooSoon || (this.#failure !== undefined && now < this.#failure.untilMs)) return this.read(timeoutMs);
-    this.#renewedAtMs = now;
+    // Whoever comes while one is on its way waits for it, or only the first of a crowd would learn of a key that is new. A fetch that
+    // failed was no renewal.
+    if (this.#flight === undefined && this.#failure === undefined) {
+      // From the last renewal and not from the last fetch: a key that is new now is not in what was fetched a second ago.
+      if (this.#isWithin(this.#renewedAtMs, this.#keeping.renewMs)) return this.read(timeoutMs);
+      this.#renewedAtMs = this.#world.now();
+    }
     return this.#fetch(timeoutMs);
   }
 
   /** Whoever comes while a fetch is under way waits for that one, and has its result; but no longer than his own time. */
   async #fetch(timeoutMs: number): Promise<T> {
     if (this.#flight === undefined) {
-      this.#flight = this.#run(timeoutMs).finally(() => {
+      if (this.#failure !== undefined && this.#isWithin(this.#failure.atMs, this.#failure.pauseMs))
+        throw this.#failure.cause;
+      this.#flight = this.#run(Math.max(timeoutMs, fetchMs)).finally(() => {
         this.#flight = undefined;
       });
-      return this.#flight;
     }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeoutMs);
+    const { promise, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(this.#late()), timeoutMs);
     try {
-      return await Promise.race([this.#flight, promise.then(() => this.#lastGoodOr(this.#late()))]);
+      return await Promise.race([this.#flight, promise]);
     } finally {
       clearTimeout(timer);
     }
@@ -83,16 +96,13 @@ export class KeptDocument<T> {
       return value;
     } catch (cause) {
       const pauseMs = this.#keeping.retryMs * 2 ** Math.min(this.#failures++, maxDoublings);
-      this.#failure = { cause, untilMs: this.#world.now() + pauseMs };
-      return this.#lastGoodOr(cause);
+      this.#failure = { cause, atMs: this.#world.now(), pauseMs };
+      throw cause;
     }
   }
 
-  /** Old keys for a while rather than none: else an issuer's short outage stops every task, and is an attacker's lever. */
-  #lastGoodOr(cause: unknown): T {
-    if (this.#good !== undefined && this.#world.now() < this.#good.loadedAtMs + this.#keeping.keepMs) {
-      return this.#good.value;
-    }
-    throw cause;
+  /** Whether a moment is less than a time away. In either direction: a clock that was set back must make nothing young for hours. */
+  #isWithin(atMs: number, ms: number): boolean {
+    return Math.abs(this.#world.now() - atMs) < ms;
   }
 }

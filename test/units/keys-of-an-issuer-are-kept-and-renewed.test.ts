@@ -22,11 +22,12 @@ async function makeKey(kid: string, alg = 'ES256', members: object = {}): Promis
 let world: ShiftedWorld;
 let document: { status: number; body: string } | 'down';
 let fetches = 0;
+let fetchMs = 5;
 let keys: JwksCache;
 
 const fetch: FetchDocument = async (asked) => {
   fetches++;
-  await new Promise((done) => setTimeout(done, 5));
+  await new Promise((done) => setTimeout(done, fetchMs));
   if (document === 'down' || asked.href !== url.href) throw new Error('no answer from https://sso.example.org');
   return document;
 };
@@ -35,13 +36,23 @@ function publish(...jwks: JWK[]): void {
   document = { status: 200, body: JSON.stringify({ keys: jwks }) };
 }
 
-function verify(text: string, use: KeyUse = 'sig'): Promise<void> {
-  return keys.verify(readStrictJws(text), url, use, 1000);
+function verify(text: string, use: KeyUse = 'sig', timeoutMs = 1000): Promise<void> {
+  return keys.verify(readStrictJws(text), url, use, timeoutMs);
+}
+
+/** An issuer whose keys were fetched once, and another one was added since. */
+async function rotateAfterFetch(): Promise<{ readonly old: Key; readonly fresh: Key }> {
+  const [old, fresh] = [await makeKey('k1'), await makeKey('k2')];
+  publish(old.jwk);
+  await verify(await old.sign());
+  publish(old.jwk, fresh.jwk);
+  return { old, fresh };
 }
 
 beforeEach(() => {
   world = shiftedWorld();
   fetches = 0;
+  fetchMs = 5;
   keys = new JwksCache(world, fetch);
 });
 
@@ -66,6 +77,66 @@ test('a key that is new is found, and an unknown one is asked for at most once i
   expect(fetches).toBe(2);
   for (let i = 0; i < 50; i++) await expect(verify(await never.sign())).rejects.toThrow('key');
   expect(fetches).toBe(2);
+});
+
+test('a key that is new is found for all who come while it is fetched', async () => {
+  const { fresh } = await rotateAfterFetch();
+  const texts = await Promise.all(Array.from({ length: 10 }, () => fresh.sign()));
+  await Promise.all(texts.map((text) => verify(text)));
+  expect(fetches).toBe(2);
+});
+
+test('a key that cannot be looked for is no unknown key, and is found as soon as the issuer answers again', async () => {
+  const { old, fresh } = await rotateAfterFetch();
+  const now = document;
+  const text = await fresh.sign();
+  document = 'down';
+  for (let i = 0; i < 5; i++) await expect(verify(text)).rejects.toThrow(/^keys unavailable$/);
+  await verify(await old.sign());
+  expect(fetches).toBe(2);
+  document = now;
+  world.aheadMs = 1001;
+  await verify(text);
+  expect(fetches).toBe(3);
+});
+
+test('who has no time left for a new key is not told that there is none, and does not stop those who have', async () => {
+  const { old, fresh } = await rotateAfterFetch();
+  fetchMs = 60;
+  const hurried = verify(await fresh.sign(), 'sig', 10);
+  const patient = verify(await fresh.sign());
+  await expect(hurried).rejects.toThrow(/^keys unavailable$/);
+  await patient;
+  await verify(await old.sign());
+  expect(fetches).toBe(2);
+});
+
+test('a fetch that was begun with little time goes on for those who wait for it', async () => {
+  const key = await makeKey('k1');
+  publish(key.jwk);
+  const text = await key.sign();
+  // As the adapter does: no answer within the time is none.
+  keys = new JwksCache(world, async (asked, { timeoutMs }) => {
+    if (timeoutMs < 60) throw new Error('timeout');
+    return fetch(asked, { method: 'GET', headers: {}, timeoutMs, maxBytes: 1 });
+  });
+  fetchMs = 60;
+  const hurried = verify(text, 'sig', 10);
+  const patient = verify(text);
+  await expect(hurried).rejects.toThrow(/^keys unavailable$/);
+  await patient;
+});
+
+test('a clock that is set back makes no old key young again, and holds no new one up', async () => {
+  const { old, fresh } = await rotateAfterFetch();
+  await expect(verify(await (await makeKey('k3')).sign())).rejects.toThrow('key');
+  publish(fresh.jwk);
+  world.aheadMs = -3_600_000;
+  await expect(verify(await old.sign())).rejects.toThrow('key');
+  const next = await makeKey('k4');
+  publish(next.jwk);
+  world.aheadMs = -7_200_000;
+  await verify(await next.sign());
 });
 
 test('while an issuer is down its last keys are used for a day, and it is not asked more than once a second', async () => {
