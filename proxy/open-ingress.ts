@@ -50,7 +50,7 @@ export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: 
   const { world } = wayOut;
   const spent = openLedger(config, wayOut);
   const lingering = new Map<number, Lingering>();
-  const { call } = wayOut.endpoints;
+  const { call, vouchedBy } = wayOut.endpoints;
   record.late.ledgerEntries = () => spent.entries;
   return {
     inert: openInertTokens(config.settings.agent.name),
@@ -59,8 +59,8 @@ export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: 
     startedAtMs: world.now(),
     pseudonym: `waybill-in-${world.random(6).toString('hex')}`,
     lingering,
-    keys: new JwksCache(world, call),
-    metadata: new IssuerMetadata(world, call),
+    keys: new JwksCache(world, call, vouchedBy),
+    metadata: new IssuerMetadata(world, call, vouchedBy),
     inForce: { door: makeDoor(config, wayOut, lingering) },
   };
 }

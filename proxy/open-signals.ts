@@ -19,13 +19,14 @@ export async function openSignals(
   record: Pick<OpenRecord, 'trail'>,
   log: ProcessLog,
 ): Promise<StewardListener> {
-  const { endpoints, world } = wayOut;
+  const { world } = wayOut;
+  const { call, vouchedBy } = wayOut.endpoints;
   const { transmitters } = settings;
   for (const { authorization_file: file } of transmitters) if (file !== undefined) await readAuthorization(file);
-  const keys = new JwksCache(world, endpoints.call);
+  const keys = new JwksCache(world, call, vouchedBy);
   const receiver = new SignalReceiver({
     transmitters,
-    events: new SecurityEvents(keys, new IssuerMetadata(world, endpoints.call, transmitterUrls), world),
+    events: new SecurityEvents(keys, new IssuerMetadata(world, call, vouchedBy, transmitterUrls), world),
     killSwitch,
     seen: new MemoryLedger(world, maxSeenSignals),
     trail: record.trail,

@@ -96,9 +96,9 @@ export async function openSteward(
 }
 
 /** Issuers of subject tokens, over one set of keys and metadata. */
-function openIssuers({ world, endpoints: { call } }: WayOut): (settings: Settings) => Issuers {
-  const keys = new JwksCache(world, call);
-  const metadata = new IssuerMetadata(world, call);
+function openIssuers({ world, endpoints: { call, vouchedBy } }: WayOut): (settings: Settings) => Issuers {
+  const keys = new JwksCache(world, call, vouchedBy);
+  const metadata = new IssuerMetadata(world, call, vouchedBy);
   return ({ trust }) => new Issuers({ issuers: trust.issuers, keys, metadata, world });
 }
 

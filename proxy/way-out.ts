@@ -79,15 +79,13 @@ export async function openWayOut(
     services: config.settings.token_services,
     world,
     call: endpoints.call,
+    vouchedBy: endpoints.vouchedBy,
     jwtSvids: workload,
     x509Svids,
     clusterTokens: workload,
     trail: record.trail,
     onServiceError: (service, error) => log.warn({ service, error }, 'a token service refuses what it is asked for'),
-    onDeadGrant: (txn) => {
-      // The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off.
-      if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
-    },
+    onDeadGrant: (txn) => endWithGrant(tasks, txn),
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
   const toolTls = openToolTls(config, workload, x509Svids, world);
@@ -215,6 +213,11 @@ function prepareRooms(config: LoadedSettings, parts: Parts): () => void {
 
 function isServedBy(services: ReadonlySet<string>, { settings: { token } }: Tool): boolean {
   return token !== undefined && [...token.from, token.granted_by ?? ''].some((name) => services.has(name));
+}
+
+/** The end of the task and the answer of the service may cross. Who waits for the agent is told, and not cut off. */
+function endWithGrant(tasks: OpenTasks['tasks'], txn: string): void {
+  if (tasks.find(txn)?.state === 'open') tasks.end(txn, 'revoked', 'grant_dead', 'token_service', true);
 }
 
 /** A task whose context is gone ends: its purpose allows less now, its user's issuer is not trusted, or it is not the standing one any more. */

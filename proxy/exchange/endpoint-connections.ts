@@ -74,6 +74,11 @@ export class EndpointConnections {
     return kept.agent;
   }
 
+  /** The file with the private authorities of an origin. */
+  vouchedBy({ origin }: URL): string | undefined {
+    return this.#authorities.get(origin);
+  }
+
   /** Takes the authorities of another configuration. Connections that were made with those of before serve what is under way. */
   adopt(authorities: PrivateAuthorities): void {
     if (isDeepStrictEqual(authorities, this.#authorities)) return;

@@ -2,11 +2,14 @@ import { errors, request } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { EndpointConnections, type FindWay, type PrivateAuthorities } from './endpoint-connections.ts';
 import { retryDocuments } from './retry.ts';
+import type { VouchedBy } from '../trust/jwks.ts';
 import type { World } from '../world.ts';
 
 /** Calls to token services and issuers, dialled through the egress guard (W5). */
 export interface Endpoints {
   readonly call: EndpointCall;
+  /** For documents that are kept: those of before are not believed under other authorities. */
+  readonly vouchedBy: VouchedBy;
   /** Takes the authorities of another configuration. */
   adopt(authorities: PrivateAuthorities): void;
   close(): Promise<void>;
@@ -42,6 +45,7 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
   };
   return {
     call: retryDocuments(call, world),
+    vouchedBy: (url) => connections.vouchedBy(url),
     adopt: (others) => connections.adopt(others),
     close: () => connections.close(),
   };

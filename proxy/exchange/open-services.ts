@@ -15,10 +15,10 @@ export class OpenServices {
   #services: ReadonlyMap<string, TokenService> = new Map();
 
   constructor(options: Omit<TokenDeskOptions, 'onDeadGrant'>, custody: TokenCustody) {
-    const { world, jwtSvids, x509Svids, clusterTokens, trail } = options;
+    const { world, jwtSvids, x509Svids, clusterTokens, trail, vouchedBy } = options;
     const call = guardCall(options.call);
-    const keys = new JwksCache(world, call);
-    const metadata = new IssuerMetadata(world, call);
+    const keys = new JwksCache(world, call, vouchedBy);
+    const metadata = new IssuerMetadata(world, call, vouchedBy);
     const takeBack = custody.takeBack.bind(custody);
     // One may act with the help of another: that of now.
     const find = (name: string): TokenService | undefined => this.#services.get(name);
@@ -31,6 +31,7 @@ export class OpenServices {
       trail,
       onServiceError,
       call,
+      vouchedBy,
       keys,
       metadata,
       takeBack,

@@ -1,6 +1,6 @@
 import { Refusal } from '../refusal.ts';
 import { IssuerMetadata } from '../trust/issuer-metadata.ts';
-import { JwksCache } from '../trust/jwks.ts';
+import { JwksCache, type VouchedBy } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
 import { type FindActor, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
@@ -36,6 +36,7 @@ export type TakeBack = (service: TokenService, order: TokenOrder, token: Secret,
 /** What one service needs; keys and metadata are shared by all services of a desk. */
 export interface TokenServiceOptions extends ReportOptions {
   readonly call: EndpointCall;
+  readonly vouchedBy: VouchedBy | undefined;
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly clusterTokens: ClusterTokenSource;
@@ -62,7 +63,7 @@ export class TokenService {
   readonly #gate: ServiceGate;
 
   constructor(options: TokenServiceOptions) {
-    const { name, settings, world, jwtSvids, x509Svids } = options;
+    const { name, settings, world, jwtSvids, x509Svids, vouchedBy } = options;
     this.#gate = new ServiceGate(name, world);
     this.name = name;
     this.issuer = settings.issuer;
@@ -74,9 +75,9 @@ export class TokenService {
     this.#client = new ServiceClient({ name, settings, world, call, authenticate });
     // A service that lets in nobody without a certificate does so for its documents too.
     const hasOwn = present !== undefined;
-    this.#discovery = new Discovery(settings, hasOwn ? new IssuerMetadata(world, call) : options.metadata);
+    this.#discovery = new Discovery(settings, hasOwn ? new IssuerMetadata(world, call, vouchedBy) : options.metadata);
     this.#findActor = openActor({ settings, client: this.#client, jwtSvids, x509Svids, world });
-    this.#keys = hasOwn ? new JwksCache(world, call) : options.keys;
+    this.#keys = hasOwn ? new JwksCache(world, call, vouchedBy) : options.keys;
     this.#verification = chooseVerification(settings, this.#keys, this.#client);
   }
 
@@ -234,9 +235,8 @@ export class TokenService {
 
   /** A token that we do not use must not stay good. What was merely handed back to us belongs to somebody else. */
   #disown(raw: RawAnswer, order: TokenOrder, failure: unknown): void {
-    if (raw.token === undefined || raw.echoed) return;
     const cause = failure instanceof Rejection ? 'token_rejected' : 'unverified';
-    this.#options.takeBack(this, order, raw.token, cause);
+    if (raw.token !== undefined && !raw.echoed) this.#options.takeBack(this, order, raw.token, cause);
   }
 }
 

@@ -7,7 +7,7 @@ import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
 import { DeadGrant } from './dead-grant.ts';
 import { withinTime } from './deadline.ts';
-import type { EndpointCall } from './endpoint.ts';
+import type { Endpoints } from './endpoints.ts';
 import type { ReportOptions } from './exchange-report.ts';
 import { credentialOf, type ExchangeTrail, type IssueCause, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
@@ -21,7 +21,8 @@ import type { TokenOrder } from './token-order.ts';
 export interface TokenDeskOptions extends Pick<ReportOptions, 'world' | 'trail' | 'onServiceError'> {
   /** `token_services` of the configuration, by name. */
   readonly services: ReadonlyMap<string, ServiceSettings>;
-  readonly call: EndpointCall;
+  readonly call: Endpoints['call'];
+  readonly vouchedBy?: Endpoints['vouchedBy'];
   readonly jwtSvids: JwtSvidSource;
   readonly x509Svids: X509SvidSource;
   readonly clusterTokens: ClusterTokenSource;

@@ -1,5 +1,5 @@
 import type { World } from '../world.ts';
-import type { FetchDocument } from './jwks.ts';
+import { byPublicOnes, type FetchDocument, type VouchedBy } from './jwks.ts';
 import { KeptDocument } from './kept-document.ts';
 import { parseStrictJson } from './strict-json.ts';
 
@@ -18,34 +18,41 @@ const maxMetadataBytes = 256 * 1024;
 /** Endpoints move rarely; a service that was found is found for a day, even if it does not publish its metadata meanwhile. */
 const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 600_000 };
 
-/** Metadata documents of configured issuers (RFC 8414, OpenID Connect Discovery), cached by issuer. */
+/** Metadata documents of configured issuers (RFC 8414, OpenID Connect Discovery), cached by issuer and by who vouches for it. */
 export class IssuerMetadata {
   readonly #world: World;
   readonly #fetch: FetchDocument;
+  readonly #vouchedBy: VouchedBy;
   readonly #documents = new Map<string, KeptDocument<Metadata>>();
   readonly #placesOf: (issuer: string) => readonly URL[];
 
   /** @param placesOf where the metadata of an issuer may stand, in the order of asking. */
-  constructor(world: World, fetch: FetchDocument, placesOf = metadataUrls) {
+  constructor(world: World, fetch: FetchDocument, vouchedBy: VouchedBy = byPublicOnes, placesOf = metadataUrls) {
     this.#world = world;
     this.#fetch = fetch;
+    this.#vouchedBy = vouchedBy;
     this.#placesOf = placesOf;
   }
 
   /** The metadata of an issuer. Rejects with `MetadataUnavailable`. */
   read(issuer: string, timeoutMs: number): Promise<Metadata> {
-    let document = this.#documents.get(issuer);
+    const name = this.#nameOf(issuer);
+    let document = this.#documents.get(name);
     if (document === undefined) {
       const load = (budgetMs: number): Promise<Metadata> => this.#load(issuer, budgetMs);
       document = new KeptDocument(this.#world, keeping, load, () => new MetadataUnavailable());
-      this.#documents.set(issuer, document);
+      this.#documents.set(name, document);
     }
     return document.read(timeoutMs);
   }
 
   /** What is known without asking, or undefined. */
   peek(issuer: string): Metadata | undefined {
-    return this.#documents.get(issuer)?.peek();
+    return this.#documents.get(this.#nameOf(issuer))?.peek();
+  }
+
+  #nameOf(issuer: string): string {
+    return `${this.#vouchedBy(new URL(issuer))} ${issuer}`;
   }
 
   async #load(issuer: string, timeoutMs: number): Promise<Metadata> {

@@ -12,6 +12,15 @@ export type FetchDocument = (
   init: { method: 'GET'; headers: Record<string, string>; timeoutMs: number; maxBytes: number },
 ) => Promise<{ status: number; body: string }>;
 
+/**
+ * Port: the private authority by which an origin is verified now; undefined where the public ones count. A document is only as good as
+ * who vouched for its place: what was fetched under another authority is not believed any more.
+ */
+export type VouchedBy = (url: URL) => string | undefined;
+
+/** Where only the public authorities count. */
+export const byPublicOnes: VouchedBy = () => undefined;
+
 /** What a key may be used for: `sig` for OAuth issuers, `jwt-svid` in SPIFFE bundles. */
 export type KeyUse = 'sig' | 'jwt-svid';
 
@@ -58,15 +67,17 @@ const maxKeys = 100;
  */
 const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 10_000 };
 
-/** Verified key sets by URL. Keys of different URLs never mix: the same `kid` elsewhere is another key. */
+/** Verified key sets by URL, and by who vouches for it. Keys of different URLs never mix: the same `kid` elsewhere is another key. */
 export class JwksCache {
   readonly #world: World;
   readonly #fetch: FetchDocument;
+  readonly #vouchedBy: VouchedBy;
   readonly #sets = new Map<string, KeptDocument<readonly TrustedKey[]>>();
 
-  constructor(world: World, fetch: FetchDocument) {
+  constructor(world: World, fetch: FetchDocument, vouchedBy: VouchedBy = byPublicOnes) {
     this.#world = world;
     this.#fetch = fetch;
+    this.#vouchedBy = vouchedBy;
   }
 
   /**
@@ -84,7 +95,8 @@ export class JwksCache {
   }
 
   #setOf(url: URL): KeptDocument<readonly TrustedKey[]> {
-    let set = this.#sets.get(url.href);
+    const name = `${this.#vouchedBy(url)} ${url.href}`;
+    let set = this.#sets.get(name);
     if (set === undefined) {
       set = new KeptDocument(
         this.#world,
@@ -92,7 +104,7 @@ export class JwksCache {
         (timeoutMs) => this.#load(url, timeoutMs),
         () => new KeysUnavailable(),
       );
-      this.#sets.set(url.href, set);
+      this.#sets.set(name, set);
     }
     return set;
   }

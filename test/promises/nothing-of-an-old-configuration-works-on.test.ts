@@ -1,6 +1,9 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createHttps } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
@@ -8,6 +11,7 @@ import { reconfigure } from '../stage/config-edit.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { callThrough, dial, exchangeOn } from '../stage/raw-call.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
+import { makeToolCertificate } from '../stage/tool-certificate.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
 
@@ -144,6 +148,36 @@ test('the keys of an issuer that is silent for a while outlive a change that has
   } finally {
     await wayIn.service.up();
     await wayIn.close();
+  }
+});
+
+test('keys that were fetched under another authority are believed no more', async () => {
+  const wayIn = await openWayIn();
+  const [former, present] = [await makeToolCertificate('localhost'), await makeToolCertificate('localhost')];
+  const { issuer } = wayIn.service;
+  const keys = createHttps(former, async (_request, response) => {
+    response.end(await (await fetch(`${issuer}/jwks`)).text());
+  });
+  await once(keys.listen(0, '127.0.0.1'), 'listening');
+  const trustBy = async (name: string, ca: string): Promise<void> => {
+    const file = join(wayIn.dir, name);
+    writeFileSync(file, ca);
+    const jwksUri = `https://localhost:${(keys.address() as AddressInfo).port}/`;
+    await reconfigure(wayIn, ({ trust = {} }) => {
+      trust['issuers'] = [{ issuer, audience: 'agent', jwks_uri: jwksUri, tls: { ca: file } }];
+    });
+  };
+  try {
+    await trustBy('former.pem', former.ca);
+    const caller = await wayIn.caller();
+    expect((await caller.send({})).status).toBe(200);
+    await trustBy('present.pem', present.ca);
+    expect((await (await wayIn.caller()).send({})).code).toBe('token_service_unavailable');
+    await trustBy('former.pem', former.ca);
+    expect((await (await wayIn.caller()).send({})).status).toBe(200);
+  } finally {
+    await wayIn.close();
+    keys.close();
   }
 });
 

@@ -192,6 +192,16 @@ test('a key serves the use, the algorithm and the operation that its owner state
   for (const key of [enc, wrap, odd, named]) await expect(verify(await key.sign())).rejects.toThrow('key');
 });
 
+test('keys that were fetched under one authority are not keys under another', async () => {
+  let authority: string | undefined = '/etc/former.pem';
+  keys = new JwksCache(world, fetch, () => authority);
+  const { old, fresh } = await rotateAfterFetch();
+  publish(fresh.jwk);
+  const text = await old.sign();
+  await verify(text);
+  for (authority of ['/etc/present.pem', undefined]) await expect(verify(text)).rejects.toThrow('key');
+});
+
 test('keys of one URL are not keys of another', async () => {
   const key = await makeKey('k1');
   publish(key.jwk);

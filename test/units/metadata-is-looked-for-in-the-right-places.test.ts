@@ -83,3 +83,16 @@ test('a document with a repeated member is no document', async () => {
   const metadata = new IssuerMetadata(shiftedWorld(), async () => ({ status: 200, body }));
   await expect(metadata.read('https://a.example.org', 1000)).rejects.toThrow('unavailable');
 });
+
+test('a document that was fetched under one authority is none under another', async () => {
+  let authority = '/etc/former.pem';
+  let asked = 0;
+  const body = '{"issuer":"https://a.example.org"}';
+  const fetch = async () => ({ status: asked++ === 0 ? 200 : 404, body });
+  const metadata = new IssuerMetadata(shiftedWorld(), fetch, () => authority);
+  await metadata.read('https://a.example.org', 1000);
+  expect(metadata.peek('https://a.example.org')).toBeDefined();
+  authority = '/etc/present.pem';
+  expect(metadata.peek('https://a.example.org')).toBeUndefined();
+  await expect(metadata.read('https://a.example.org', 1000)).rejects.toThrow('unavailable');
+});
