@@ -76,12 +76,14 @@ export function issueToken(
   // Counted from the moment of asking: the service's clock started no earlier.
   const { expiresInSeconds } = answer;
   const answerEndMs = expiresInSeconds === undefined ? undefined : askedAtMs + expiresInSeconds * 1000;
-  const validUntilMs = Math.min(said?.expiresAtMs ?? Infinity, answerEndMs ?? Infinity);
+  const ends = [said?.expiresAtMs, answerEndMs].filter((end) => end !== undefined);
+  // Used until the earlier of both, but good until the later: a short `expires_in` must not hide a token that lives on.
+  const validUntilMs = ends.length === 0 ? undefined : Math.max(...ends);
   const subjectEndMs = order.subject?.expiresAtMs ?? Infinity;
   if (wanted.endsWithSubject && outlives(validUntilMs, order)) throw new Rejection('lifetime');
   // What neither token nor answer says is as asked (RFC 8693 2.2.1), and that may be more than we let through.
   const scopes = checkScopes(said?.scopes ?? answer.scopes ?? order.scopes ?? [], wanted.scopes) ?? [];
-  const statedMs = validUntilMs === Infinity ? askedAtMs + unstatedLifeMs : validUntilMs;
+  const statedMs = ends.length === 0 ? askedAtMs + unstatedLifeMs : Math.min(...ends);
   // Our own limit counts from now: a service that was slow has told no lie about the life of its token.
   const expiresAtMs = Math.min(statedMs, nowMs + order.useForMs, subjectEndMs);
   if (expiresAtMs <= nowMs + lastMomentMs) {
@@ -95,13 +97,13 @@ export function issueToken(
     scopes,
     tokenType: answer.tokenType,
     expiresAtMs,
-    validUntilMs: validUntilMs === Infinity ? undefined : validUntilMs,
+    validUntilMs,
     issuedAtMs: nowMs,
   });
 }
 
 /** Whether a token is good for longer than its subject token, by more than clocks may differ. */
 export function outlives(validUntilMs: number | undefined, { subject }: TokenOrder): boolean {
-  if (subject === undefined || validUntilMs === undefined || validUntilMs === Infinity) return false;
+  if (subject === undefined || validUntilMs === undefined) return false;
   return validUntilMs > subject.expiresAtMs + clockSkewSeconds * 1000;
 }

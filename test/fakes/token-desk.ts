@@ -47,6 +47,15 @@ export const callEndpoint: EndpointCall = async (url, init) => {
   }
 };
 
+/** The same, to a service whose answers state this `expires_in`, whatever their tokens say. */
+export function statingLife(seconds: number): EndpointCall {
+  return async (url, init) => {
+    const reply = await callEndpoint(url, init);
+    if (url.pathname !== '/token' || reply.status !== 200) return reply;
+    return { ...reply, body: reply.body.replace(/"expires_in":\d+/, `"expires_in":${seconds}`) };
+  };
+}
+
 /** Keeps all that a desk reports. */
 export class RecordingTrail implements ExchangeTrail {
   readonly issuedTokens: Parameters<ExchangeTrail['issued']>[0][] = [];

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
-import { openDesk } from '../fakes/token-desk.ts';
+import { openDesk, statingLife } from '../fakes/token-desk.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
 
 let service: FakeTokenService;
@@ -34,6 +34,13 @@ test('so does one that was replaced ahead of its end', async () => {
   await eventually('it is told', () => trail.revocations.length === 2);
   // Which of the two answers comes first is the service's affair.
   expect(trail.revocations.toSorted()).toEqual(['expired revoked', 'superseded revoked']);
+});
+
+test('so does one that lives on though its service called it over', async () => {
+  service = await openFakeTokenService({ lifeSeconds: 300 });
+  const { desk, order } = await openDesk(service, {}, { call: statingLife(1) });
+  await desk.take(await order());
+  await eventually('it goes back', () => service.revoked.length === 1);
 });
 
 test('one that its service would not take any more is not sent there', async () => {

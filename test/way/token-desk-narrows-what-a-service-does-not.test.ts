@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
-import { openDesk, refusalOf } from '../fakes/token-desk.ts';
+import { openDesk, refusalOf, statingLife } from '../fakes/token-desk.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
 
 let service: FakeTokenService;
@@ -41,6 +41,19 @@ test('W5: a token that outlives the user is refused where the profile says so, a
   expect(token.expiresAtMs).toBe(order.subject?.expiresAtMs);
   expect(token.validUntilMs).toBeGreaterThan(token.expiresAtMs);
   expect(cutting.trail.cutTokens).toEqual([]);
+});
+
+test('W5: a short expires_in hides no token that outlives the user', async () => {
+  service = await openFakeTokenService({ lifeSeconds: 900 });
+  const call = statingLife(50);
+  const refusing = await openDesk(service, { expect: { life: 'refuse' } }, { call });
+  const wanted = await refusing.order();
+  expect((await refusalOf(() => refusing.desk.take(wanted))).code).toBe('token_rejected');
+  expect(refusing.trail.rejectedTokens).toMatchObject([{ cause: 'lifetime' }]);
+  const cutting = await openDesk(service, { expect: { life: 'cut' } }, { call });
+  const token = await cutting.desk.take(await cutting.order());
+  expect(token.expiresAtMs - token.issuedAtMs).toBeLessThanOrEqual(50_000);
+  expect(cutting.trail.cutTokens).toHaveLength(1);
 });
 
 test('a token that outlives the user is told of where the profile says so, unless it is by less than clocks may differ', async () => {
