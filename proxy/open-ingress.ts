@@ -162,6 +162,7 @@ export function makeDoor(
     purpose: settings.agent.purpose,
     allow: (purpose) => allowances.get(purpose) ?? ofOthers,
     deadlineMs: settings.tasks.deadline,
+    issuers: new Set(settings.trust.issuers.map(({ issuer }) => issuer)),
     lingering: mode === 'request' ? lingering : undefined,
     traced: givesMarks(settings),
     maxOpenPerCaller: Math.max(64, Math.floor(settings.tasks.max_open / 4)),

@@ -41,6 +41,8 @@ export interface TaskDoor {
   readonly purpose: string;
   readonly allow: (purpose: string) => Allowance;
   readonly deadlineMs: number;
+  /** Issuers of the tokens that tasks may be opened with. */
+  readonly issuers: ReadonlySet<string>;
   /** Where tasks wait for their end after the answer; undefined where they outlive their request. */
   readonly lingering: Lingering | undefined;
   /** Whether requests carry the mark of their task in their trace. */
@@ -63,6 +65,9 @@ export function open(permit: EntryPermit, shown: PresentMode, door: TaskDoor): O
   if (allowance.kind !== 'allowed')
     throw new Refusal('denied_by_rule', 'The configuration does not know the purpose of this delegation.');
   const standing = standingOf(verified);
+  // Its body may have come for so long that the issuer is trusted no more: tasks of such issuers were ended when that became so.
+  if (standing.grant !== undefined && !door.issuers.has(standing.grant.iss))
+    throw new Refusal('token_invalid', 'The issuer of the access token is not trusted any more.');
   const request: TaskRequest = {
     subject: standing.subject,
     grant: standing.grant,

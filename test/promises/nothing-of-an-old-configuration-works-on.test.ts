@@ -181,6 +181,26 @@ test('keys that were fetched under another authority are believed no more', asyn
   }
 });
 
+test('a request that came before its issuer was taken out opens no task after it', async () => {
+  const wayIn = await openWayIn();
+  try {
+    const caller = await wayIn.caller();
+    const bytes = caller.bytes({ method: 'POST', body: 'whole' });
+    const socket = dial(caller.to.address());
+    socket.write(bytes.subarray(0, -2));
+    await sleep(300);
+    await reconfigure(wayIn, ({ trust = {}, inbound = {} }) => {
+      trust['issuers'] = [{ issuer: 'https://sso.example.org', audience: 'agent' }];
+      inbound['accept'] = [{ issuer: 'https://sso.example.org', proof: 'dpop' }];
+    });
+    expect((await exchangeOn(socket, bytes.subarray(-2))).code).toBe('token_invalid');
+    expect(wayIn.program.seen).toEqual([]);
+    expect(wayIn.sidecar.events().filter(({ event }) => event === 'task.opened')).toEqual([]);
+  } finally {
+    await wayIn.close();
+  }
+});
+
 test('a request that came before the change opens its task by what is allowed after it', async () => {
   const wayIn = await openWayIn({
     tools: { crm: { port: tool.port }, files: { port: tool.port } },
