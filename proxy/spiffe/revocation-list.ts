@@ -21,6 +21,7 @@ interface Fields {
   readonly nextUpdateMs: number;
   /** Serial numbers, hex of their DER bodies. */
   readonly serials: ReadonlySet<string>;
+  readonly scope: string;
 }
 
 /** A certificate revocation list (RFC 5280 5). Whose it is, its signature says: a list is nobody's until an authority is found that made it. */
@@ -29,12 +30,15 @@ export class RevocationList {
   readonly digest: string;
   /** When the next one is due at the latest, milliseconds since the epoch. */
   readonly nextUpdateMs: number;
+  /** Which part of its issuer's certificates or reasons it speaks of, hex of the IssuingDistributionPoint; empty for all of them. */
+  readonly scope: string;
   readonly #fields: Fields;
   readonly #signers = new Map<string, boolean>();
 
   private constructor(digest: string, fields: Fields) {
     this.digest = digest;
     this.nextUpdateMs = fields.nextUpdateMs;
+    this.scope = fields.scope;
     this.#fields = fields;
   }
 
@@ -99,7 +103,6 @@ function readFields(der: Buffer): Fields {
   const entries = rest[0]?.tag === derTag.sequence ? rest.shift() : undefined;
   const extensions = rest.shift();
   if (rest.length > 0) throw new MalformedDer();
-  if (extensions !== undefined) checkExtensions(extensions.as(0xa0).part());
   return {
     issuer: required(issuer, derTag.sequence).whole().toString('hex'),
     algorithm: required(algorithm.parts()[0], derTag.oid).oid(),
@@ -108,6 +111,7 @@ function readFields(der: Buffer): Fields {
     thisUpdateMs: thisUpdate.time(),
     nextUpdateMs: nextUpdate.time(),
     serials: new Set(entries?.parts().map(readEntry)),
+    scope: extensions === undefined ? '' : readScope(extensions.as(0xa0).part()),
   };
 }
 
@@ -120,21 +124,18 @@ function readEntry(entry: DerValue): string {
   return required(serial, derTag.integer).hex();
 }
 
-function checkExtensions(list: DerValue): void {
+function readScope(list: DerValue): string {
+  let scope = '';
   for (const { id, critical, value } of readExtensions(list)) {
     if (id === oid.deltaIndicator) throw new MalformedDer();
     // A part of what is revoked is revoked all the same; entries of other issuers' certificates are what must not be read as ours.
     if (id === oid.distributionPoint) {
-      if (
-        value
-          .part()
-          .as(derTag.sequence)
-          .parts()
-          .some(({ tag }) => tag === indirect)
-      )
-        throw new MalformedDer();
+      const limits = value.part().as(derTag.sequence);
+      if (limits.parts().some(({ tag }) => tag === indirect)) throw new MalformedDer();
+      scope = limits.hex();
     } else if (critical) throw new MalformedDer();
   }
+  return scope;
 }
 
 function readExtensions(list: DerValue): readonly { id: string; critical: boolean; value: DerValue }[] {

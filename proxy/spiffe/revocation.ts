@@ -12,7 +12,7 @@ interface Certificate {
 
 /**
  * Looks a verified path up in the lists (RFC 5280 6.3, as far as whole lists of the issuer itself go). An authority without any list
- * revokes nothing; one that has lists has to have one that is in force. Lists that nobody on the path signed say nothing of it.
+ * revokes nothing; one that has lists has to have one that is in force, for each part that they speak of. Lists that nobody on the path signed say nothing of it.
  * @returns why the path is refused, or until when (milliseconds since the epoch) the answer counts; Infinity without lists.
  */
 export function findRevocation(
@@ -27,13 +27,15 @@ export function findRevocation(
     if (authority === undefined) break;
     const { subject, keyUsage } = authority.profile;
     const own = lists.filter((list) => list.isBy(subject, authority.publicKey));
-    if (own.length === 0) continue;
     // A list by a key that may not sign lists is none, and yet somebody meant to say something by it (6.3.3 f).
     const maySign = ((keyUsage?.bits ?? 0) & keyUsageBit.crlSign) !== 0;
-    const current = maySign ? own.filter((list) => list.isCurrent(nowMs)) : [];
-    if ((current.length > 0 ? current : own).some((list) => list.holds(profile.serial))) return 'revoked';
-    if (current.length === 0) return 'revocation_unknown';
-    knownUntilMs = Math.min(knownUntilMs, Math.max(...current.map(({ nextUpdateMs }) => nextUpdateMs)));
+    // A list of authorities, or of some reasons, is no newer word on what another list named.
+    for (const alike of Map.groupBy(own, ({ scope }) => scope).values()) {
+      const current = maySign ? alike.filter((list) => list.isCurrent(nowMs)) : [];
+      if ((current.length > 0 ? current : alike).some((list) => list.holds(profile.serial))) return 'revoked';
+      if (current.length === 0) return 'revocation_unknown';
+      knownUntilMs = Math.min(knownUntilMs, Math.max(...current.map(({ nextUpdateMs }) => nextUpdateMs)));
+    }
   }
   return knownUntilMs;
 }

@@ -72,6 +72,29 @@ test('an authority whose lists are all out of date, or too early, lets nobody in
   expect(reasonOf([leaf], [good], now + hour + 1000)).not.toMatch('ok');
 });
 
+test('a list of one part of the certificates does not stand in for that of another', async () => {
+  const now = Date.now();
+  const over = { thisUpdate: now - 2 * hour, nextUpdate: now - 1000 };
+  const pointOf = (tag: number, body = Buffer.of(0xff)) => [extension('2.5.29.28', true, der(0x30, der(tag, body)))];
+  const users = pointOf(0x81);
+  const others = [pointOf(0x82), pointOf(0x85), pointOf(0x83, Buffer.of(1, 0x20)), []];
+  const [oldNaming, old] = [
+    await mintList(root, [leaf], { ...over, extensions: users }),
+    await mintList(root, [], over),
+  ];
+  for (const extensions of others) {
+    const other = await mintList(root, [], { extensions });
+    expect(reasonOf([leaf], [oldNaming, other])).toBe('revoked');
+    expect(reasonOf([neighbour], [oldNaming, other])).toBe('revocation_unknown');
+    expect(reasonOf([leaf], [oldNaming, other, await mintList(root, [], { extensions: users })])).toBe(
+      'ok, known for a time',
+    );
+  }
+  expect(reasonOf([leaf], [old, await mintList(root, [], { extensions: users })])).toBe('revocation_unknown');
+  const soon = await mintList(root, [], { extensions: users, nextUpdate: now + 60_000 });
+  expect(reasonOf([leaf], [soon, await mintList(root, [])], now + 61_000)).toBe('revocation_unknown');
+});
+
 test('a list by a key that may not sign lists leaves its authority without an answer', async () => {
   const mute = await mintAuthority(undefined, { usage: usages.keyCertSign });
   const issued = await mintLeaf(mute);
