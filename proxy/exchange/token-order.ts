@@ -102,6 +102,8 @@ class TokenOrder {
     this.useForMs = parts.useForMs;
     this.key = digestOf([
       this.txn,
+      // Two tools at one origin share no token: whoever revokes one of them means the token that it was called with.
+      this.tool,
       this.toolOrigin,
       this.service,
       this.issuer,

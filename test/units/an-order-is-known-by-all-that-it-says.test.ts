@@ -16,6 +16,7 @@ const parts: TokenOrderParts = {
 
 const others: readonly Partial<TokenOrderParts>[] = [
   {},
+  { tool: 'mail' },
   { grant: 'jwt_bearer' },
   { grant: 'id_jag', grantedBy: { service: 'idp', issuer: 'https://idp.example.org' } },
   { grant: 'id_jag', grantedBy: { service: 'idp', issuer: 'https://other.example.org' } },

@@ -53,6 +53,18 @@ test('a tool can lose all its tokens while its tasks go on', async () => {
   await desk.take(crm);
 });
 
+test('a tool loses its own tokens, also where another tool at the same place would have had the same', async () => {
+  service = await openFakeTokenService();
+  const { desk, order } = await openDesk(service);
+  const first = await order({ tool: 'reader' });
+  const second = await order({ tool: 'writer', subject: first.subject });
+  const tokens = [await desk.take(first), await desk.take(second)];
+  expect(desk.dropTool('writer', 'revoked')).toEqual({ dropped: 1, revocations_queued: 1 });
+  await eventually('it is revoked', () => service.revoked.length === 1);
+  expect(service.revoked).toEqual([tokens[1]?.reveal()]);
+  expect(desk.held().map(({ tool }) => tool)).toEqual(['reader']);
+});
+
 test('a token that was replaced goes back with its task', async () => {
   service = await openFakeTokenService();
   const { desk, world, trail, order } = await openDesk(service);
