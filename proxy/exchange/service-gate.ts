@@ -176,6 +176,11 @@ export class ServiceGate {
 /** Whether an error says that the service is not well. A "no" to one grant, and a token that is not as asked, do not. */
 function isFailure(error: unknown): boolean {
   if (error instanceof Refusal) return error.code === 'token_service_unavailable';
-  if (error instanceof Rejection) return garbage.has(error.rejected);
+  if (error instanceof Rejection) return isGarbage(error);
   return error instanceof EndpointFault || error instanceof MetadataUnavailable || error instanceof KeysUnavailable;
+}
+
+/** A token that came and cannot be read says nothing of the service: those of one tool would close the way to it for all others. */
+function isGarbage({ rejected, tokenId }: Rejection): boolean {
+  return garbage.has(rejected) && (rejected !== 'malformed' || tokenId === undefined);
 }

@@ -112,6 +112,26 @@ test('a refusal is repeated for a moment without asking: one second for what may
   }
 });
 
+test('tokens of one tool that cannot be read stop no other tool, and answers that are none do', async () => {
+  const service = await start({ lie: 'opaque' });
+  const { desk, trail, order } = await openDesk(service);
+  const failTimes = async (times: number): Promise<void> => {
+    for (let i = 0; i < times; i++) {
+      const odd = await order({ txn: `${service.lie}-${i}`, tool: 'odd' });
+      await refusalOf(() => desk.take(odd));
+    }
+  };
+  await failTimes(6);
+  expect(trail.rejectedTokens.map(({ cause }) => cause)).toEqual(Array.from({ length: 6 }, () => 'malformed'));
+  service.lie = undefined;
+  await desk.take(await order());
+  service.lie = 'empty_body';
+  await failTimes(5);
+  service.lie = undefined;
+  const next = await order({ txn: 'txn-2' });
+  expect((await refusalOf(() => desk.take(next))).code).toBe('token_service_unavailable');
+});
+
 test('an expired subject token is refused before the service is asked', async () => {
   const service = await start();
   const { desk, world, order } = await openDesk(service);
