@@ -93,3 +93,6 @@ function readName(text: string): Actor | undefined {
     throw error;
   }
 }
+
+/** In a grant for ourselves there is no actor beside the subject. */
+export const nobody: OwnActor = { token: undefined, names: [] };

@@ -29,6 +29,27 @@ export async function withOneRetry<T>(work: () => Promise<T>, deadline: Deadline
   }
 }
 
+/** A service demands a nonce, which is known now; but the statement that came with the request may be good once, and is used up. */
+export class NonceDemanded extends Refusal {
+  constructor(service: string) {
+    super('exchange_refused', `The token service "${service}" demands another nonce each time.`);
+  }
+}
+
+/** Does the work with a statement, and once more, with another one, where a nonce was all that it lacked. */
+export async function withNonce<S, T>(
+  work: (statement: S) => Promise<T>,
+  first: S,
+  another: () => Promise<S>,
+): Promise<T> {
+  try {
+    return await work(first);
+  } catch (error) {
+    if (!(error instanceof NonceDemanded)) throw error;
+    return work(await another());
+  }
+}
+
 /** The same call; public documents (GET: metadata, keys) are asked for once more, within the time of the one call. */
 export function retryDocuments(call: EndpointCall, world: World): EndpointCall {
   return async (url, init) => {

@@ -15,7 +15,7 @@ import type { Deadline } from './deadline.ts';
 import type { ServiceEndpoints } from './discovery.ts';
 import { type EndpointCall, EndpointExchange, EndpointFault, type EndpointReply, isJson } from './endpoint.ts';
 import { Rejection } from './rejection.ts';
-import { isGatewayFailure } from './retry.ts';
+import { isGatewayFailure, NonceDemanded } from './retry.ts';
 import { readErrorCode, readFailure, refuseUnanswered } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 
@@ -35,6 +35,8 @@ export interface RawAnswer {
 export interface TokenBinding {
   readonly proofKey?: ProofKey | undefined;
   readonly certificate?: ClientCertificate | undefined;
+  /** Set where the form holds a statement of another service. */
+  readonly grantedBy?: unknown;
 }
 
 /** What a client of one service is made of. */
@@ -67,13 +69,14 @@ export class ServiceClient {
 
   /**
    * Asks for a token. Rejects with a `Refusal`, with a `Rejection` for an answer that is none, or with the fault of the call.
-   * A demanded nonce is answered once, within the same deadline.
+   * A demanded nonce is answered once, within the same deadline; with a statement, whose reader takes it once (RFC 7523 3), it rejects with
+   * `NonceDemanded`.
    */
   async requestToken(
     grant: string,
     form: URLSearchParams,
     endpoints: ServiceEndpoints,
-    { proofKey, certificate }: TokenBinding,
+    { proofKey, certificate, grantedBy }: TokenBinding,
     deadline: Deadline,
   ): Promise<RawAnswer> {
     for (let attempt = 1; ; attempt++) {
@@ -85,6 +88,7 @@ export class ServiceClient {
       const newNonce = this.#keepNonce(reply);
       if (reply.status === 200) return readAnswer(reply, exchange);
       const again = proofKey !== undefined && newNonce && attempt === 1 && readErrorCode(reply) === 'use_dpop_nonce';
+      if (again && grantedBy !== undefined) throw new NonceDemanded(this.#options.name);
       if (!again) throw readFailure(reply, this.#options.name, grant);
     }
   }

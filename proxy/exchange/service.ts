@@ -2,7 +2,7 @@ import { Refusal } from '../refusal.ts';
 import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache, type VouchedBy } from '../trust/jwks.ts';
 import type { Secret } from '../trust/secret.ts';
-import { type FindActor, openActor, type OwnActor } from './actor.ts';
+import { type FindActor, nobody, openActor, type OwnActor } from './actor.ts';
 import { checkAnswer } from './check-answer.ts';
 import { checkToken } from './check-token.ts';
 import { openOwnClient, presenting } from './client-auth/own-client.ts';
@@ -20,7 +20,7 @@ import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
-import { withOneRetry } from './retry.ts';
+import { withNonce, withOneRetry } from './retry.ts';
 import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import { ServiceGate, type Visit } from './service-gate.ts';
@@ -83,19 +83,20 @@ export class TokenService {
 
   /**
    * A new token that passed every check, or a rejection with a `Refusal`; within the service's `timeout` either way, and that of the
-   * service that grants it before, if there is one.
+   * service that grants it before, if there is one, for each statement.
    */
   async exchange(order: TokenOrder): Promise<IssuedToken> {
     const { world, trail, settings } = this.#options;
     // A service that is not to be asked needs no statement from another one.
     this.#gate.check();
-    const statement = order.grantedBy === undefined ? undefined : await this.#statementFor(order);
+    const state = () => this.#statementFor(order);
+    const first = await state();
     const deadline = new Deadline(world, settings.timeout);
     const visit = await this.#gate.enter(deadline);
     const startedMs = world.monotonic();
     let outcome: ExchangeOutcome = 'fault';
     try {
-      const token = await this.#exchange(order, statement, visit, deadline);
+      const token = await withNonce((one) => this.#exchange(order, one, visit, deadline), first, state);
       outcome = 'issued';
       tellCut(token, order, startedMs, this.#options);
       return token;
@@ -219,8 +220,9 @@ export class TokenService {
     }
   }
 
-  /** The first of two legs. Asked for anew for each exchange, since its reader takes it once; never kept (RFC 7523 3). */
-  async #statementFor(order: TokenOrder): Promise<IssuedToken> {
+  /** The first of two legs. Asked for anew for each attempt, since its reader takes it once; never kept (RFC 7523 3). */
+  async #statementFor(order: TokenOrder): Promise<IssuedToken | undefined> {
+    if (order.grantedBy === undefined) return undefined;
     const first = statementOrder(order, this.#options.settings);
     const grantor = this.#options.find(first.service);
     if (grantor?.issuer !== first.issuer) throw new Error('a statement of a service of another configuration');
@@ -239,6 +241,3 @@ export class TokenService {
     if (raw.token !== undefined && !raw.echoed) this.#options.takeBack(this, order, raw.token, cause);
   }
 }
-
-/** In a grant for ourselves there is no actor beside the subject. */
-const nobody: OwnActor = { token: undefined, names: [] };
