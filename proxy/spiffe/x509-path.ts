@@ -69,7 +69,7 @@ interface Certificate {
   readonly profile: CertificateProfile;
 }
 
-/** Certificates that may be handed in, the leaf with them. SPIRE uses two; more only makes work for us. */
+/** Certificates that may be handed in, the leaf with them and the authority of the bundle apart. SPIRE uses two; more only makes work for us. */
 const maxDepth = 4;
 const purposes = { serverAuth: '2b06010505070301', clientAuth: '2b06010505070302' } as const;
 const curves: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
@@ -81,13 +81,15 @@ const curves: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521
  * @param nowMs milliseconds since the epoch.
  */
 export function checkX509Path(chain: readonly Buffer[], bundleOf: X509BundleOf, nowMs: number): X509Path {
-  if (chain.length > maxDepth) throw new InvalidSvidPath('too_long');
+  if (chain.length > maxDepth + 1) throw new InvalidSvidPath('too_long');
   const path = chain.map(readCertificate);
   const [leaf] = path;
   if (leaf === undefined) throw new InvalidSvidPath('empty');
   const spiffeId = checkLeaf(leaf.profile);
   const bundle = bundleOf(spiffeId.trustDomain);
   if (bundle === undefined) throw new InvalidSvidPath('no_bundle');
+  // Node adds the authority to the chain of a TLS peer: the same SVID must not pass as a header and fail on a connection.
+  if (path.length > maxDepth && !endsAtAnchor(path, bundle.authorities)) throw new InvalidSvidPath('too_long');
   // All that costs nothing comes before the signatures: anybody can make a long path of certificates.
   let fault = findFault(path, nowMs);
   if (fault !== undefined) throw new InvalidSvidPath(fault);
@@ -184,11 +186,17 @@ function isSoundKey({ asymmetricKeyType: type, asymmetricKeyDetails: details }: 
 function endAtAnchor(path: readonly Certificate[], anchors: readonly Buffer[]): readonly (readonly Certificate[])[] {
   const last = path.at(-1);
   if (last === undefined) return [];
-  if (path.length > 1 && anchors.some((der) => der.equals(last.der))) return [path];
+  if (endsAtAnchor(path, anchors)) return [path];
   return anchors.flatMap((der) => {
     const anchor = readAnchor(der);
     return anchor !== undefined && last.parsed.checkIssued(anchor.parsed) ? [[...path, anchor]] : [];
   });
+}
+
+/** Whether the last certificate that was handed in is an authority of the bundle itself. */
+function endsAtAnchor(path: readonly Certificate[], anchors: readonly Buffer[]): boolean {
+  const last = path.at(-1);
+  return path.length > 1 && last !== undefined && anchors.some((der) => der.equals(last.der));
 }
 
 /** One broken authority in a bundle must not take the others down with it. */

@@ -106,12 +106,14 @@ test('the path is what was handed in, in order, to an authority of the bundle', 
   for (const [name, chain, bundleOf, wanted] of rows) expect(reasonOf(chain, bundleOf), name).toBe(wanted);
 });
 
-test('a path is at most four certificates, and as long as its authorities allow', async () => {
+test('a path is at most four certificates and its authority, and as long as its authorities allow', async () => {
   const second = await mintAuthority(intermediate);
   const third = await mintAuthority(second);
   const fourth = await mintAuthority(third);
   expect(reasonOf([await mintLeaf(third), third, second, intermediate])).toBe('ok');
+  expect(reasonOf([await mintLeaf(third), third, second, intermediate, root])).toBe('ok');
   expect(reasonOf([await mintLeaf(fourth), fourth, third, second, intermediate])).toBe('too_long');
+  expect(reasonOf([await mintLeaf(fourth), fourth, third, second, intermediate, root])).toBe('too_long');
   for (const [pathLength, wanted] of [
     [0, 'path_length'],
     [1, 'ok'],

@@ -145,6 +145,19 @@ test('an authority of one domain does not speak for another, though both are tru
   expect(seen).toEqual(['spiffe://other.org/agent']);
 });
 
+test('the longest path that is believed makes a connection too, in both directions', async () => {
+  const second = await mintAuthority(intermediate);
+  const third = await mintAuthority(second);
+  const above = [third, second, intermediate];
+  const [tool, agent] = [
+    sourceOf(await leafOf('example.org/tool', third), ...above),
+    sourceOf(await leafOf('example.org/agent', third), ...above),
+  ];
+  const { port, seen } = await serve(tool);
+  expect(await call(port, createMtlsAgent(agent, anybody))).toBe('hello');
+  expect(seen).toEqual(['spiffe://example.org/agent']);
+});
+
 test('new connections have the new SVID, path through an intermediate and all, without a restart', async () => {
   const tool = sourceOf(await leafOf('example.org/tool'));
   const agent = sourceOf(await leafOf('example.org/agent', intermediate), intermediate);
