@@ -78,7 +78,7 @@ export class EndpointExchange {
   }
 
   async #send(url: string, init: CustomFetchOptions<'POST', URLSearchParams>): Promise<Response> {
-    this.#sentValues = [...init.body.values()];
+    this.#sentValues = [...init.body.values(), ...readBasic(init.headers['authorization'])];
     this.#reply = await this.#call(new URL(url), {
       method: 'POST',
       headers: init.headers,
@@ -90,6 +90,14 @@ export class EndpointExchange {
     // Only to let the library come back: answers are read from `reply()`, since a `Response` cannot hold every status and body.
     return new Response(null, { status: 200 });
   }
+}
+
+/** What a header of `client_secret_basic` holds: the name and the secret in one, and each as it was before its encoding (RFC 6749 2.3.1). */
+function readBasic(header: string | undefined): readonly string[] {
+  const [, text] = /^Basic (.+)$/.exec(header ?? '') ?? [];
+  if (text === undefined) return [];
+  const pair = Buffer.from(text, 'base64').toString('utf8').replace(':', '=');
+  return [text, ...[...new URLSearchParams(pair)].flat()];
 }
 
 /** An answer that we have read ourselves, in the form that the validating half of oauth4webapi takes. */

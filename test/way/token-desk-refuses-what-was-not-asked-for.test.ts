@@ -1,9 +1,12 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, expect, test } from 'vitest';
 import type { ServiceSettings } from '../../proxy/exchange/service-settings.ts';
 import { makeProofKey } from '../../proxy/proofs/dpop.ts';
 import { eventually } from '../fakes/eventually.ts';
-import { openDesk, refusalOf } from '../fakes/token-desk.ts';
+import { callEndpoint, openDesk, refusalOf } from '../fakes/token-desk.ts';
 import { answerLies, claimLies, type Lie, memberLies } from '../fakes/token-service-lies.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
 
@@ -180,6 +183,31 @@ test('what is honest but odd passes: no expires_in, a narrower scope, one of two
   service.lie = undefined;
   const narrower = await order({ txn: 'txn-2', audience: ['crm'], resource: 'https://crm.example.org' });
   expect((await desk.take(narrower)).audience).toEqual(['crm', 'https://crm.example.org']);
+});
+
+const secret = 'secret+of/our+client==';
+
+test.for([
+  ['client_secret_post', secret],
+  ['client_secret_basic', secret],
+  ['client_secret_basic', Buffer.from(`bot:${encodeURIComponent(secret)}`).toString('base64')],
+] as const)('W5: our own secret (%s) is no token, though the service says so', async ([clientAuth, echo]) => {
+  service = await openFakeTokenService({ secret });
+  const file = join(mkdtempSync(join(tmpdir(), 'echo-')), 'secret');
+  writeFileSync(file, secret);
+  const call: typeof callEndpoint = async (url, init) => {
+    const reply = await callEndpoint(url, init);
+    const body = reply.body.replace(/"access_token":"[^"]+"/, `"access_token":"${echo}"`);
+    return url.pathname === '/token' ? { ...reply, body } : reply;
+  };
+  const settings = { client_id: 'bot', client_secret_file: file, actor: 'none', verify: 'response-only' } as const;
+  const { desk, trail, order } = await openDesk(service, { ...settings, client_auth: clientAuth }, { call });
+  const wanted = await order();
+  expect((await refusalOf(() => desk.take(wanted))).code).toBe('token_rejected');
+  expect(trail.rejectedTokens).toMatchObject([{ cause: 'echo' }]);
+  await desk.close(1000);
+  // It is not sent to the revocation endpoint either.
+  expect(service.counts.revoke).toBe(0);
 });
 
 test('a token that cannot be checked is not used, and goes back', async () => {
