@@ -1,6 +1,6 @@
 import { flushCompileCache } from 'node:module';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { openProcessLog, type ProcessLog } from '../process-log.ts';
 import { openSidecar, type Sidecar } from '../sidecar.ts';
@@ -55,8 +55,10 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     giveBackMemory();
     try {
       if (agent !== undefined) {
-        // Whoever stopped us while we started would wait in vain for the end of a command that starts now.
-        const early = await Promise.race([stopped, Promise.resolve(undefined)]);
+        // Whoever stopped us while we started would wait in vain for the end of a command that starts now. A start has few turns of the
+        // loop, and a signal is heard at the end of one: the first of these sees it come, the second has heard it.
+        await nextTurn();
+        const early = await Promise.race([stopped, nextTurn()]);
         if (early !== undefined) return 128 + constants.signals[early];
         return await runBehind(sidecar, checked, agent, invocation, log);
       }

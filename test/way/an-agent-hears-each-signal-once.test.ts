@@ -42,7 +42,8 @@ afterEach(() => {
 test('Ctrl-C in a terminal is one SIGINT for the agent', async (context) => {
   const { status, stdout: version } = spawnSync('script', ['--version'], { encoding: 'utf8' });
   if (status !== 0 || !version.includes('util-linux')) context.skip('no script of util-linux, which gives a terminal');
-  const command = [process.execPath, launcher, 'run', '--', process.execPath, agent].join(' ');
+  // Without exec, a shell that is in between is ended by the same Ctrl-C, and its end is what is told.
+  const command = ['exec', process.execPath, launcher, 'run', '--', process.execPath, agent].join(' ');
   const terminal: ChildProcess = spawn('script', ['-qefc', command, '/dev/null'], { cwd: folder });
   let shown = '';
   terminal.stdout?.setEncoding('utf8').on('data', (chunk: string) => (shown += chunk));
