@@ -62,6 +62,11 @@ class BoundCall {
     return cookiesOf(this.call) === 'pass';
   }
 
+  /** `Cookie` lines of the agent's, sent where cookies are kept as they are. */
+  get cookies(): readonly string[] {
+    return this.call.headers.cookies;
+  }
+
   /** Whose cookies the sidecar keeps: those of this task at this tool. Undefined where it keeps none. */
   get cookieOwner(): Errand | undefined {
     return cookiesOf(this.call) === 'hold' ? this.credential.routed.permit.attributed.errand : undefined;

@@ -133,7 +133,7 @@ function headersFor(sent: Admissible, cookies: string | undefined, { handles, ps
   if (sent.screened === undefined) out.push(...headers.selection);
   else out.push('Accept-Encoding', 'identity');
   // The agent's own could be the session of somebody else: a session names a user, like the headers that are removed (W12).
-  if (sent.keepsCookies) out.push(...headers.cookies);
+  if (sent.keepsCookies) out.push(...sent.cookies);
   else if (cookies !== undefined) out.push('Cookie', cookies);
   if (sent.keepsCredentials) {
     // The caller's own keys go on where none of ours is injected; a handle never does.

@@ -7,10 +7,19 @@ import type { World } from '../world.ts';
 import { chainHeader, claimHeaders } from './claim-headers.ts';
 import type { InertTokens } from './inert-token.ts';
 import type { Opened } from './open.ts';
+import { withoutToken } from './token-copies.ts';
 import { withTraceMark } from './trace-context.ts';
 
 /** What the program behind the way in gets to see instead of the caller's credential. */
 export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
+
+/** What the program is called by and what it gets to read; headers as names and values in turn. */
+interface Shown {
+  readonly host: string;
+  readonly forward: readonly string[];
+  readonly cookies: readonly string[];
+  readonly injected: readonly string[];
+}
 
 /** A request of the way in as the program will get it. */
 class PresentedCall {
@@ -33,13 +42,15 @@ class PresentedCall {
   readonly host: string;
   /** The caller's end-to-end headers, with the mark of the task in their trace. */
   readonly forward: readonly string[];
+  readonly cookies: readonly string[];
 
-  constructor(opened: Opened, body: CallBody, host: string, forward: readonly string[], injected: readonly string[]) {
+  constructor(opened: Opened, body: CallBody, shown: Shown) {
     this.opened = opened;
     this.body = body;
-    this.host = host;
-    this.forward = forward;
-    this.#injected = injected;
+    this.host = shown.host;
+    this.forward = shown.forward;
+    this.cookies = shown.cookies;
+    this.#injected = shown.injected;
   }
 
   get verified(): Verified {
@@ -94,23 +105,16 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   injected.push(...credentialFor(opened, verified, presenter));
   const { origin } = verified.call.target;
   const { mark } = opened.opened;
-  const { forward: all } = verified.call.headers;
-  const came = token === undefined || presenter.mode === 'original' ? all : withoutToken(all, token);
+  const { headers } = verified.call;
+  const isShown = token === undefined || presenter.mode === 'original';
+  const came = isShown ? headers.forward : withoutToken(headers.forward, token);
+  const cookies = isShown ? headers.cookies : withoutToken(headers.cookies, token);
   const forward = mark === undefined ? came : withTraceMark(came, mark, presenter.world.random);
-  if (presenter.ownHost === undefined) return new PresentedCall(opened, body, origin.authority, forward, injected);
+  if (presenter.ownHost === undefined)
+    return new PresentedCall(opened, body, { host: origin.authority, forward, cookies, injected });
   // The caller's own headers of these names were removed.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
-  return new PresentedCall(opened, body, presenter.ownHost, forward, injected);
-}
-
-/** Gateways copy a token into headers of their own (`X-Forwarded-Access-Token`): it is for us, and the program must not hold it. */
-function withoutToken(forward: readonly string[], token: string): readonly string[] {
-  let kept = forward;
-  for (let at = forward.length - 2; at >= 0; at -= 2) {
-    const value = forward[at + 1] ?? '';
-    if (value.length >= token.length && value.includes(token)) kept = kept.toSpliced(at, 2);
-  }
-  return kept;
+  return new PresentedCall(opened, body, { host: presenter.ownHost, forward, cookies, injected });
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

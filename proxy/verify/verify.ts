@@ -62,6 +62,9 @@ export class CallerRefusal extends Refusal {
   }
 }
 
+/** A shorter text may stand in a URL by chance (W8). */
+const shortestSecret = 16;
+
 /** What verification asks. */
 export interface Gate {
   readonly world: World;
@@ -134,6 +137,7 @@ function verifyPresenter(
   const known: Known = { token, proof: undefined, chain: undefined, caller: peer?.spiffeId ?? '' };
   try {
     if (token !== undefined) checkScheme(token, credential);
+    if (credential.token !== undefined) checkUrl(call, credential.token);
     const proof = token?.binding === 'dpop' ? checkProof(call, credential, token, gate) : undefined;
     known.proof = proof;
     if (token?.binding === 'mtls') checkCertificateBinding(token, peer);
@@ -148,6 +152,12 @@ function verifyPresenter(
   } catch (error) {
     throw error instanceof Refusal ? new CallerRefusal(error, known) : error;
   }
+}
+
+/** In a URL it would stand in logs, and go on to the program: the target is forwarded byte for byte (W13). One way for each request (RFC 6750 2). */
+function checkUrl({ target: { path } }: Call, token: string): void {
+  if (path.length > token.length && token.length >= shortestSecret && path.includes(token))
+    throw new Refusal('message_malformed', 'The access token stands in the URL too; send it in Authorization alone.');
 }
 
 type Known = { -readonly [Fact in keyof CallerFacts]: CallerFacts[Fact] };

@@ -129,3 +129,30 @@ test('nor do copies of it in headers of other names; what stands beside them doe
   expect(JSON.stringify(headersSeen())).not.toContain(caller.token);
   expect(headersSeen()).toMatchObject({ 'x-request-name': 'one', 'x-long': 'x'.repeat(2000) });
 });
+
+test('of its cookies neither; the others do', async () => {
+  stage = await openWayIn({ inbound: { present: 'handle' } });
+  const caller = await stage.caller();
+  const { token } = caller;
+  const cookies = (value: string) => expectPasses(stage, value, () => caller.send({ headers: [['Cookie', value]] }));
+  await cookies(`a=1; access_token=${token}; b=2`);
+  expect(headersSeen().cookie).toBe('a=1; b=2');
+  await cookies(`access_token="Bearer ${token}";b=2`);
+  expect(headersSeen().cookie).toBe('b=2');
+  await cookies(`access_token=${token}`);
+  expect(headersSeen()).not.toHaveProperty('cookie');
+  await cookies('a=1;b=2');
+  expect(headersSeen().cookie).toBe('a=1;b=2');
+});
+
+test('a token in the query, where a second one stands as it should, is refused and its proof not spent (RFC 6750 2)', async () => {
+  stage = await openWayIn();
+  const caller = await stage.caller();
+  const path = `/x?access_token=${caller.token}&page=1`;
+  const answer = await caller.call({ path });
+  expect(answer).toMatchObject({ status: 400, code: 'message_malformed' });
+  expect(stage.program.seen).toEqual([]);
+  expect(await stage.sidecar.metric('waybill_ledger_entries')).toBe(0);
+  expect(JSON.stringify(stage.sidecar.events())).not.toContain(caller.token.split('.')[2]);
+  await expectPasses(stage, 'without it', () => caller.send({ path: '/x?page=1' }));
+});
