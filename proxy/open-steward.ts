@@ -13,6 +13,7 @@ import { MemoryLedger } from './replay/ledgers/memory.ts';
 import { maxSpentSubjects } from './steward/agent-door.ts';
 import type { WayOut } from './way-out.ts';
 import { writeCutOffs } from './steward/cut-off-file.ts';
+import { EventStream } from './steward/event-stream.ts';
 import { Fleet } from './steward/fleet.ts';
 import { KillSwitch } from './steward/kill-switch.ts';
 import { TaskOpener } from './steward/open-task.ts';
@@ -53,6 +54,11 @@ export async function openSteward(
     opener,
     inventory: openInventory(settings, wayOut, record),
     killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
+    events: new EventStream({
+      file: paths.recordFile,
+      boot: record.log.boot,
+      sequence: () => record.log.counts.sequence,
+    }),
     shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
     self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid }),

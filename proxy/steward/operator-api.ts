@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TaskBook } from '../tasks/task-book.ts';
 import { TaskRejected } from '../tasks/task-rejected.ts';
 import { takeInventory, type InventorySources } from './inventory.ts';
+import { readAfter, type EventStream } from './event-stream.ts';
 import type { Shared } from './fleet.ts';
 import type { KillSwitch } from './kill-switch.ts';
 import { problemOf, type TaskOpener } from './open-task.ts';
@@ -18,6 +19,7 @@ export interface OperatorRooms {
   readonly opener: TaskOpener;
   readonly killSwitch: KillSwitch;
   readonly inventory: InventorySources;
+  readonly events: EventStream;
   /** Whether the other sidecars of the fleet will hear of what was revoked here; undefined without a fleet. */
   readonly shared: () => Promise<Shared> | undefined;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
@@ -69,6 +71,12 @@ async function dispatch(
     checkMethod(request, 'GET');
     checkRole(role, 'reader');
     sendJson(response, 200, rooms.self());
+    return;
+  }
+  if (url.pathname === '/v1/events') {
+    checkMethod(request, 'GET');
+    checkRole(role, 'reader');
+    await rooms.events.follow(readAfter(url.searchParams), response);
     return;
   }
   if (version !== 'v1' || collection !== 'tasks' || more.length > 0) throw new Problem('not_found');

@@ -17,6 +17,7 @@ const problems = {
   method_not_allowed: [405, 'This method is not served here'],
   task_not_open: [409, 'The task has ended'],
   too_many_tasks: [429, 'Too many tasks are open'],
+  too_many_followers: [429, 'Too many follow the record'],
   issuer_unavailable: [503, 'The keys of the issuer cannot be had'],
   fleet_unavailable: [503, 'It is not known at the moment what was revoked at other sidecars'],
   revocation_not_kept: [500, 'Revoked here and now, but it could not be kept for a restart'],

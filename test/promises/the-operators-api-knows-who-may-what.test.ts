@@ -85,6 +85,20 @@ describe('W10: each role may what it is for', () => {
     }
   });
 
+  test('follow the record', async () => {
+    for (const role of ['orchestrator', 'approver']) {
+      const answer = await send('GET', '/v1/events', { role });
+      expect([role, answer.status, answer.code]).toEqual([role, 403, 'role_missing']);
+    }
+    for (const role of ['reader', 'operator']) {
+      const leave = new AbortController();
+      const headers = { Authorization: `Bearer ${tokens.get(role)}` };
+      const answer = await fetch(`http://${port}/v1/events`, { headers, signal: leave.signal });
+      expect([role, answer.status]).toEqual([role, 200]);
+      leave.abort();
+    }
+  });
+
   test('nobody without a token of a role', async () => {
     const good = tokens.get('operator') ?? '';
     const wrong = [
