@@ -31,6 +31,9 @@ interface PodSpec {
   readonly containers: readonly Volumes[];
   readonly initContainers: readonly (Volumes & { readonly restartPolicy?: string })[];
 }
+interface NetworkPolicySpec {
+  readonly ingress: readonly { readonly ports: readonly { readonly port: number | string }[] }[];
+}
 interface Compose {
   readonly services: Readonly<Record<string, { readonly volumes?: readonly string[]; readonly user?: string }>>;
 }
@@ -75,4 +78,41 @@ test('every file that the compose example mounts is there', () => {
   const files = mounted.filter((path) => path.startsWith('.'));
   expect(files.length).toBeGreaterThan(0);
   expect(files.filter((path) => !existsSync(join(deploy, 'compose', path)))).toEqual([]);
+});
+
+/** A folder that the images of SPIRE 1.15 have, of their own user. */
+const spireFolder = '/run/spire/server/private';
+
+test('the SPIRE server of the compose example can make its socket, and its commands and the bundle service find it', () => {
+  const text = textOf('compose/compose.yaml');
+  const { services } = parse(text) as Compose;
+  expect(services['spire-server']?.volumes).toContain(`spire-server:${spireFolder}`);
+  expect(services['spire-bundle']?.volumes).toContain(`spire-server:${spireFolder}:ro`);
+  expect(textOf('compose/spire/server.conf')).toContain(`socket_path = "${spireFolder}/api.sock"`);
+  expect(textOf('compose/spire/bundle.conf')).toContain(`unix://${spireFolder}/api.sock`);
+  const commands = text.match(/spire-server (?:token generate|entry create)[^\n]*\n#[^\n]*/g) ?? [];
+  expect(commands).toHaveLength(2);
+  for (const command of commands) expect(command).toContain(`-socketPath ${spireFolder}/api.sock`);
+});
+
+test('the head of the compose example says all that must be set', () => {
+  const text = textOf('compose/compose.yaml');
+  const demanded = [...text.matchAll(/\$\{(?<name>\w+):\?/g)].map(({ groups }) => groups?.['name'] ?? '');
+  expect(demanded).toEqual(['KEYCLOAK_ADMIN_PASSWORD']);
+  const head = text.slice(0, text.indexOf('\nname:'));
+  for (const name of demanded) expect(head).toContain(`export ${name}=`);
+});
+
+test('the network policy of the Kubernetes example names its ports by number, those of the configuration', () => {
+  const policy = manifests.find(({ kind }) => kind === 'NetworkPolicy') as { spec?: NetworkPolicySpec } | undefined;
+  const text = manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? '';
+  const { metrics, health } = loadSettings(text, 'waybill.yaml').settings.listen;
+  const ports = policy?.spec?.ingress.flatMap((rule) => rule.ports.map(({ port }) => port));
+  expect(ports).toEqual([metrics.port, health.port]);
+});
+
+test('no volume of the pod grows with its calls', () => {
+  const text = manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? '';
+  const { record } = loadSettings(text, 'waybill.yaml').settings;
+  expect(record).toEqual({ stdout: true });
 });
