@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Call } from '../intercept/call.ts';
 import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
@@ -37,6 +37,14 @@ export class UnreadableAnswer extends Error {}
 function rawHeadersOf(controller: Dispatcher.DispatchController): readonly (Buffer | string)[] {
   const { rawHeaders } = controller;
   return Array.isArray(rawHeaders) ? rawHeaders : [];
+}
+
+/**
+ * The reason phrase has no meaning (RFC 9112 4). What node:http does not write, or writes as other bytes than the tool's, gives way to the
+ * usual phrase: an exception here would lose the answer.
+ */
+function phraseOf(status: number, said: string): string {
+  return /^[\t\x20-\x7e]*$/.test(said) ? said : (STATUS_CODES[status] ?? '');
 }
 
 /** What the relay tells besides its end. */
@@ -133,7 +141,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     }
     this.#body = opened.body;
     response.sendDate = false;
-    response.writeHead(status, this.#screen.text(statusText ?? ''), opened.headers);
+    response.writeHead(status, phraseOf(status, this.#screen.text(statusText ?? '')), opened.headers);
     // Only what follows in the same read is sent with the head; an event stream's head must not wait for its first event.
     if (headers.length !== undefined) return;
     queueMicrotask(() => {

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Refusal, retryAfterSeconds } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
@@ -70,7 +71,8 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer
   if (refusal.code === 'message_malformed' || isLeft) answer.headers.push('Connection', 'close');
   // Nobody can tell where the next request would begin, so nothing behind it is one.
   if (refusal.code === 'message_malformed') ending.add(request.socket);
-  response.writeHead(answer.status, answer.headers);
+  // Always with a phrase of its own: that of an answer which could not be passed on may still stand in the response.
+  response.writeHead(answer.status, reasonOf(answer), answer.headers);
   if (isLeft && refusal.code !== 'message_malformed') endAfterBody(arrival, answer.body);
   else response.end(request.method === 'HEAD' ? undefined : answer.body);
 }
@@ -122,19 +124,12 @@ function leavesBody(arrival: Arrival): boolean {
 
 /** The same answer as bytes, for connections that have no response object: broken requests and CONNECT. */
 export function refusalBytes(answer: Answer, close: boolean): string {
-  const lines = [`HTTP/1.1 ${answer.status} ${reasons[answer.status] ?? 'Refused'}`];
+  const lines = [`HTTP/1.1 ${answer.status} ${reasonOf(answer)}`];
   for (let at = 0; at < answer.headers.length; at += 2) lines.push(`${answer.headers[at]}: ${answer.headers[at + 1]}`);
   lines.push(`Connection: ${close ? 'close' : 'keep-alive'}`);
   return `${lines.join('\r\n')}\r\n\r\n${answer.body}`;
 }
 
-const reasons: Record<number, string> = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  407: 'Proxy Authentication Required',
-  413: 'Content Too Large',
-  500: 'Internal Server Error',
-  502: 'Bad Gateway',
-  503: 'Service Unavailable',
-};
+function reasonOf({ status }: Answer): string {
+  return STATUS_CODES[status] ?? 'Refused';
+}
