@@ -15,7 +15,7 @@ import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
 import { admit } from './record/admit.ts';
 import type { Trail } from './record/trail.ts';
-import { Refusal, refusalFrom } from './refusal.ts';
+import { Refusal, refusalFrom, toldAsUnsure } from './refusal.ts';
 import { route } from './route/route.ts';
 import type { EgressGuard } from './route/egress-guard.ts';
 import type { World } from './world.ts';
@@ -45,6 +45,8 @@ interface Progress {
   permit?: ExitPermit;
   lease?: Lease;
   admitted: boolean;
+  /** Whether the tool may have done it, and would do it twice. */
+  mayBeDone?: boolean;
 }
 
 /**
@@ -75,6 +77,7 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
       progress.admitted = true;
       const sentAt = rooms.world.monotonic();
       const forwarded = await forward(admitted, lease, rooms.road);
+      progress.mayBeDone = forwarded.kind === 'refused' && forwarded.mayBeDone;
       const endedAt = rooms.world.monotonic();
       rooms.trail.ended(bound, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
       if (forwarded.kind === 'ended') return;
@@ -132,7 +135,8 @@ async function answerChallenge(
 }
 
 function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: EgressRooms): void {
-  const refusal = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
+  const reason = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
+  const refusal = progress.mayBeDone === true ? toldAsUnsure(reason) : reason;
   if (isToldAlready(arrival, refusal)) return;
   const throughProxy = arrival.door.kind === 'proxy' && progress.call?.door !== 'mount';
   const answer = renderRefusal(refusal, arrival.id, throughProxy);

@@ -13,7 +13,7 @@ import type { Origin } from './intercept/origin.ts';
 import { present, type Presenter } from './present/present.ts';
 import { admit } from './record/admit.ts';
 import type { Trail } from './record/trail.ts';
-import { refusalFrom } from './refusal.ts';
+import { refusalFrom, toldAsUnsure } from './refusal.ts';
 import type { Way } from './route/egress-guard.ts';
 import { checkBodyDigest, namesDigest } from './verify/body-digest.ts';
 import { claim, type Spending } from './verify/claim.ts';
@@ -48,6 +48,8 @@ interface Progress {
   opened?: Opened;
   lease?: Lease;
   admitted: boolean;
+  /** Whether the program may have done it, and would do it twice. */
+  mayBeDone?: boolean;
   /** Whether the program took the request, and with it the task. */
   taken: boolean;
 }
@@ -73,6 +75,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
     const lease = (progress.lease = rooms.upstreams.take(call.tool, rooms.program.origin, rooms.program.way));
     const sentAt = rooms.world.monotonic();
     const forwarded = await forward(admitted, lease, rooms.road);
+    progress.mayBeDone = forwarded.kind === 'refused' && forwarded.mayBeDone;
     const endedAt = rooms.world.monotonic();
     rooms.trail.ended(presented, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
     if (forwarded.kind === 'refused') throw forwarded.refusal;
@@ -96,7 +99,8 @@ export async function runIngress(arrival: Arrival, rooms: IngressRooms): Promise
 }
 
 function refuse(arrival: Arrival, error: unknown, progress: Progress, rooms: IngressRooms): void {
-  const refusal = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
+  const reason = refusalFrom(error, (fault) => rooms.onFault(arrival.id, fault));
+  const refusal = progress.mayBeDone === true ? toldAsUnsure(reason) : reason;
   if (isToldAlready(arrival, refusal)) return;
   const answer = renderInboundRefusal(refusal, arrival.id, rooms.nonce);
   const { status } = answer;

@@ -89,6 +89,29 @@ export class Refusal extends Error {
   get kind(): RefusalKind {
     return kindOf(this.code);
   }
+
+  /** Whether the same request may simply be sent again. */
+  get retryable(): boolean {
+    return this.kind.retryable;
+  }
+}
+
+const unsure =
+  'It may have been done already. Look whether it was before you send it again; if you cannot tell, ask a person.';
+
+/** The refusal of a call that may have been done all the same. */
+class UnsureRefusal extends Refusal {
+  override get retryable(): boolean {
+    return false;
+  }
+}
+
+/**
+ * The same refusal, said of a call that may have been done: told to try again, an agent would pay twice. What the stage that sends
+ * advises is for calls that were not sent; what others advise holds as well.
+ */
+export function toldAsUnsure({ code, kind, detail, hint }: Refusal): Refusal {
+  return new UnsureRefusal(code, detail, undefined, kind.stage === 'forward' ? unsure : `${hint} ${unsure}`);
 }
 
 /** What a thrown thing is told as: a refusal as itself. Anything else is a fault: it is heard of, and told without its cause. */

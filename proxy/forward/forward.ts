@@ -1,5 +1,4 @@
 import type { Client } from 'undici';
-import type { CallBody } from '../intercept/body.ts';
 import type { CallEnd } from '../record/call-events.ts';
 import type { Admissible, Admitted } from '../record/admit.ts';
 import { Refusal } from '../refusal.ts';
@@ -14,7 +13,13 @@ import type { Lease } from './upstream.ts';
 export type Forwarded =
   | { readonly kind: 'ended'; readonly end: CallEnd; readonly wasSent: boolean }
   | { readonly kind: 'challenged'; readonly by: 'nonce' | 'token'; readonly end: CallEnd }
-  | { readonly kind: 'refused'; readonly refusal: Refusal; readonly end: CallEnd };
+  | {
+      readonly kind: 'refused';
+      readonly refusal: Refusal;
+      readonly end: CallEnd;
+      /** Whether to send it again could do the work twice. */
+      readonly mayBeDone: boolean;
+    };
 
 /** What forwarding needs beside the connection: the handles that must not leave, and our name. */
 export interface Road {
@@ -43,7 +48,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   const sent = admitted.spend();
   const { call, body, secrets, cookieOwner } = sent;
   // Broken off while it waited: nothing leaves at all.
-  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal));
+  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal, false));
   if (secrets !== undefined) road.onSecrets(secrets);
   const cookies = cookieOwner === undefined ? undefined : road.cookies.headerFor(cookieOwner, call.target);
   return cookies instanceof Promise
@@ -69,7 +74,7 @@ function send(sent: Admissible, cookies: string | undefined, lease: Lease, road:
     onEnd: (end) => {
       if (slot !== undefined) task?.letGo(slot);
       if (end.kind === 'failed' || (end.kind === 'answered' && end.outcome !== 'ok')) lease.spoil();
-      resolve(forwardedOf(end, body, relay.wasSent));
+      resolve(forwardedOf(end, sent, relay.wasSent));
     },
   });
   const slot = task?.holdOpen(relay);
@@ -103,8 +108,13 @@ function clientFor(sent: Admissible, lease: Lease): Client {
   return client;
 }
 
-function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody, wasSent: boolean): Forwarded {
-  if (refusal !== undefined) return refused(refusal);
+/** Methods whose requests do the work once, however often they are sent (RFC 9110 9.2.2). */
+const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+function forwardedOf(end: RelayEnd, { call, body }: Admissible, wasSent: boolean): Forwarded {
+  const { length: bytesIn = 0, refusal } = body;
+  const mayBeDone = wasSent && !idempotent.has(call.method);
+  if (refusal !== undefined) return refused(refusal, mayBeDone);
   switch (end.kind) {
     case 'answered':
       return { kind: 'ended', end: { ...end, bytesIn }, wasSent };
@@ -115,13 +125,14 @@ function forwardedOf(end: RelayEnd, { length: bytesIn = 0, refusal }: CallBody, 
         end: { status: end.status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false },
       };
     default:
-      return refused(refusalOf(end.error), bytesIn);
+      return refused(refusalOf(end.error, wasSent), mayBeDone, bytesIn);
   }
 }
 
-function refused(refusal: Refusal, bytesIn = 0): Forwarded {
+function refused(refusal: Refusal, mayBeDone: boolean, bytesIn = 0): Forwarded {
   const { status } = refusal.kind;
-  return { kind: 'refused', refusal, end: { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false } };
+  const end = { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false } as const;
+  return { kind: 'refused', refusal, end, mayBeDone };
 }
 
 /** The one place that puts together what leaves: Host, the caller's end-to-end headers, then what we inject. */
@@ -150,10 +161,12 @@ function headersFor(sent: Admissible, cookies: string | undefined, { handles, ps
   return out;
 }
 
+const unanswered = 'The connection ended before there was an answer that can be read.';
 const tlsCodes = /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|EPROTO|HOSTNAME_MISMATCH)/;
 
-function refusalOf(error: Error): Refusal {
+function refusalOf(error: Error, wasSent: boolean): Refusal {
   if (error instanceof UnreadableAnswer) return new Refusal('answer_unreadable');
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return new Refusal(tlsCodes.test(code) ? 'upstream_tls' : 'upstream_unreachable');
+  if (tlsCodes.test(code)) return new Refusal('upstream_tls');
+  return wasSent ? new Refusal('upstream_unreachable', unanswered) : new Refusal('upstream_unreachable');
 }

@@ -41,7 +41,7 @@ export function renderAs(refusal: Refusal, callId: string, status: number): Answ
     detail: refusal.detail,
     event: callId,
     hint: refusal.hint,
-    retryable: kind.retryable,
+    retryable: refusal.retryable,
   });
   const headers = [
     'Content-Type',
@@ -55,7 +55,7 @@ export function renderAs(refusal: Refusal, callId: string, status: number): Answ
   headers.push('Proxy-Status', `waybill; error=${error}; details="${code}"`);
   if (code === 'task_unknown')
     headers.push(status === 407 ? 'Proxy-Authenticate' : 'WWW-Authenticate', 'Basic realm="waybill", charset="UTF-8"');
-  if (kind.retryable && status === 503) headers.push('Retry-After', String(refusal.retryAfter ?? retryAfterSeconds));
+  if (refusal.retryable && status === 503) headers.push('Retry-After', String(refusal.retryAfter ?? retryAfterSeconds));
   return { status, headers, body };
 }
 
