@@ -162,11 +162,14 @@ function headersFor(sent: Admissible, cookies: string | undefined, { handles, ps
 }
 
 const unanswered = 'The connection ended before there was an answer that can be read.';
+/** Undici ends a connection at a 100, and has this message for nothing else that comes while a call waits. */
+const continued = 'The answer began with a 100 Continue that was not asked for; what followed it could not be read.';
 const tlsCodes = /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|EPROTO|HOSTNAME_MISMATCH)/;
 
 function refusalOf(error: Error, wasSent: boolean): Refusal {
   if (error instanceof UnreadableAnswer) return new Refusal('answer_unreadable');
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (tlsCodes.test(code)) return new Refusal('upstream_tls');
-  return wasSent ? new Refusal('upstream_unreachable', unanswered) : new Refusal('upstream_unreachable');
+  if (!wasSent) return new Refusal('upstream_unreachable');
+  return new Refusal('upstream_unreachable', error.message === 'bad response' ? continued : unanswered);
 }

@@ -87,6 +87,15 @@ describe.for(Object.entries(ways))('W1: of a call that %s had, and did not answe
     expect(detail).toBe('The connection ended before there was an answer that can be read.');
   });
 
+  test('a 100 Continue that nobody asked for is told as what it is', async () => {
+    tool.answer = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok';
+    const answer = await send('POST');
+    expect(advice(answer)).toEqual({ status: 502, code: 'upstream_unreachable', ...mayBeDone });
+    expect(JSON.parse(answer.body)).toMatchObject({
+      detail: 'The answer began with a 100 Continue that was not asked for; what followed it could not be read.',
+    });
+  });
+
   test('it may be sent again where that does the work once (RFC 9110 9.2.2)', async () => {
     tool.answer = undefined;
     for (const method of ['GET', 'OPTIONS', 'PUT', 'DELETE'])
