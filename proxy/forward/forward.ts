@@ -114,7 +114,11 @@ const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
 function forwardedOf(end: RelayEnd, { call, body }: Admissible, wasSent: boolean): Forwarded {
   const { length: bytesIn = 0, refusal } = body;
   const mayBeDone = wasSent && !idempotent.has(call.method);
-  if (refusal !== undefined) return refused(refusal, mayBeDone);
+  if (refusal !== undefined) {
+    const told = refused(refusal, mayBeDone);
+    // Too late for the refusal to reach the agent: the record says what did.
+    return end.kind === 'answered' ? { ...told, end: { ...end, outcome: cutBy(end), bytesIn } } : told;
+  }
   switch (end.kind) {
     case 'answered':
       return { kind: 'ended', end: { ...end, bytesIn }, wasSent };
@@ -127,6 +131,10 @@ function forwardedOf(end: RelayEnd, { call, body }: Admissible, wasSent: boolean
     default:
       return refused(refusalOf(end.error, wasSent), mayBeDone, bytesIn);
   }
+}
+
+function cutBy({ outcome }: { readonly outcome: CallEnd['outcome'] }): CallEnd['outcome'] {
+  return outcome === 'aborted' ? outcome : 'cut';
 }
 
 function refused(refusal: Refusal, mayBeDone: boolean, bytesIn = 0): Forwarded {

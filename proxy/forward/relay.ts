@@ -195,6 +195,8 @@ export class Relay implements Dispatcher.DispatchHandler {
 
   /** An answer that stops half-way must not look complete: the agent's connection is cut as well. */
   #cut(): void {
+    // A head that waits for its body is not lost: what it says may have been done, and its status stands in the record.
+    if (this.#response.headersSent) this.#response.flushHeaders();
     this.#response.destroy();
     this.#end(this.#answered(this.#stopped ?? 'upstream_error'));
   }
