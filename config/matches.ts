@@ -90,7 +90,7 @@ export const match = z
       .optional()
       .meta({
         description:
-          'Scheme that a mount (`/tools/NAME/…`) calls the tool by; where the agent writes the URL itself, that says it.',
+          'Scheme that a mount (`/tools/NAME/…`) calls the tool by; where the agent writes the URL itself, that says it, but a tool with a `token` or `secret` and a written `https` is not called over plain http at all.',
         examples: ['https'],
         'x-default': '`https`; `http` for port 80, `plaintext: unsafe`, and loopback without `tls.ca`',
       }),

@@ -6,7 +6,8 @@ import { path } from './text.ts';
 export const tls = z
   .strictObject({
     ca: path.optional().meta({
-      description: 'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones.',
+      description:
+        'File with the CA certificates (PEM) that are trusted for this tool in place of the public ones. With a `token` or `secret` the tool is then called over https only.',
       examples: ['/etc/ca.pem'],
     }),
     spiffe_id: caller.optional().meta({

@@ -51,16 +51,24 @@ function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
  * Why this tool must not be called over plain http at this address; undefined where it may be. One sentence for the agent, which
  * stands under the title of `address_forbidden`; the doctor asks the same.
  */
-export function findPlainFault({ settings, credentialed }: Tool, { kind }: Way): string | undefined {
-  // Over plain http nobody proves anything: what listens there would get calls that are meant for that SPIFFE ID.
-  if (settings.tls.spiffe_id !== undefined) return httpsOnly('tls.spiffe_id');
-  // A token that is bound to our certificate is of no use where none can be shown.
-  if (settings.token?.proof === 'mtls') return httpsOnly('token.proof');
+export function findPlainFault(tool: Tool, { kind }: Way): string | undefined {
+  const setting = findHttpsSetting(tool);
+  if (setting !== undefined)
+    return `No address is good for this tool over plain http; it is called over https only (tools.X.${setting}).`;
   // Whoever listens on the way would have the credential.
-  return credentialed && settings.plaintext !== 'unsafe' && kind !== 'loopback'
+  return tool.credentialed && tool.settings.plaintext !== 'unsafe' && kind !== 'loopback'
     ? 'Over plain http a credential goes to an address of this machine only (tools.X.plaintext).'
     : undefined;
 }
 
-const httpsOnly = (setting: string): string =>
-  `No address is good for this tool over plain http; it is called over https only (tools.X.${setting}).`;
+/** The setting by which a tool is called over https only: over plain http nobody proves anything, to whatever place the agent leads it. */
+function findHttpsSetting({ settings: { match, tls, token }, credentialed }: Tool): string | undefined {
+  // What listens there would get calls that are meant for that SPIFFE ID.
+  if (tls.spiffe_id !== undefined) return 'tls.spiffe_id';
+  // A token that is bound to our certificate is of no use where none can be shown.
+  if (token?.proof === 'mtls') return 'token.proof';
+  // It would get the credential that is meant for the holder of a certificate of that CA.
+  if (credentialed && tls.ca !== undefined) return 'tls.ca';
+  // The default counts for mounts alone; what is written counts for every call.
+  return credentialed && match.scheme === 'https' ? 'match.scheme' : undefined;
+}
