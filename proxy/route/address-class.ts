@@ -43,9 +43,10 @@ const ranges6: readonly Range[] = [
   range6('::', 0, 'forbidden'), // the rest: link-local, multicast, site-local, SRv6, not assigned
 ];
 
+const mapped = parse6('::ffff:0:0');
 /** IPv6 forms that carry an IPv4 address: it decides, because a translator would dial it. */
 const carriers: readonly (readonly [prefix: bigint, bits: number])[] = [
-  [parse6('::ffff:0:0'), 96], // IPv4-mapped
+  [mapped, 96], // IPv4-mapped
   [parse6('::ffff:0:0:0'), 96], // SIIT
   [parse6('64:ff9b::'), 96], // NAT64
 ];
@@ -55,11 +56,25 @@ export function classifyAddress(address: string): AddressClass {
   if (isIPv4(address)) return find(ranges4, parse4(address), 32);
   if (!isIPv6(address) || address.includes('%')) return 'forbidden';
   const value = parse6(address);
-  if (carriers.some(([prefix, bits]) => inRange(value, prefix, bits, 128)))
-    return find(ranges4, value & 0xffff_ffffn, 32);
+  if (carries4(value)) return find(ranges4, value & 0xffff_ffffn, 32);
   // ISATAP hides an IPv4 address in the interface id of any prefix.
   if (((value >> 32n) & 0xfdff_ffffn) === 0x5efen) return 'forbidden';
   return find(ranges6, value, 128);
+}
+
+/**
+ * One value for all spellings of an address, with an IPv6 form that carries an IPv4 address counted as that; undefined for text that is no
+ * address. Whoever compares texts takes `::ffff:10.0.0.1` for another place than `10.0.0.1`.
+ */
+export function addressValue(address: string): bigint | undefined {
+  if (isIPv4(address)) return mapped | parse4(address);
+  if (!isIPv6(address) || address.includes('%')) return undefined;
+  const value = parse6(address);
+  return carries4(value) ? mapped | (value & 0xffff_ffffn) : value;
+}
+
+function carries4(value: bigint): boolean {
+  return carriers.some(([prefix, bits]) => inRange(value, prefix, bits, 128));
 }
 
 function find(ranges: readonly Range[], value: bigint, width: number): AddressClass {

@@ -1,8 +1,16 @@
 import { networkInterfaces } from 'node:os';
-import { classifyAddress } from './address-class.ts';
+import { addressValue, classifyAddress } from './address-class.ts';
 
-/** Whether an address is of this machine, as its interfaces are now. */
+/** "This host": to connect there reaches our loopback. */
+const unspecified: readonly unknown[] = ['0.0.0.0', '::'].map(addressValue);
+
+/** Whether an address, in any spelling, is of this machine, as its interfaces are now. */
 export function isOwnAddress(address: string): boolean {
   if (classifyAddress(address) === 'loopback') return true;
-  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === address) === true);
+  const value = addressValue(address);
+  if (value === undefined) return false;
+  if (unspecified.includes(value)) return true;
+  return Object.values(networkInterfaces()).some(
+    (list) => list?.some((entry) => addressValue(entry.address) === value) === true,
+  );
 }

@@ -14,6 +14,13 @@ import { openStage, type Stage } from '../stage/way-out-stage.ts';
 const ports = { outbound: 0, operator: 0, signals: 0, metrics: 0, health: 0 };
 const folder = mkdtempSync(join(tmpdir(), 'waybill-roles-'));
 const operatorToken = randomBytes(24).toString('base64url');
+/** The machine's address in its network, where it has one: a listener at any address is there too. */
+const outer = Object.values(networkInterfaces())
+  .flatMap((list) => list ?? [])
+  .find((one) => one.family === 'IPv4' && !one.internal)?.address;
+/** The same place as it may be written in IPv6: mapped, by SIIT, by NAT64. */
+const outerInSix =
+  outer === undefined ? [] : [`[::ffff:${outer}]`, `[::ffff:0:${outer}]`, `[64:ff9b::${outer}]`, '[::]', '0.0.0.0'];
 let dns: DnsServer;
 let stage: Stage;
 let task: StagedTask;
@@ -30,9 +37,13 @@ beforeAll(async () => {
     [`to_${name}_token`, { port }],
     [`to_${name}_other`, { port, token: false, more: { dial: `127.0.0.2:${port}` } }],
   ]);
+  const spelled = outerInSix.map((address, at) => [
+    `to_outer_${at}`,
+    { port: 1, token: false, more: { dial: `${address}:${ports.metrics}` } },
+  ]);
   stage = await openStage({
     tools: {
-      ...Object.fromEntries(dialled),
+      ...Object.fromEntries([...dialled, ...spelled]),
       // The widest that a configuration can say.
       anything: {
         port: 1,
@@ -135,17 +146,17 @@ describe('W10: the agent cannot reach the operator’s side through the proxy', 
   });
 
   test('not by the machine’s address in its network, where a listener takes any', async () => {
-    const outer = Object.values(networkInterfaces())
-      .flatMap((list) => list ?? [])
-      .find((one) => one.family === 'IPv4' && !one.internal);
     if (outer === undefined) return;
-    dns.names['outer.test'] = [outer.address];
-    const tried = await Promise.all(
-      ['outer.test', outer.address].flatMap((host) => [
+    dns.names['outer.test'] = [outer];
+    dns.names['outer-six.test'] = [`::ffff:${outer}`];
+    const tried = await Promise.all([
+      ...['outer.test', 'outer-six.test', outer, ...outerInSix].flatMap((host) => [
         tryUrl(`http://${host}:${ports.metrics}/metrics`),
         tryTunnel(`${host}:${ports.metrics}`),
       ]),
-    );
+      // The class of an address is not asked for where the configuration names it.
+      ...outerInSix.map((_address, at) => tryUrl(`http://to_outer_${at}.test/metrics`)),
+    ]);
     await expectRefused(stage.sidecar.eventsFile, tried, 403, 'address_forbidden');
   });
 
