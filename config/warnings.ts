@@ -11,6 +11,7 @@ export function findWarnings(settings: Settings): readonly string[] {
   return [
     ...findOverlaps([...settings.tools.values()]),
     ...findDeadEnds(settings),
+    ...[...settings.tools.values()].flatMap(findLoopbackMistakes),
     ...findOpenListeners(settings),
     ...findUnused(settings),
     ...findInboundWarnings(settings),
@@ -61,6 +62,24 @@ function findDeadEnds(settings: Settings): readonly string[] {
     }
   }
   return warnings;
+}
+
+/** Tools on this machine: where it says too little, any port is the tool's; where it says another kind of address, none is. */
+function findLoopbackMistakes({ name, match, addresses, dial, tls, token, secret }: ToolSettings): readonly string[] {
+  if (dial !== undefined) return [];
+  if (!addresses.includes('loopback')) {
+    if (!isLoopbackAddress(match.host)) return [];
+    return [
+      `tools.${name}: ${match.host} is loopback, and \`addresses\` does not list \`loopback\`, so every call will be refused.`,
+    ];
+  }
+  // Over https the certificate says who listens, and these are called over https only.
+  const proves =
+    match.scheme === 'https' || tls.ca !== undefined || tls.spiffe_id !== undefined || token?.proof === 'mtls';
+  if ((token ?? secret) === undefined || match.port !== undefined || proves) return [];
+  return [
+    `tools.${name}: names no port, and may be on loopback: whoever listens at the port that a call names is taken for the tool and gets its credential. Name it in \`match.port\`.`,
+  ];
 }
 
 /** Issuers whose tokens can open a task. */

@@ -1,7 +1,8 @@
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
 import { classifyAddress, type AddressClass } from './address-class.ts';
+import { PortOwners } from './port-owners.ts';
 
 /** A checked address and the port to dial there. */
 export interface Way {
@@ -33,10 +34,17 @@ export class EgressGuard {
   readonly #isOwn: (address: string, port: number) => boolean;
   readonly #dials = new WeakMap<object, Way>();
   readonly #kept = new Map<string, { way: Way; until: number }>();
+  readonly #owners: PortOwners;
 
   constructor(world: World, isOwn: (address: string, port: number) => boolean) {
     this.#world = world;
     this.#isOwn = isOwn;
+    this.#owners = new PortOwners(world);
+  }
+
+  /** Refuses a way to the caller itself, where it chose the port. */
+  refuseOwner({ address, port }: Way, caller: Socket): void {
+    this.#owners.check(address, port, caller);
   }
 
   /** At once where nothing has to be asked. Throws or rejects with `address_forbidden` or `upstream_unreachable`. */

@@ -36,15 +36,23 @@ export function route(permit: ExitPermit, body: CallBody, guard: EgressGuard): R
     addresses: tool.settings.addresses,
     dial: tool.settings.dial,
   });
-  if (found instanceof Promise) return found.then((way) => finish(permit, body, way));
-  return finish(permit, body, found);
+  if (found instanceof Promise) return found.then((way) => finish(permit, body, way, guard));
+  return finish(permit, body, found, guard);
 }
 
-function finish(permit: ExitPermit, body: CallBody, way: Way): Routed {
-  const { tool, target } = permit.attributed.call;
-  const fault = target.origin.scheme === 'http' ? findPlainFault(tool, way) : undefined;
-  if (fault !== undefined) throw new Refusal('address_forbidden', fault);
+function finish(permit: ExitPermit, body: CallBody, way: Way, guard: EgressGuard): Routed {
+  const { tool, target, request } = permit.attributed.call;
+  if (target.origin.scheme === 'http') {
+    const fault = findPlainFault(tool, way);
+    if (fault !== undefined) throw new Refusal('address_forbidden', fault);
+    if (way.kind === 'loopback' && mayBeAnybody(tool)) guard.refuseOwner(way, request.socket);
+  }
   return new RoutedCall(permit, body, way);
+}
+
+/** Whether the agent says at which port a tool with a credential is: it can listen at one of its own. Over https the certificate tells. */
+function mayBeAnybody({ settings: { match, dial }, credentialed }: Tool): boolean {
+  return credentialed && match.port === undefined && dial === undefined;
 }
 
 /**

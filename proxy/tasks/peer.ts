@@ -45,36 +45,74 @@ function readEnd({ remoteAddress, remotePort, localAddress, localPort }: Socket)
   return findEnd('/proc/net/tcp', peer, own, '') ?? findEnd('/proc/net/tcp6', peer, own, mappedPrefix);
 }
 
+/**
+ * The user ids of those who listen at an address and port in our own network namespace, also by listening at all of its addresses. Empty
+ * where nobody does; undefined where the system does not tell.
+ */
+export function listenersAt(address: string, port: number): readonly number[] | undefined {
+  const bytes = bytesOf(unmapped(address));
+  const four = bytes.length === 4 ? bytes : inFour(bytes);
+  const own = words(four ?? bytes);
+  const table4 = four === undefined ? '' : readTable('/proc/net/tcp');
+  const table6 = readTable('/proc/net/tcp6');
+  if (table4 === undefined || (table4 === '' && table6 === undefined)) return undefined;
+  const at = (place: string): string => ` ${place}:${writtenPort(port)} ${'0'.repeat(place.length)}:0000 `;
+  const found = [own, '0'.repeat(8)].flatMap((place) => linesOf(table4, at(place)));
+  // A listener for both families stands in the table of IPv6 alone.
+  for (const place of [`${four === undefined ? '' : mappedPrefix}${own}`, '0'.repeat(32)])
+    found.push(...linesOf(table6 ?? '', at(place)));
+  return found.filter(({ state }) => state === listening).map(({ uid }) => uid);
+}
+
 interface Place {
   readonly address: string;
   readonly port: number;
 }
+
+/** A line of a table, behind its two places. */
+interface Line extends PeerEnd {
+  readonly state: string;
+}
+
+const listening = '0A';
+const timeWait = '06';
 
 /** `::ffff:0:0/96` as the table writes it. */
 const mappedPrefix = `${'0'.repeat(16)}${words(Buffer.from([0, 0, 0xff, 0xff]))}`;
 
 /** Looks for the peer's end of the connection: what is local to it is remote to us. */
 function findEnd(table: string, peer: Place, own: Place, prefix: string): PeerEnd | undefined {
-  let text: string;
+  const places = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
+  const line = linesOf(readTable(table) ?? '', places)[0];
+  // A connection that nobody holds any more (TIME_WAIT, and others without an inode) is listed as that of root.
+  return line === undefined || line.state === timeWait || line.inode === '0' ? undefined : line;
+}
+
+function readTable(table: string): string | undefined {
   try {
-    text = readFileSync(table, 'latin1');
+    return readFileSync(table, 'latin1');
   } catch {
     return undefined;
   }
-  const places = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
-  const at = text.indexOf(places);
-  if (at === -1) return undefined;
-  const [state, , , , uid, , inode] = text
-    .slice(at + places.length, text.indexOf('\n', at))
-    .trim()
-    .split(/\s+/);
-  // A connection that nobody holds any more (TIME_WAIT, and others without an inode) is listed as that of root.
-  if (state === '06' || inode === undefined || inode === '0') return undefined;
-  return uid !== undefined && /^\d+$/.test(uid) ? { uid: Number(uid), inode } : undefined;
+}
+
+/** The lines of these places. One that is not as it should be is none. */
+function linesOf(text: string, places: string): Line[] {
+  const found: Line[] = [];
+  for (let at = text.indexOf(places); at !== -1; at = text.indexOf(places, at + places.length)) {
+    const rest = text.slice(at + places.length, text.indexOf('\n', at));
+    const [state = '', , , , uid, , inode] = rest.trim().split(/\s+/);
+    if (inode !== undefined && uid !== undefined && /^\d+$/.test(uid)) found.push({ state, uid: Number(uid), inode });
+  }
+  return found;
 }
 
 function written({ address, port }: Place): string {
-  return `${words(bytesOf(address))}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return `${words(bytesOf(address))}:${writtenPort(port)}`;
+}
+
+function writtenPort(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, '0');
 }
 
 /** The table writes addresses as words of the machine's own order. */
@@ -95,4 +133,9 @@ function bytesOf(address: string): Buffer {
 /** A listener for both families sees IPv4 in the form of IPv6. */
 function unmapped(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, '');
+}
+
+/** The IPv4 address that an IPv6 address maps: the system connects to that. */
+function inFour(bytes: Buffer): Buffer | undefined {
+  return bytes.toString('hex').startsWith(`${'0'.repeat(20)}ffff`) ? bytes.subarray(12) : undefined;
 }

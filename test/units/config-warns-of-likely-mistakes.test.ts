@@ -81,6 +81,44 @@ test.each([
   expect(findWarnings(load(more))).toEqual([expect.stringMatching(expected)]);
 });
 
+describe('a tool on this machine', () => {
+  const tokens = `${allow}trust: { issuers: [{ issuer: "https://i", audience: a }] }\ntoken_services: { ${service} }\n`;
+  const token = 'token: { from: s, audience: t }';
+  const warningsOf = (tool: string) => {
+    const unused = tool.includes('from: s') ? [] : ['token_services.s: no tool gets its token from here.'];
+    return findWarnings(load(`${tokens}tools: { t: { ${tool} } }`)).filter((text) => !unused.includes(text));
+  };
+
+  test.each([
+    [`match: { host: localhost }, addresses: loopback, ${token}`],
+    [`match: { host: "127.0.0.1" }, addresses: [private, loopback], ${token}`],
+    ['match: { host: h }, addresses: loopback, secret: { file: /f, in: header }'],
+    [`match: { host: localhost, scheme: http }, addresses: loopback, ${token}`],
+  ])('whose port could be the agent’s own: { %s }', (tool) => {
+    expect(warningsOf(tool)).toEqual([expect.stringMatching(/^tools\.t: names no port, and .*`match\.port`\.$/)]);
+  });
+
+  test.each([['"127.0.0.1"'], ['127.3.2.1'], ['"::1"'], ['"[::1]"']])('that no call reaches: %s', (host) => {
+    for (const more of ['', ', addresses: private', `, ${token}`])
+      expect(warningsOf(`match: { host: ${host} }${more}`)).toEqual([
+        expect.stringMatching(/^tools\.t: \S+ is loopback, and `addresses` does not list `loopback`/),
+      ]);
+  });
+
+  test.each([
+    [`match: { host: localhost, port: 9500 }, addresses: loopback, ${token}`],
+    [`match: { host: localhost }, dial: "127.0.0.1:9500", addresses: loopback, ${token}`],
+    [`match: { host: "127.0.0.1" }, dial: "127.0.0.1:9500", ${token}`],
+    ['match: { host: "127.0.0.1" }, addresses: loopback'],
+    [`match: { host: localhost, scheme: https }, addresses: loopback, ${token}`],
+    [`match: { host: localhost }, tls: { ca: /ca.pem }, addresses: loopback, ${token}`],
+    [`match: { host: h }, addresses: private, ${token}`],
+    ['match: { host: "10.0.0.1" }, addresses: private'],
+  ])('without such a mistake: { %s }', (tool) => {
+    expect(warningsOf(tool)).toEqual([]);
+  });
+});
+
 test('an agent whose purpose is none of the purposes', () => {
   const text = 'version: 1\nagent: { name: a, purpose: q }\npurposes: { p: { tools: [] } }';
   expect(findWarnings(loadSettings(text, 'w.yaml').settings)).toEqual(['agent.purpose: is not one of `purposes`.']);
