@@ -8,6 +8,8 @@ import type { HeaderClass } from './header-names.ts';
 import { originOf, type Origin } from './origin.ts';
 import { readLoosePath, readRuledPath, withoutQuery } from './path.ts';
 import {
+  isOwn,
+  originNamedBy,
   readOwnTarget,
   readProxyTarget,
   readTunnelTarget,
@@ -105,9 +107,17 @@ export interface Arrival {
 }
 
 /** Where a request that did not become a call was meant to go, as far as it was read. Without path: it was not checked. */
-export function seenTarget({ seen, request }: Arrival) {
-  if (seen === undefined) return undefined;
-  return { method: request.method ?? '', scheme: seen.scheme, host: seen.host, port: seen.port };
+export function seenTarget({ seen, request, door }: Arrival) {
+  const origin = seen ?? namedOrigin(request.url ?? '', door);
+  if (origin === undefined) return undefined;
+  return { method: request.method ?? '', scheme: origin.scheme, host: origin.host, port: origin.port };
+}
+
+/** What a request names that was refused before all of its names were compared. A mount names a tool, and no origin. */
+function namedOrigin(url: string, door: Door): Origin | undefined {
+  if (door.kind === 'tunnel') return door.tunnel.origin;
+  const named = door.kind === 'proxy' ? originNamedBy(url) : undefined;
+  return named === undefined || (door.kind === 'proxy' && isOwn(named, door.own)) ? undefined : named;
 }
 
 /**

@@ -6,7 +6,7 @@ import type { RefusalCode } from '../refusal-kinds.ts';
 import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
-import { openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
+import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
 /** Who takes what the listener hears. */
 export interface Hearers {
@@ -109,7 +109,9 @@ function hearConnects(
     if (!guarded.has(socket)) socket.on('error', () => socket.destroy());
     guarded.add(socket);
     const id = hearers.nextCallId();
-    let connect: ConnectRequest | undefined;
+    // Known whatever is refused below, and for the record of that.
+    const target = connectTarget(request);
+    let connect: ConnectRequest;
     try {
       if (doors.get(socket)?.kind === 'tunnel')
         throw new Refusal('message_malformed', 'CONNECT inside a tunnel is not served.');
@@ -118,11 +120,7 @@ function hearConnects(
       hearers.checkTunnel(connect);
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
-      hearers.onRefused(
-        id,
-        refusal,
-        connect === undefined ? undefined : { method: 'CONNECT', host: connect.host, port: connect.port },
-      );
+      hearers.onRefused(id, refusal, target === undefined ? undefined : { method: 'CONNECT', ...target });
       refuseConnect(server, socket, head, id, refusal);
       return;
     }

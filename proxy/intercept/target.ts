@@ -125,12 +125,25 @@ function readMount(path: string): MountTarget {
 
 /** Absolute-form (RFC 9112 3.2.2): everything up to the path names the origin. */
 function readAbsolute(url: string): Target {
+  const prefix = prefixOf(url);
+  const path = url.slice(prefix.length);
+  return { origin: readPrefix(prefix), path: checkedPath(path.startsWith('/') ? path : `/${path}`) };
+}
+
+/** The origin that an absolute-form target names, whatever else is wrong with the request; undefined where it names none. */
+export function originNamedBy(url: string): Origin | undefined {
+  try {
+    return readPrefix(prefixOf(url));
+  } catch {
+    return undefined;
+  }
+}
+
+function prefixOf(url: string): string {
   const slash = url.indexOf('/', 8);
   const query = url.indexOf('?', 8);
   const end = slash === -1 || (query !== -1 && query < slash) ? query : slash;
-  const prefix = end === -1 ? url : url.slice(0, end);
-  const path = url.slice(prefix.length);
-  return { origin: readPrefix(prefix), path: checkedPath(path.startsWith('/') ? path : `/${path}`) };
+  return end === -1 ? url : url.slice(0, end);
 }
 
 const prefixes = new Map<string, Origin>();

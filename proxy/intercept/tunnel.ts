@@ -22,6 +22,12 @@ export interface ConnectRequest {
   readonly socket: Socket;
 }
 
+/** Where a CONNECT leads, whatever else is wrong with it; undefined for what is no host and port. */
+export function connectTarget({ url = '' }: IncomingMessage): { host: string; port: number } | undefined {
+  const target = parseAuthority(url);
+  return target?.port === undefined ? undefined : { host: target.host, port: target.port };
+}
+
 /** Reads a CONNECT request (RFC 9110 9.3.6). Refuses bodies, disagreeing hosts and unlisted destinations before anything is opened. */
 export function readConnect(
   request: IncomingMessage,
@@ -31,9 +37,8 @@ export function readConnect(
   const headers = readHeaders(request.rawHeaders, classOfName);
   if (headers.chunked || headers.contentLength !== undefined)
     throw new Refusal('message_malformed', 'CONNECT has no body.');
-  const target = parseAuthority(request.url ?? '');
-  if (target?.port === undefined)
-    throw new Refusal('message_malformed', 'CONNECT needs a target of the form host:port.');
+  const target = connectTarget(request);
+  if (target === undefined) throw new Refusal('message_malformed', 'CONNECT needs a target of the form host:port.');
   if (headers.host !== undefined) {
     const host = parseAuthority(headers.host);
     if (host === undefined) throw new Refusal('message_malformed', 'Host is not a host name with an optional port.');
