@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Refusal, type Way } from '../refusal.ts';
 
+import { sidecarName } from '../tasks/handle-text.ts';
 import { normalHost } from './authority.ts';
 import { readHeaders, type HeaderList } from './header-list.ts';
 import type { HeaderClass } from './header-names.ts';
@@ -171,7 +172,7 @@ function readPath(path: string, candidates: readonly Tool[], reader: Reader): st
 
 function mounted(found: MountTarget, catalogue: ToolCatalogue): readonly Tool[] {
   const tool = catalogue.named(found.mount);
-  return tool === undefined || tool.host === '' || tool.host.startsWith('.') ? [] : [tool];
+  return tool === undefined || tool.host === '' || tool.host.startsWith('.') || tool.host === sidecarName ? [] : [tool];
 }
 
 function mountTarget(found: MountTarget, candidates: readonly Tool[]): Target {

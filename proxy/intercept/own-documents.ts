@@ -1,14 +1,13 @@
+import { sidecarName } from '../tasks/handle-text.ts';
 import { parseAuthority } from './authority.ts';
 import type { Arrival, Door } from './call.ts';
 import { isOwn } from './target.ts';
 
 const jwksPath = '/.well-known/jwks.json';
-/** The name by which an agent reaches the sidecar through its proxy setting. It is never looked up, and no tool is mounted under it. */
-const ownName = 'waybill.local';
 
 /** Whether a CONNECT leads to us: clients that tunnel plain HTTP too reach us by it. */
 export function leadsToUs({ host, port }: { readonly host: string; readonly port?: number | undefined }): boolean {
-  return host === ownName && port === 80;
+  return host === sidecarName && port === 80;
 }
 
 /**
@@ -19,10 +18,10 @@ export function serveOwnDocument(arrival: Arrival, jwks: object | undefined): bo
   const { request, response, door } = arrival;
   if (jwks === undefined || door.kind !== 'proxy' || request.method !== 'GET') return false;
   const url = request.url ?? '';
-  if (url !== `http://${ownName}${jwksPath}` && url !== jwksPath) return false;
+  if (url !== `http://${sidecarName}${jwksPath}` && url !== jwksPath) return false;
   const host = parseAuthority(request.headers.host ?? '');
   if (host === undefined || request.headers.origin !== undefined) return false;
-  if (host.host !== ownName && !isOwn(host, door.own)) return false;
+  if (host.host !== sidecarName && !isOwn(host, door.own)) return false;
   const body = JSON.stringify(jwks);
   response.writeHead(200, { 'Content-Type': 'application/jwk-set+json', 'Content-Length': Buffer.byteLength(body) });
   response.end(body);
@@ -50,5 +49,5 @@ export function readOwnAction({ request, door }: Arrival): 'open' | 'complete' |
 
 function isNameOfUs(named: { readonly host: string; readonly port: number }, door: Door): boolean {
   if (door.kind === 'proxy') return leadsToUs(named) || isOwn(named, door.own);
-  return door.kind === 'tunnel' && door.tunnel.origin.text === `http://${ownName}` && leadsToUs(named);
+  return door.kind === 'tunnel' && door.tunnel.origin.text === `http://${sidecarName}` && leadsToUs(named);
 }

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ToolSettings } from '../../config/tools.ts';
+import { sidecarName } from '../tasks/handle-text.ts';
 import { defaultPort, normalHost } from './authority.ts';
 import { compilePathPattern, type PathPattern } from './path-pattern.ts';
 
@@ -107,7 +108,9 @@ function impliedScheme(settings: ToolSettings): 'http' | 'https' {
   return loopback ? 'http' : 'https';
 }
 
+/** Our own name is of no tool, whatever a pattern takes: what is asked of us, and not as we serve it, goes to nobody else. */
 function hostFits(pattern: string, host: string): boolean {
+  if (host === sidecarName) return false;
   if (pattern === '') return true;
   return pattern.startsWith('.') ? host.endsWith(pattern) && host.length > pattern.length : pattern === host;
 }

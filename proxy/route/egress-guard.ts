@@ -1,5 +1,6 @@
 import { isIP, type Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
+import { sidecarName } from '../tasks/handle-text.ts';
 import type { World } from '../world.ts';
 import { classifyAddress, type AddressClass } from './address-class.ts';
 import { PortOwners } from './port-owners.ts';
@@ -23,6 +24,7 @@ export interface Destination {
 /** How long a checked answer is dialled again without asking, milliseconds. */
 const keptMs = 5000;
 const maxKept = 4096;
+const itself = 'The destination is the sidecar itself.';
 
 /**
  * Resolves a destination once, checks every address and hands out the one that is dialled: nobody asks DNS a second time, so an answer
@@ -59,6 +61,8 @@ export class EgressGuard {
   }
 
   async #ask(destination: Destination, key: string): Promise<Way> {
+    // Whoever answers for our own name would be sent what an agent, or a token service's URL, means for us.
+    if (destination.host === sidecarName) throw new Refusal('address_forbidden', itself);
     let found: readonly string[];
     try {
       found = await this.#world.resolve(destination.host);
@@ -93,8 +97,7 @@ export class EgressGuard {
   }
 
   #checkOwn(way: Way): Way {
-    if (this.#isOwn(way.address, way.port))
-      throw new Refusal('address_forbidden', 'The destination is the sidecar itself.');
+    if (this.#isOwn(way.address, way.port)) throw new Refusal('address_forbidden', itself);
     return way;
   }
 }

@@ -80,8 +80,11 @@ export function findHandleText(value: string): string | undefined {
     .find((part) => part !== undefined);
 }
 
+/** The name by which an agent reaches the sidecar through its proxy setting. It is never looked up, and no tool is called by it. */
+export const sidecarName = 'waybill.local';
+
 /** Issuer of the tokens that stand in for handles. Nobody else trusts it: such a token is worth what a handle is. */
-export const inertIssuer = 'http://waybill.local';
+export const inertIssuer = `http://${sidecarName}`;
 
 /**
  * The handle in an inert token, of this process or of one before. Its signature is not looked at: whoever can write the handle into a

@@ -2,6 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, connect, isIP } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { EgressGuard } from '../../proxy/route/egress-guard.ts';
+import { realWorld } from '../../proxy/world.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { exchangeRaw, exchangeOn, dial, type RawAnswer } from '../stage/raw-call.ts';
 import { openInProcess, type InProcess } from '../stage/sidecar-in-process.ts';
@@ -154,6 +156,46 @@ describe('W2: an address that a tool may not have is never dialled', () => {
     expect(reached).toEqual([]);
     expect(rows.length).toBeGreaterThan(300);
     expect(refused).toBeGreaterThan(rows.length * 3);
+  });
+
+  test('nor is the sidecar’s own name looked up, by whatever tool it could be called', async () => {
+    answers = [['93.184.216.34']];
+    asked = 0;
+    dialled.length = 0;
+    const names = ['waybill.local', 'WAYBILL.local.', 'waybill.local:80', 'waybill.local:443', 'waybill.local:8080'];
+    for (const host of names) {
+      const bare = host.replace(/:\d+$/, '');
+      const requests = [
+        ...['http', 'https'].map((scheme) => `GET ${scheme}://${host}/foo HTTP/1.1\r\nHost: ${host}\r\n\r\n`),
+        `POST http://${host}/v1/tasks HTTP/1.1\r\nHost: ${host}\r\nOrigin: http://x\r\nContent-Length: 2\r\n\r\n{}`,
+        ...[80, 443].map((port) => `CONNECT ${bare}:${port} HTTP/1.1\r\nHost: ${bare}:${port}\r\n\r\n`),
+      ];
+      for (const request of requests) {
+        const { status, code } = await callAll(Buffer.from(request));
+        expect([request, status, code]).toEqual([request, 403, 'destination_unlisted']);
+      }
+    }
+    expect([asked, dialled]).toEqual([0, []]);
+  });
+
+  test('nor as a tool of that name, by its mount, or as the host of a token service', async () => {
+    const looked: string[] = [];
+    const resolve = async (host: string) => {
+      looked.push(host);
+      return ['93.184.216.34'];
+    };
+    const named = await openInProcess({ tools: { us: { match: { host: 'waybill.local' } } } }, { resolve });
+    try {
+      const bytes = `GET /tools/us/x HTTP/1.1\r\nHost: ${named.outbound}\r\n\r\n`;
+      const answer = await exchangeRaw(named.outbound, Buffer.from(bytes));
+      expect([answer.code, looked]).toEqual(['destination_unlisted', []]);
+      const guard = new EgressGuard({ ...realWorld([]), resolve }, () => false);
+      const service = { host: 'waybill.local', port: 443, addresses: ['public'], dial: undefined } as const;
+      await expect(guard.find(service)).rejects.toMatchObject({ code: 'address_forbidden' });
+      expect(looked).toEqual([]);
+    } finally {
+      await named.close();
+    }
   });
 
   test('while a public address is, by name and by number', async () => {
