@@ -115,13 +115,18 @@ function hearConnects(
     try {
       if (doors.get(socket)?.kind === 'tunnel')
         throw new Refusal('message_malformed', 'CONNECT inside a tunnel is not served.');
+      // The answer would come inside the tunnel, and be read as that of what is sent there.
+      if (answerOwed(socket) !== undefined)
+        throw new Refusal('message_malformed', 'CONNECT is served when the requests before it are answered.');
       const { catalogue, classOfName } = reader();
       connect = readConnect(request, catalogue, classOfName);
       hearers.checkTunnel(connect);
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
       hearers.onRefused(id, refusal, target === undefined ? undefined : { method: 'CONNECT', ...target });
-      refuseConnect(server, socket, head, id, refusal);
+      // Nobody reads behind a CONNECT any more, and a client that went away would not be noticed.
+      if (answerOwed(socket) !== undefined) socket.resume().once('end', () => socket.destroy());
+      afterAnswers(socket, () => refuseConnect(server, socket, head, id, refusal));
       return;
     }
     const { proxyAuthorization } = connect;
@@ -131,6 +136,18 @@ function hearConnects(
       server.emit('connection', inner);
     });
   });
+}
+
+/** The answer that a connection is to carry now; undefined when all its requests are answered. */
+function answerOwed(socket: Socket): ServerResponse | undefined {
+  return (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
+}
+
+/** Does it when the answers that are owed on a connection have gone out, or it is closed. */
+function afterAnswers(socket: Socket, then: () => void): void {
+  const owed = answerOwed(socket);
+  if (owed === undefined || socket.destroyed) then();
+  else owed.once('close', () => afterAnswers(socket, then));
 }
 
 /** A challenged client asks again on the same connection (NTLM-shy clients such as git do); any other refusal ends it. */
@@ -164,9 +181,8 @@ export function hearBrokenRequests(server: Server, hearers: Hearers): void {
     const refusal = new Refusal(code);
     hearers.onRefused(id, refusal, undefined);
     markBroken(socket);
-    const answering = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
     // An answer that has begun cannot be followed by another: the agent would read ours as part of it.
-    if (answering?.headersSent === true) socket.destroy();
+    if (answerOwed(socket)?.headersSent === true) socket.destroy();
     else socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
   });
 }
