@@ -62,7 +62,7 @@ export class CallerRefusal extends Refusal {
   }
 }
 
-/** A shorter text may stand in a URL by chance (W8). */
+/** A shorter text may stand in a query by chance (W8). */
 const shortestSecret = 16;
 
 /** What verification asks. */
@@ -137,7 +137,7 @@ function verifyPresenter(
   const known: Known = { token, proof: undefined, chain: undefined, caller: peer?.spiffeId ?? '' };
   try {
     if (token !== undefined) checkScheme(token, credential);
-    if (credential.token !== undefined) checkUrl(call, credential.token);
+    if (credential.token !== undefined) checkQuery(call, credential.token);
     const proof = token?.binding === 'dpop' ? checkProof(call, credential, token, gate) : undefined;
     known.proof = proof;
     if (token?.binding === 'mtls') checkCertificateBinding(token, peer);
@@ -154,10 +154,14 @@ function verifyPresenter(
   }
 }
 
-/** In a URL it would stand in logs, and go on to the program: the target is forwarded byte for byte (W13). One way for each request (RFC 6750 2). */
-function checkUrl({ target: { path } }: Call, token: string): void {
-  if (path.length > token.length && token.length >= shortestSecret && path.includes(token))
-    throw new Refusal('message_malformed', 'The access token stands in the URL too; send it in Authorization alone.');
+/**
+ * A token has one place in a request, and where it has that the query is none (RFC 6750 2): there it would stand in the program's log, since
+ * targets are forwarded byte for byte (W13).
+ */
+function checkQuery({ target: { path } }: Call, token: string): void {
+  const query = path.indexOf('?');
+  if (query !== -1 && token.length >= shortestSecret && path.includes(token, query))
+    throw new Refusal('message_malformed', 'The access token stands in the query too; send it in Authorization alone.');
 }
 
 type Known = { -readonly [Fact in keyof CallerFacts]: CallerFacts[Fact] };
