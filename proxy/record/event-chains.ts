@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { Seals, type Seal, type Trust } from './seals.ts';
-import { couldBegin, genesis, parseEventLine, type EventLine } from './event-line.ts';
+import { bootOf, couldBegin, genesis, parseEventLine, type EventLine } from './event-line.ts';
 
 /** A line of a file, counted from 1. */
 export interface LinePlace {
@@ -200,8 +200,9 @@ export class EventChains {
 
   /** A fragment is the beginning of the line that would have come next, as far as it goes; anything else was put there. */
   #couldBeNext(text: string): boolean {
-    const latest = this.#latest;
     if (text === '') return false;
+    // Where two sidecars write to one file, the line before may be that of the other.
+    const latest = this.#boots.get(bootOf(text)) ?? this.#latest;
     return (
       (latest !== undefined && couldBegin(text, latest.sequence + 1, latest.name, latest.digest)) ||
       couldBegin(text, 1, undefined, genesis)

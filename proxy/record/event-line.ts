@@ -36,6 +36,11 @@ function callOf(value: object): string | undefined {
 /** What stands before the line that begins a boot. */
 export const genesis = '0'.repeat(64);
 
+/** The boot that the beginning of a line names; empty where it does not get that far. */
+export function bootOf(text: string): string {
+  return /^\{"seq":\d+,"boot":"(?<boot>[A-Za-z0-9_-]+)"/.exec(text)?.groups?.['boot'] ?? '';
+}
+
 /** Whether a text can be the beginning of the event with this number and hash before it; `boot` undefined: of any boot. */
 export function couldBegin(text: string, seq: number, boot: string | undefined, prev: string): boolean {
   const match = /^\{"seq":\d+,"boot":"(?<boot>[A-Za-z0-9_-]*)"/.exec(text);

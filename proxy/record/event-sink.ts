@@ -27,14 +27,14 @@ export interface FileSink extends EventSink {
 }
 
 /**
- * The record as a file, appended to. A short write (full disk) is cut off again, so that no fragment stands between two lines; a
- * fragment that a killed process left is closed with a line feed when the file is opened.
+ * The record as a file, appended to. A short write (full disk) is cut off again, so that no fragment stands between two lines, unless
+ * somebody else writes there too; a fragment that stays, or that a killed process left, is closed with a line feed.
  */
 export function openFileSink(file: string): FileSink {
   let open = openAppended(file);
   return {
     write(lines) {
-      const bytes = open.torn ? Buffer.concat([lineFeed, lines]) : lines;
+      const bytes = open.torn && isStillTorn(open) ? Buffer.concat([lineFeed, lines]) : lines;
       let written = 0;
       try {
         written = writeSync(open.fd, bytes);
@@ -46,8 +46,10 @@ export function openFileSink(file: string): FileSink {
         open.torn = false;
         return { bytes: lines.length, isWhole: true };
       }
-      open.torn = !cutBack(open, written) || open.torn;
-      return { bytes: 0, isWhole: false };
+      if (cutBack(open, written)) return { bytes: 0, isWhole: false };
+      // Whole lines that stay must not be written a second time; their calls are refused all the same.
+      const whole = written === 0 ? 0 : bytes.lastIndexOf(lineFeed, written - 1) + 1;
+      return { bytes: Math.max(0, whole - (bytes.length - lines.length)), isWhole: false };
     },
     isInPlace() {
       const there = statSync(file, { bigint: true, throwIfNoEntry: false });
@@ -110,11 +112,26 @@ function isTorn(fd: number, size: number): boolean {
   return last[0] !== 0x0a;
 }
 
-/** @param written how much of a line the system says that it took. */
+/** Somebody else who writes to this file may have closed the fragment: an empty line is no event. */
+function isStillTorn({ fd }: AppendedFile): boolean {
+  try {
+    return isTorn(fd, fstatSync(fd).size);
+  } catch {
+    return true;
+  }
+}
+
+/** Takes a short write back; false where it has to stay. @param written how much of a line the system says that it took. */
 function cutBack(file: AppendedFile, written: number): boolean {
   let end = file.size + written;
   try {
     end = fstatSync(file.fd).size;
+    if (end > file.size + written) {
+      // Another sidecar writes to this file too. What stands behind our count are its lines, on which calls were let through.
+      file.size = end;
+      file.torn = isTorn(file.fd, end);
+      return false;
+    }
     // Where somebody truncated the file meanwhile (copytruncate), our count would make it longer: a hole of zeros in the record.
     const good = Math.max(0, Math.min(file.size, end - written));
     ftruncateSync(file.fd, good);
@@ -124,6 +141,7 @@ function cutBack(file: AppendedFile, written: number): boolean {
   } catch {
     // The fragment stays, and counts: else the next cut would go as much too deep, into a line that calls were let through on.
     file.size = end;
+    file.torn = true;
     return false;
   }
 }
