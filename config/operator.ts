@@ -33,7 +33,7 @@ export const operatorTable = z
       description:
         'File that keeps revocations over a restart (mode 0600); a sidecar that cannot read it does not start.',
       examples: ['/var/lib/waybill/revocations.json'],
-      'x-default': '`revocations.json` beside the record, else in `<state>`',
+      'x-default': '`revocations.json` beside the record where that is a file, else in `<state>`',
     }),
     tokens: z
       .strictObject({

@@ -45,6 +45,8 @@ export function defaultFolders({ uid, env }: Surroundings): Folders {
 /** The paths of a configuration, with the defaults of WIRE 2 filled in. */
 export function resolvePaths(settings: Settings, surroundings: Surroundings): Paths {
   const folders = defaultFolders(surroundings);
+  // What is named there, such as /dev/stdout, is no file, and beside it is no place for one.
+  const isDevice = /^\/(?:dev|proc)\//.test(settings.record.file ?? '');
   const stdoutAlone = settings.record.stdout && settings.record.file === undefined;
   const recordFile = stdoutAlone ? undefined : (settings.record.file ?? join(folders.state, 'events.jsonl'));
   return {
@@ -56,7 +58,7 @@ export function resolvePaths(settings: Settings, surroundings: Surroundings): Pa
     // Beside the record, which a restart finds again too.
     revocationsFile:
       settings.operator.revocations ??
-      join(recordFile === undefined ? folders.state : dirname(recordFile), 'revocations.json'),
+      join(recordFile === undefined || isDevice ? folders.state : dirname(recordFile), 'revocations.json'),
   };
 }
 

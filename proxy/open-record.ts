@@ -7,7 +7,14 @@ import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { CheckpointIdentity } from './record/checkpoint.ts';
 import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
 import { EventLog } from './record/event-log.ts';
-import { openFileSink, openStreamSink, withCopy, type EventSink, type FileSink } from './record/event-sink.ts';
+import {
+  openDeviceSink,
+  openFileSink,
+  openStreamSink,
+  withCopy,
+  type EventSink,
+  type FileSink,
+} from './record/event-sink.ts';
 import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
 import { Trail } from './record/trail.ts';
@@ -61,8 +68,7 @@ export function openRecord(
     signer: () => undefined,
   };
   let copiesLost = 0;
-  const file = paths.recordFile === undefined ? undefined : openFileSink(paths.recordFile);
-  const sink = withStdout(file, settings.record.stdout, () => (copiesLost += 1));
+  const { sink, file } = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
   const log = new EventLog(sink, world);
   const metrics = new Metrics(
     {
@@ -106,9 +112,18 @@ export function metricNames(settings: Settings, unsafe: readonly string[]): Metr
   return { tools, services, rules: settings.rules, unsafe, program: settings.inbound?.program };
 }
 
-function withStdout(file: FileSink | undefined, stdout: boolean, onLost: () => void): EventSink {
-  if (file === undefined) return openStdout();
-  return stdout ? withCopy(file, openStdout(), onLost) : file;
+/** Where the lines go, and the file of the record where it is one, which may be rotated. */
+function openSink(
+  path: string | undefined,
+  stdout: boolean,
+  onLost: () => void,
+): { readonly sink: EventSink; readonly file: FileSink | undefined } {
+  if (path === undefined) return { sink: openStdout(), file: undefined };
+  const copied = (record: EventSink): EventSink => (stdout ? withCopy(record, openStdout(), onLost) : record);
+  const device = openDeviceSink(path);
+  if (device !== undefined) return { sink: copied(device), file: undefined };
+  const file = openFileSink(path);
+  return { sink: copied(file), file };
 }
 
 /** Touching process.stdout makes a pipe non-blocking: a reader that stalls must refuse calls, not stop the process. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Seal } from '../record/seals.ts';
 import { verifyEvents, type ChainReport } from '../record/verify-events.ts';
 import { readBundleFile } from '../spiffe/file-bundle.ts';
@@ -82,7 +83,19 @@ function findRecord(config: string | undefined, { surroundings }: Invocation): s
   if (recordFile === undefined) {
     throw new CommandFailure(exitCodes.usage, 'the record of this configuration is standard output: name a file of it');
   }
+  // Whoever reads a pipe takes its lines from the reader that they are for.
+  if (isDevice(recordFile))
+    throw new CommandFailure(exitCodes.usage, `${recordFile} is no file: name one with what was read of the record`);
   return recordFile;
+}
+
+function isDevice(path: string): boolean {
+  try {
+    return !statSync(path).isFile();
+  } catch {
+    // Told when it is read.
+    return false;
+  }
 }
 
 /** Errors of the system name the file; anything else is a fault. */

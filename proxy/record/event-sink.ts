@@ -1,4 +1,14 @@
-import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 const lineFeed = Buffer.from('\n');
@@ -67,8 +77,7 @@ export function openFileSink(file: string): FileSink {
     },
     wasCut() {
       const now = fstatSync(open.fd);
-      // A pipe has no length.
-      if (now.isFile() && now.size < open.size) {
+      if (now.size < open.size) {
         open.size = now.size;
         open.torn = isTorn(open.fd, now.size);
         open.wasCut = true;
@@ -91,12 +100,19 @@ interface AppendedFile {
   wasCut: boolean;
 }
 
-/** Always with O_APPEND: a line stands at the end, wherever that is after somebody truncated the file. */
+const { O_RDWR, O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants;
+
+/**
+ * Always with O_APPEND: a line stands at the end, wherever that is after somebody truncated the file. Never with something else that was
+ * put in the place of the file: a pipe that nobody reads would stop the whole process.
+ */
 function openAppended(file: string): AppendedFile {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const fd = openSync(file, 'a+', 0o600);
+  const fd = openSync(file, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
   try {
-    const { dev, ino, size } = fstatSync(fd, { bigint: true });
+    const stats = fstatSync(fd, { bigint: true });
+    if (!stats.isFile()) throw new Error(`${file} is no regular file any more`);
+    const { dev, ino, size } = stats;
     return { fd, dev, ino, size: Number(size), torn: isTorn(fd, Number(size)), wasCut: false };
   } catch (error) {
     // It is tried again and again: each time would leave one behind.
@@ -172,6 +188,37 @@ export function openStreamSink(fd: number): EventSink {
     },
     close: () => void (rest.length > 0 && send(rest)),
   };
+}
+
+/**
+ * The record as a pipe or a device that has a name, such as `/dev/stdout`; undefined where the path leads to a regular file or none.
+ * Opened without blocking, as a stream. Throws what a person can mend.
+ */
+export function openDeviceSink(path: string): EventSink | undefined {
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there === undefined || there.isFile() || there.isDirectory()) return undefined;
+  if (there.isSocket() || there.isBlockDevice())
+    throw new Error(
+      `record.file: ${path} is a ${there.isSocket() ? 'socket' : 'block device'}: name a file, or set record.stdout alone`,
+    );
+  const fd = openUnread(path);
+  const stream = openStreamSink(fd);
+  return {
+    write: (lines) => stream.write(lines),
+    close() {
+      stream.close();
+      closeSync(fd);
+    },
+  };
+}
+
+function openUnread(path: string): number {
+  try {
+    return openSync(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENXIO')) throw error;
+    throw new Error(`record.file: ${path} is a pipe that nobody reads: start its reader first`, { cause: error });
+  }
 }
 
 /** A record with a lossy copy beside it. What the copy does not take is counted and told nobody. */

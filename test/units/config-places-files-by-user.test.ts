@@ -42,3 +42,11 @@ test('what the configuration says wins', () => {
 test('standard output alone is the record where no file is named', () => {
   expect(resolvePaths(load('record: { stdout: true }'), root).recordFile).toBeUndefined();
 });
+
+test('beside a device that is the record no file is kept', () => {
+  const settings = load('record: { file: /dev/stdout }');
+  expect(resolvePaths(settings, root)).toMatchObject({
+    recordFile: '/dev/stdout',
+    revocationsFile: '/var/lib/waybill/revocations.json',
+  });
+});
