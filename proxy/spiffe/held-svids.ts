@@ -16,8 +16,8 @@ export type SvidEvent =
 /** Why an identity is gone. */
 export type SvidLoss = 'denied' | 'redacted' | 'expired';
 
-/** setTimeout takes at most this; longer waits are made of several. */
-const longestTimerMs = 2 ** 31 - 1;
+/** The clock is looked at this often at least: timers stand still while a machine sleeps, and hear of no clock that is set. */
+const longestTimerMs = 1000;
 
 /** The X509-SVIDs in force: replaced as a whole by each answer, gone when taken back, gone when expired. */
 export class HeldSvids {
@@ -25,6 +25,8 @@ export class HeldSvids {
   readonly #onEvent: (event: SvidEvent) => void;
   readonly #hint: string | undefined;
   #context: X509Context | undefined;
+  /** When the first of the SVIDs ends. */
+  #endsAtMs = Infinity;
   #timer: NodeJS.Timeout | undefined;
 
   /** @param hint of the SVID that is ours where several are granted; without it the first. */
@@ -34,9 +36,10 @@ export class HeldSvids {
     this.#hint = hint;
   }
 
-  /** The SVIDs to use now. The clock is asked too: a timer may be late, an expired SVID is never handed out. */
+  /** The SVIDs to use now. The clock is asked too: a timer may be late, an expired SVID is never handed out, and its end is told. */
   current(): X509Context | undefined {
-    return this.#context !== undefined && this.#context.default.expiresAtMs > this.#now() ? this.#context : undefined;
+    if (this.#endsAtMs <= this.#now()) this.#dropExpired();
+    return this.#context;
   }
 
   /** Takes the full state of an answer; throws MalformedAnswer and keeps what is held when the answer cannot be used. */
@@ -52,7 +55,7 @@ export class HeldSvids {
     // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.
     if (next.digest === this.#context?.digest) return;
     const isFirst = this.#context === undefined;
-    this.#context = next;
+    this.#hold(next);
     this.#watchExpiry();
     const { spiffeId, serial, expiresAtMs } = next.default;
     this.#onEvent({ kind: 'svid.rotated', spiffeId: spiffeId.toString(), serial, expiresAtMs, isFirst });
@@ -62,30 +65,39 @@ export class HeldSvids {
   drop(cause: SvidLoss): void {
     clearTimeout(this.#timer);
     const lost = this.#context;
-    this.#context = undefined;
+    this.#hold(undefined);
     if (lost !== undefined) this.#onEvent({ kind: 'svid.lost', spiffeId: lost.default.spiffeId.toString(), cause });
   }
 
   /** Forgets all SVIDs without an event: nothing was lost, the client is done. */
   close(): void {
     clearTimeout(this.#timer);
-    this.#context = undefined;
+    this.#hold(undefined);
+  }
+
+  #hold(context: X509Context | undefined): void {
+    this.#context = context;
+    this.#endsAtMs = Math.min(...(context?.svids.map((svid) => svid.expiresAtMs) ?? []));
   }
 
   #watchExpiry(): void {
     clearTimeout(this.#timer);
-    const ends = this.#context?.svids.map((svid) => svid.expiresAtMs) ?? [];
-    const waitMs = Math.min(Math.max(Math.min(...ends) - this.#now(), 0), longestTimerMs);
-    this.#timer = setTimeout(() => this.#dropExpired(), waitMs);
+    const waitMs = Math.min(Math.max(this.#endsAtMs - this.#now(), 0), longestTimerMs);
+    this.#timer = setTimeout(() => this.#look(), waitMs);
+  }
+
+  #look(): void {
+    this.#dropExpired();
+    if (this.#context !== undefined) this.#watchExpiry();
   }
 
   #dropExpired(): void {
     if (this.#context === undefined) return;
     // Read once: timers come up to a millisecond early, and a clock that ticks in here would empty the context without an event.
     const now = this.#now();
+    if (this.#endsAtMs > now) return;
     // Without its default the rest is not used either: changing to another identity by the passing of time would surprise everybody.
     if (this.#context.default.expiresAtMs <= now) return this.drop('expired');
-    this.#context = joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > now));
-    this.#watchExpiry();
+    this.#hold(joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > now)));
   }
 }

@@ -78,9 +78,11 @@ export class JwtSvidCache {
     const generation = this.#generation;
     try {
       const svid = await this.#source.fetch(audience, this.#source.wanted(), timeoutMs);
-      if (generation !== this.#generation) throw new IdentityUnavailable('denied');
       // The X.509 identity changed while the call was under way: the two halves of one identity must not differ.
-      if (!this.#isWanted(svid)) throw new IdentityUnavailable('unavailable');
+      const isWanted = isOf(this.#source.wanted(), svid);
+      // Asked second: the first question may find that the identity has ended, and drop what is here.
+      if (generation !== this.#generation) throw new IdentityUnavailable('denied');
+      if (!isWanted) throw new IdentityUnavailable('unavailable');
       this.#entries.set(audience, { svid, refreshAtMs: svid.halfLifeMs });
       return svid;
     } catch (error) {
@@ -106,14 +108,16 @@ export class JwtSvidCache {
 
   /** What is held for an audience, valid, and of the ID that is wanted now. */
   #find(audience: string): Entry | undefined {
+    // First: whoever is asked may find that the identity has ended, and drop what is here.
+    const wanted = this.#source.wanted();
     const entry = this.#entries.get(audience);
     if (entry === undefined) return undefined;
-    if (entry.svid.expiresAtMs > this.#now() && this.#isWanted(entry.svid)) return entry;
+    if (entry.svid.expiresAtMs > this.#now() && isOf(wanted, entry.svid)) return entry;
     this.#entries.delete(audience);
     return undefined;
   }
+}
 
-  #isWanted(svid: JwtSvid): boolean {
-    return this.#source.wanted()?.equals(svid.spiffeId) ?? true;
-  }
+function isOf(wanted: SpiffeId | undefined, svid: JwtSvid): boolean {
+  return wanted?.equals(svid.spiffeId) ?? true;
 }

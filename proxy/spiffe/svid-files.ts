@@ -55,7 +55,7 @@ export class SvidFiles {
   constructor(options: SvidFilesOptions) {
     const { folder, now, onEvent } = options;
     this.#options = options;
-    this.#svids = new HeldSvids(now, onEvent, undefined);
+    this.#svids = new HeldSvids(now, (event) => this.#svidsChanged(event), undefined);
     this.#x509Bundles = new HeldBundles('x509', onEvent);
     this.#jwtBundles = new HeldBundles('jwt', onEvent);
     this.#files = new WatchedFiles(
@@ -110,6 +110,12 @@ export class SvidFiles {
     this.#files.close();
     this.#svids.close();
     this.#tokens = [];
+  }
+
+  #svidsChanged(event: SvidEvent): void {
+    // One identity, one end: a token that lives longer does not stand in for a certificate that nobody renewed.
+    if (event.kind === 'svid.lost') this.#tokens = [];
+    this.#options.onEvent(event);
   }
 
   /** Tokens that have not ended, of the identity that the certificate names. The one that lives longest comes first. */
