@@ -48,6 +48,8 @@ export class EventLog {
   #sequence = 0;
   #previous = genesis;
   #lost = 0;
+  /** A checkpoint that found the record full. */
+  #owed: ((head: ChainHead) => string) | undefined;
   #closed = false;
 
   constructor(sink: EventSink, world: World) {
@@ -98,6 +100,7 @@ export class EventLog {
     this.#others = others.slice(written);
     if (isWhole) {
       batch?.resolve();
+      this.#payCheckpoint();
       return true;
     }
     batch?.reject(new Refusal('record_unavailable'));
@@ -108,9 +111,21 @@ export class EventLog {
     return false;
   }
 
-  /** Writes what waits, and right behind it a line about the newest of them. Nothing while the record cannot be written. */
+  /** Writes what waits, and right behind it a line about the newest of them; while the record cannot be written, as soon as it can. */
   checkpoint(make: (head: ChainHead) => string): void {
-    if (this.#closed || !this.flush()) return;
+    if (this.#closed) return;
+    if (this.flush()) this.#writeCheckpoint(make);
+    else this.#owed = make;
+  }
+
+  /** Before the calls of the batch go on: what waited for the record may be minutes old, and would look as if nobody had signed it. */
+  #payCheckpoint(): void {
+    const make = this.#owed;
+    this.#owed = undefined;
+    if (make !== undefined) this.#writeCheckpoint(make);
+  }
+
+  #writeCheckpoint(make: (head: ChainHead) => string): void {
     const head = { boot: this.boot, sequence: this.#sequence, digest: this.#previous };
     this.#others.push(this.#stamped(make(head)));
     this.flush();

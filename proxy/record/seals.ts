@@ -43,8 +43,8 @@ export class Seals {
   /** Lines that say that something was let through, issued or revoked. */
   #deeds = 0;
   #lastAtMs = Number.NaN;
+  /** Behind the last good checkpoint, which covers all before it: a record that was full is signed late. */
   #unsignedMs = 0;
-  #longestUnsignedMs = 0;
 
   /** @param first line of the boot. */
   constructor(first: EventLine, trust: Trust) {
@@ -59,7 +59,6 @@ export class Seals {
     const pauseMs = atMs - this.#lastAtMs;
     this.#lastAtMs = atMs;
     if (pauseMs > 0) this.#unsignedMs += Math.min(pauseMs, maxPauseMs);
-    this.#longestUnsignedMs = Math.max(this.#longestUnsignedMs, this.#unsignedMs);
     this.#isClosed = false;
     if (/^(?:call|token|principal)\./.test(line.event)) this.#deeds += 1;
     if (line.event !== 'checkpoint') return undefined;
@@ -117,8 +116,8 @@ export class Seals {
     if (this.#deeds > 0 && this.#isStrict && this.#sequence === 0)
       return 'no checkpoint of this boot is signed by an identity that counts';
     if (this.#deeds > 0 && this.#namesKey && this.#checkpoints === 0) return 'its checkpoints were removed';
-    if (this.#longestUnsignedMs <= maxUnsignedMs) return undefined;
-    return `${Math.floor(this.#longestUnsignedMs / 60_000)} minutes without a checkpoint that counts: they were removed, or never signed`;
+    if (this.#unsignedMs <= maxUnsignedMs) return undefined;
+    return `${Math.floor(this.#unsignedMs / 60_000)} minutes at its end without a checkpoint that counts: they were removed, or never signed`;
   }
 }
 
