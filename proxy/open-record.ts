@@ -83,7 +83,7 @@ export function openRecord(
   );
   const trail = new Trail(log, metrics, settings.agent.name);
   const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
-  trail.booted(version, config.digest, checkpoints.key);
+  trail.booted(version, config.digest, checkpoints.key, file?.follows);
   const rotation =
     file && new Rotation(file, processLog, world, (outcome) => (metrics.recordReopens.of(outcome).value += 1));
   const close = (): void => {

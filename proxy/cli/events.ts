@@ -10,16 +10,18 @@ import { configOption, findConfigFile, findPlaces } from './config-file.ts';
 export const events: Command = {
   usage: `Usage: waybill events verify [FILE...] [--sequence N] [--bundle FILE [--spiffe-id ID]] [--config FILE] [--json]
 
-Checks the record: every boot's lines are there from 1 on, each carries the hash of the one before, and each checkpoint (one a minute and
-one at the end) is about the line before it and signed. Rotated files are given in the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
+Checks the record: every boot's lines are there from 1 on, each carries the hash of the one before, each checkpoint (one a minute and one at
+the end) is about the line before it and signed, nothing stands behind the signed end of a boot, and each boot stands behind the line that it
+was written behind (its member follows; what the first boot was written behind, and a boot before one that began a new file, is not known).
+Rotated files are given in the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
 A line that was being written when a process was killed is torn and no error. Calls that were admitted and have no end are counted:
 their outcome is unknown. Two things no file can show by itself:
 
-  --sequence N      that its end was cut off: N is the metric waybill_event_sequence of the newest boot
+  --sequence N      that its end was cut off, lines or whole boots: N is the metric waybill_event_sequence of the newest boot
   --bundle FILE     that all of it was made anew with another key: the trust bundle (PEM or SPIFFE JSON) whose SVIDs alone may have
                     signed; --spiffe-id ID says which of them
 
-Exit code 1 if a chain is broken.
+Exit code 1 if a chain is broken, or if there is no line to check.
 `,
   async run(invocation) {
     const [action, ...args] = invocation.args;

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { BootOrder } from './boot-order.ts';
 import { Seals, type Seal, type Trust } from './seals.ts';
 import { bootOf, couldBegin, genesis, parseEventLine, type EventLine } from './event-line.ts';
 
@@ -11,7 +12,16 @@ export interface LinePlace {
 /** Something that a sidecar never writes: the record was touched, or a part of it is not there. */
 export interface ChainFault extends LinePlace {
   /** `changed`: this line, or the `prev` of the next, is not what was written. */
-  readonly reason: 'unreadable' | 'changed' | 'missing' | 'order' | 'start' | 'signature' | 'unsigned' | 'behind';
+  readonly reason:
+    | 'unreadable'
+    | 'changed'
+    | 'missing'
+    | 'order'
+    | 'start'
+    | 'end'
+    | 'signature'
+    | 'unsigned'
+    | 'behind';
   readonly message: string;
 }
 
@@ -64,12 +74,13 @@ const keptFaults = 100;
 
 /**
  * Follows the chains of all boots in a record, line by line. A chain is whole if its lines are numbered from 1 without a gap and each
- * carries the hash of the one before, and each checkpoint is about the line before it and signed. What it cannot find by itself: lines
- * cut off at the end of a boot, against which the sequence in the metrics is a witness; and a chain that somebody made anew as a
+ * carries the hash of the one before, and each checkpoint is about the line before it and signed; and the record is, if each boot stands
+ * behind the line that it names. What it cannot find by itself: lines cut off at the end of the last boot, against which the sequence in the metrics is a witness; and a chain that somebody made anew as a
  * whole with a key of his own, against which the bundle of the trust domain is.
  */
 export class EventChains {
   readonly #boots = new Map<string, Boot>();
+  readonly #order = new BootOrder();
   readonly #faults: ChainFault[] = [];
   readonly #torn: TornLine[] = [];
   #faultCount = 0;
@@ -89,6 +100,8 @@ export class EventChains {
     this.#lines += 1;
     const text = bytes.toString('utf8');
     const line = parseEventLine(text);
+    const digest = hash('sha256', bytes, 'hex');
+    const misplaced = isTerminated ? this.#order.take(line, digest) : undefined;
     if (line === undefined) {
       this.#settleFragment(undefined);
       this.#fragment = { place, text };
@@ -97,15 +110,18 @@ export class EventChains {
       return;
     }
     this.#settleFragment(line);
+    if (misplaced !== undefined) this.#fault(place, misplaced.reason, misplaced.message);
     const known = this.#boots.get(line.boot);
     /** A boot that was not seen before: it begins with number 1, nothing before it, and its boot event. */
     const boot = known ?? this.#begin(place, line);
     if (known !== undefined) this.#compare(known, place, line);
     boot.lines += 1;
     boot.sequence = line.seq;
-    boot.digest = hash('sha256', bytes, 'hex');
+    boot.digest = digest;
     boot.lastPlace = place;
     this.#latest = boot;
+    if (boot.seals.hasEnded)
+      this.#fault(place, 'end', `boot ${boot.name} had ended and signed its end: this line was put there afterwards`);
     const wrong = boot.seals.take(line);
     if (wrong !== undefined) this.#fault(place, 'signature', wrong);
     if (line.call === undefined) return;
@@ -118,6 +134,9 @@ export class EventChains {
     const boots = [...this.#boots.values()];
     const reports = boots.map((boot) => this.#report(boot));
     this.#compareWitness(boots.at(-1));
+    // A sidecar writes its boot event before anything else.
+    if (this.#lines === 0 && this.#faultCount === 0)
+      this.#fault(this.#known.place, 'start', 'there is no line to check');
     return {
       lines: this.#lines,
       boots: reports,

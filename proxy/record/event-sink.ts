@@ -10,6 +10,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { digestOfLastLine } from './last-line.ts';
 
 const lineFeed = Buffer.from('\n');
 
@@ -28,6 +29,8 @@ export interface EventSink {
 
 /** The record as a file that somebody may rotate: move away, or copy and truncate. */
 export interface FileSink extends EventSink {
+  /** SHA-256 of the last whole line that stood there when the file was opened; undefined in a new one. */
+  readonly follows: string | undefined;
   /** Whether the path leads to the file that is written to. Asks the system. */
   isInPlace(): boolean;
   /** Goes on in the file that the path leads to, made if it is not there. Throws the system's error, and goes on in the one it has. */
@@ -43,6 +46,7 @@ export interface FileSink extends EventSink {
 export function openFileSink(file: string): FileSink {
   let open = openAppended(file);
   return {
+    follows: digestOfLastLine(open.fd, open.size),
     write(lines) {
       const bytes = open.torn && isStillTorn(open) ? Buffer.concat([lineFeed, lines]) : lines;
       let written = 0;

@@ -38,6 +38,7 @@ export class Seals {
   #sequence = 0;
   #signer: string | undefined;
   #isClosed = false;
+  #hasEnded = false;
   readonly #namesKey: boolean;
   #checkpoints = 0;
   /** Lines that say that something was let through, issued or revoked. */
@@ -66,6 +67,11 @@ export class Seals {
     return this.#check(line, atMs);
   }
 
+  /** Whether a checkpoint that is signed told the end of the boot. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   finish(): Seal {
     return {
       sequence: this.#sequence,
@@ -82,6 +88,8 @@ export class Seals {
       return 'the checkpoint is about another chain: lines before it were changed and the chain was made anew';
     const signer = this.#signerOf(checkpoint, atMs);
     if ('fault' in signer) return signer.fault;
+    // Whichever of its keys said so: the sidecar wrote nothing behind it.
+    this.#hasEnded ||= checkpoint.cause === 'exit';
     // A bundle says that only identities count; the next one of an identity covers this one too.
     if (signer.name === 'key' && this.#isStrict) return undefined;
     this.#sequence = line.seq;

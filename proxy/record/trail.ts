@@ -131,9 +131,12 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     else this.#metrics.cache.of(result).value += 1;
   }
 
-  /** First line of a boot: what ran, under which configuration. @param key public JWK that signs checkpoints while there is no identity. */
-  booted(version: string, configDigest: string, key: object): void {
-    this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version, key }));
+  /**
+   * First line of a boot: what ran, under which configuration. @param key public JWK that signs checkpoints while there is no identity.
+   * @param follows SHA-256 of the line that stood before it in the file.
+   */
+  booted(version: string, configDigest: string, key: object, follows: string | undefined): void {
+    this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version, key, follows }));
   }
 
   /** Another configuration is in force. */

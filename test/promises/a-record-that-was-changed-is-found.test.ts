@@ -172,6 +172,32 @@ describe('W7: what was written cannot be changed without a trace', () => {
   });
 });
 
+test('W7: a boot that was taken out, boots in another order, a line behind the signed end, and no line at all are found', async () => {
+  const stage = await openStage({ tools: { crm: { port: tool.port } }, sections: { identity: 'none' } });
+  await stage.sidecar.stop();
+  for (let count = 0; count < 2; count += 1) await (await stage.restart()).stop();
+  const lines = readFileSync(stage.sidecar.eventsFile, 'utf8').trimEnd().split('\n');
+  await stage.close();
+  const boots = [...Map.groupBy(lines, (line) => (JSON.parse(line) as Line)['boot']).values()];
+  const [one = [], two = [], three = []] = boots;
+  expect(boots).toHaveLength(3);
+  const last = three.at(-1) ?? '';
+  const { seq, boot, at } = JSON.parse(last) as Line;
+  const prev = createHash('sha256').update(last).digest('hex');
+  const forged = JSON.stringify({ seq: Number(seq) + 1, boot, prev, at, event: 'call.admitted', id: 'x', attempt: 1 });
+  for (const [reasons, ...parts] of [
+    [[], one, two, three],
+    [['missing'], one, three],
+    [['order'], three, one, two],
+    [['missing'], one, three, two],
+    [['end'], one, two, three, [forged]],
+    [['start']],
+  ] as const) {
+    const { code, reasons: found } = await verify(parts.flat());
+    expect([code, found]).toEqual([reasons.length === 0 ? 0 : 1, reasons]);
+  }
+});
+
 test('what cannot be understood verifies nothing', async () => {
   writeFileSync(join(dir, 'copy.jsonl'), '');
   for (const args of [
