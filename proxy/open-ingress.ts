@@ -51,7 +51,7 @@ export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: 
   const spent = openLedger(config, wayOut);
   const lingering = new Map<number, Lingering>();
   const { call, vouchedBy } = wayOut.endpoints;
-  record.late.ledgerEntries = () => spent.entries;
+  record.late.ledgerEntries = () => spent.entriesAt(world.now());
   return {
     inert: openInertTokens(config.settings.agent.name),
     spent,

@@ -77,8 +77,4 @@ export class Claims {
     this.#ledger.advance(nowMs);
     return this.#ledger.entries;
   }
-
-  get entries(): number {
-    return this.#ledger.entries;
-  }
 }

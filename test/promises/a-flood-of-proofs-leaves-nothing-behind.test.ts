@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
 import { flood } from '../stage/proof-flood.ts';
 import { refusalCounts } from '../stage/refused-way-in.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
@@ -28,3 +29,16 @@ test(
     }
   },
 );
+
+test('W6: the gauge of spent proofs falls to 0 though nobody calls any more', async () => {
+  const stage = await openWayIn({ sections: { replay: { window: '2s', future: '1s' } } });
+  try {
+    const caller = await stage.caller();
+    for (let count = 0; count < 3; count += 1) expect((await caller.call({ path: `/${count}` })).status).toBe(200);
+    const entries = () => stage.sidecar.metric('waybill_ledger_entries');
+    expect(await entries()).toBe(3);
+    await eventually('they are forgotten', async () => (await entries()) === 0, 12_000);
+  } finally {
+    await stage.close();
+  }
+});
