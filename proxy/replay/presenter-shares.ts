@@ -66,10 +66,13 @@ export class PresenterShares {
     }
   }
 
-  /** Takes out the parts that are over. A clock that goes back changes nothing: their entries are gone. */
+  /** Takes out the parts that are over. A clock that goes back a little changes nothing: their entries are gone. */
   #advance(nowMs: number): void {
     const part = Math.floor(nowMs / this.#partMs);
-    if (!(part > this.#part)) return;
+    if (!(part > this.#part)) {
+      if (this.#part - part > parts) this.#beginAnew(part);
+      return;
+    }
     for (let gone = this.#part; gone < Math.min(part, this.#part + parts); gone++) {
       const start = (gone % parts) * cells;
       for (let cell = 0; cell < cells; cell++) {
@@ -77,6 +80,13 @@ export class PresenterShares {
       }
       this.#expiring.fill(0, start, start + cells);
     }
+    this.#part = part;
+  }
+
+  /** The clock was far ahead: until it is there again, what was counted would never be over. */
+  #beginAnew(part: number): void {
+    this.#totals.fill(0);
+    this.#expiring.fill(0);
     this.#part = part;
   }
 }

@@ -85,6 +85,62 @@ test('a clock that goes back does not bring a spent proof back to life', () => {
   expect([1, 2].map(() => ledger.claim('made now', 10 * minute, 30_000))).toEqual(['claimed', 'spent']);
 });
 
+/** The clock of a machine that was a day ahead for some seconds, told to a ledger that is in use all the time. */
+function claimWhileAhead(ledger: MemoryLedger, startMs: number, seconds: number): void {
+  for (let second = 0; second < seconds; second++) {
+    const nowMs = startMs + second * 1000;
+    expect(ledger.claim(`at ${nowMs}`, nowMs + minute, nowMs)).toBe('claimed');
+  }
+}
+
+test('after a clock that was ahead claims go on, and nothing that was spent meanwhile is good again', () => {
+  const day = 24 * 60 * minute;
+  const start = 1_764_000_000_000;
+  const ledger = new MemoryLedger(world, 100_000);
+  claimWhileAhead(ledger, start, 200);
+  claimWhileAhead(ledger, start + day, 300);
+  // Back: what could be a thing of before is not vouched for, as long as such a thing can live.
+  const back = start + 210_000;
+  expect(ledger.claim('at once', back + 30_000, back)).toBe('full');
+  const nowMs = back + 2 * minute;
+  expect([1, 2].map(() => ledger.claim('later', nowMs + minute, nowMs))).toEqual(['claimed', 'spent']);
+  claimWhileAhead(ledger, nowMs + 1000, 600);
+  // And when its day comes, what was spent then is spent, or vouched for by nobody.
+  const said = Array.from({ length: 300 }, (_, second) => {
+    const madeMs = start + day + second * 1000;
+    return ledger.claim(`at ${madeMs}`, madeMs + minute, madeMs);
+  });
+  expect(said).not.toContain('claimed');
+  const after = start + day + 10 * minute;
+  expect([1, 2].map(() => ledger.claim('after all', after + minute, after))).toEqual(['claimed', 'spent']);
+  expect(ledger.entries).toBe(1);
+});
+
+test('a thing with a long life is claimed once at most, wherever the clock jumps by hours', () => {
+  const jump = tuple(
+    integer({ min: 0, max: 59 }),
+    constantFrom(0, 0, 700, 5000, 45_000, -5000, -45_000, 3_700_000, -3_600_000, 40_000_000, -39_000_000),
+  );
+  assert(
+    property(array(jump, { minLength: 20, maxLength: 400 }), (jumps) => {
+      const ledger = new MemoryLedger(world, 40);
+      const start = 1_764_000_000_000;
+      const claimed = new Set<number>();
+      let nowMs = start;
+      for (const [id, stepMs] of jumps) {
+        nowMs = Math.max(start - 1e9, nowMs + stepMs);
+        // Some end within minutes, others after a day.
+        const endsMs = start + id ** 3 * 500;
+        const said = ledger.claim(`${id}`, endsMs, nowMs);
+        if (claimed.has(id)) expect(said).not.toBe('claimed');
+        else expect(said).not.toBe('spent');
+        if (said === 'claimed') claimed.add(id);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
+
 test('long lives are remembered to their end, and a little longer', () => {
   const day = 24 * 60 * minute;
   const ledger = new MemoryLedger(world, 10_000);

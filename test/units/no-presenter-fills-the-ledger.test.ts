@@ -83,6 +83,17 @@ test('a clock that goes back or far forward neither gives nor takes a share', ()
   expect(presenters.present('a', 1e12)).toBe('presenter_full');
 });
 
+test('a clock that was ahead for a day takes no share away until then', () => {
+  const presenters = new Presenters(10_000, 10);
+  const day = 86_400_000;
+  for (const nowMs of [1_000_000, day]) expect(presenters.present('a', nowMs)).toBe('claimed');
+  for (let round = 1; round < 20; round++) {
+    const nowMs = 1_000_000 + round * 3 * lifeMs;
+    for (let id = 0; id < 10; id++) expect(presenters.present('a', nowMs)).toBe('claimed');
+    expect(presenters.present('a', nowMs)).toBe('presenter_full');
+  }
+});
+
 test('what lives longer than the horizon counts for the horizon, and what is over already counts a moment', () => {
   const presenters = new Presenters(10_000, 2);
   for (const id of ['1', '2']) expect(presenters.present('a', 0, id, 100 * lifeMs)).toBe('claimed');

@@ -1,11 +1,14 @@
 import { hash } from 'node:crypto';
 import type { World } from '../../world.ts';
 import type { ClaimResult, ReplayLedger } from '../claim.ts';
+import { Forgotten } from './forgotten.ts';
 import { Segment, segmentLimit } from './segment.ts';
 
 const maxSecond = 0xffff_ffff;
 /** Segments looked at in each second in which the ledger is used: 0.2 ms at most, and 500,000 entries in two minutes. */
 const tendedPerSecond = 4;
+/** A clock that goes back by less is waited for. */
+const waitSeconds = 60;
 
 /**
  * The ledger of one process: 34 to 42 bytes an entry, under 1 us a claim, and no pause, since it grows by splitting one small segment at
@@ -21,8 +24,11 @@ export class MemoryLedger implements ReplayLedger {
   /** How many entries end in each second: so the number of live ones is exact, though nobody removes them. */
   readonly #ending = new Map<number, number>();
   #live = 0;
-  /** The latest second that was seen. Up to here entries may be forgotten, so a clock that goes back does not take it back. */
+  /** Up to here entries are forgotten. A clock that goes back a little does not take it back. */
   #second = 0;
+  readonly #forgotten = new Forgotten();
+  /** By how much ends were rounded up at most. */
+  #grain = 1;
   #tended = 0;
 
   /** @param capacity Live entries, at least one. When they are all in use, new claims are refused; none is ever pushed out. */
@@ -45,9 +51,11 @@ export class MemoryLedger implements ReplayLedger {
     let segment = this.#segmentOf(a);
     let slot = segment.find(a, b, c, this.#second);
     if (slot >= 0 && segment.expiryAt(slot) > toSecond(nowMs)) return 'spent';
-    const expiry = this.#roundUp(toSecond(expiresAtMs) + 1);
+    const end = toSecond(expiresAtMs) + 1;
+    const expiry = this.#roundUp(end);
     // It may have been here and be forgotten: after its end, or when the clock went back behind the end of a thing that comes again.
     if (expiry <= this.#second || this.#live >= this.#capacity) return 'full';
+    if (this.#forgotten.mayHold(end, end + this.#grain - 1)) return 'full';
     while (slot < 0 && segment.expiryAt(~slot) === 0 && segment.used >= segmentLimit) {
       this.#makeRoom(segment, a);
       segment = this.#segmentOf(a);
@@ -69,11 +77,18 @@ export class MemoryLedger implements ReplayLedger {
 
   advance(nowMs: number): void {
     const second = toSecond(nowMs);
-    if (!(second > this.#second)) return;
+    if (!(second > this.#second)) {
+      // Set back: what is forgotten stays forgotten. What can still be found is known, though it is not counted any more.
+      if (this.#second - second > waitSeconds) this.#second = second;
+      return;
+    }
+    let newest = this.#second;
     for (const [end, count] of this.#endedBy(second)) {
       this.#ending.delete(end);
       this.#live -= count;
+      newest = Math.max(newest, end);
     }
+    this.#forgotten.pass(this.#second, second, newest);
     this.#second = second;
     if (this.#live > 0) this.#tend();
     else if (this.#bits > 1) this.#empty();
@@ -94,6 +109,7 @@ export class MemoryLedger implements ReplayLedger {
   /** Far ends are rounded up, by less than a 256th of the time until then, so that there are few different ones to count. */
   #roundUp(second: number): number {
     const grain = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, second - this.#second))) - 8);
+    this.#grain = Math.max(this.#grain, grain);
     return Math.min(Math.ceil(second / grain) * grain, maxSecond);
   }
 
