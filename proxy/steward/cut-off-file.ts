@@ -2,25 +2,26 @@ import { closeSync, fsyncSync, lstatSync, mkdirSync, openSync, readFileSync, ren
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import type { Revocations } from '../tasks/cut-offs.ts';
+import { tokenOf } from '../tasks/principals.ts';
 
 /** Far above what as many cut-offs as may be take. */
 const maxFileBytes = 67_108_864;
 
 const text = z.string().max(4096);
+const named = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('token'), iss: text, jti_hash: text }),
+  z.strictObject({ kind: z.literal('subject'), iss: text, sub: text }),
+  z.strictObject({ kind: z.literal('agent'), id: text }),
+  z.strictObject({ kind: z.literal('tool'), name: text }),
+  z.strictObject({ kind: z.literal('all') }),
+]);
+/** As tokens were written before. */
+const formerToken = z
+  .strictObject({ kind: z.literal('token'), iss: text, jti: text })
+  .transform(({ iss, jti }) => tokenOf(iss, jti));
 const saved = z.strictObject({
   version: z.literal(1),
-  cut_offs: z.array(
-    z.strictObject({
-      principal: z.discriminatedUnion('kind', [
-        z.strictObject({ kind: z.literal('token'), iss: text, jti: text }),
-        z.strictObject({ kind: z.literal('subject'), iss: text, sub: text }),
-        z.strictObject({ kind: z.literal('agent'), id: text }),
-        z.strictObject({ kind: z.literal('tool'), name: text }),
-        z.strictObject({ kind: z.literal('all') }),
-      ]),
-      before: z.iso.datetime(),
-    }),
-  ),
+  cut_offs: z.array(z.strictObject({ principal: z.union([named, formerToken]), before: z.iso.datetime() })),
   tasks: z.array(z.strictObject({ txn: text, at: z.iso.datetime() })).default([]),
 });
 

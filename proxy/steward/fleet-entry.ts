@@ -57,7 +57,7 @@ function principalOf(member: string): Principal | undefined {
     case 'subject':
       return { kind: 'subject', iss: data[1], sub: data[2] };
     case 'token':
-      return { kind: 'token', iss: data[1], jti: data[2] };
+      return { kind: 'token', iss: data[1], jti_hash: data[2] };
     case 'agent':
       return { kind: 'agent', id: data[1] };
     case 'tool':

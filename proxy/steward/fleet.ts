@@ -131,10 +131,10 @@ export class Fleet {
     const mark = await session.mark();
     const isWhole = mark !== this.#mark || wanted !== this.#done || askedAt - this.#comparedAt >= wholeEveryMs;
     // What was told counts when it was read again.
-    if (isWhole && !(await this.#compare(session, askedAt)) && !(await this.#compare(session, askedAt))) return;
+    if (!isWhole) this.#heard(askedAt);
+    else if (!(await this.#compare(session, askedAt)) && !(await this.#compare(session, askedAt))) return;
     this.#done = wanted;
     this.#settleWaiting();
-    this.#heard(askedAt);
   }
 
   /** Takes what is new and tells what is lacking. Returns whether nothing was. */
@@ -147,6 +147,8 @@ export class Fleet {
       counts.taken.value += revoked.length;
       if (!take(revoked)) log.error('revocations of the fleet cannot be kept for a restart');
     }
+    // Before anything is told: all that the store has is in force, whatever it does not take.
+    this.#heard(askedAt);
     const { cutOffs, txns } = this.#merge.lackedBy(content, world.now());
     if (cutOffs.length + txns.length > 0) {
       await session.add(cutOffs, txns, world.random(8).toString('hex'), world.now());

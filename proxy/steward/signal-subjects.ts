@@ -1,5 +1,5 @@
 import type { TransmitterSettings } from '../../config/signals.ts';
-import type { Principal } from '../tasks/principals.ts';
+import { tokenOf, type Principal } from '../tasks/principals.ts';
 import { SignalRejected } from '../trust/security-event.ts';
 import { isObject } from '../trust/strict-json.ts';
 
@@ -50,7 +50,7 @@ function simple(subject: unknown, transmitter: TransmitterSettings): readonly Pr
     case 'iss_sub':
       return [{ kind: 'subject', iss: ownIssuer(subject['iss'], transmitter), sub: nameOf(subject['sub']) }];
     case 'jwt_id':
-      return [{ kind: 'token', iss: ownIssuer(subject['iss'], transmitter), jti: nameOf(subject['jti']) }];
+      return [tokenOf(ownIssuer(subject['iss'], transmitter), nameOf(subject['jti']))];
     case 'opaque':
       return mapped(opaque, subject['id']);
     case 'email':

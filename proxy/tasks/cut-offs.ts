@@ -1,5 +1,5 @@
 import type { Freshness } from './freshness.ts';
-import { agentsOf, keyOf, keyOfToken, type Belonging, type Principal } from './principals.ts';
+import { agentsOf, keyOf, tokensOf, type Belonging, type Principal } from './principals.ts';
 import { RevokedTxns, type RevokedTxn, type Transacted } from './revoked-txns.ts';
 import type { TaskChain } from './task.ts';
 
@@ -101,8 +101,7 @@ export class CutOffs {
     const { subject, grant, issuedAtMs, callerIssuedAtMs, caller, chain } = opening;
     const { iss, sub } = subject;
     // A token that was named itself stays out, whenever it was issued.
-    if (grant?.jti !== undefined && this.#kept.has(keyOf({ kind: 'token', iss: grant.iss, jti: grant.jti })))
-      return true;
+    if (tokensOf(opening).some((token) => this.#kept.has(keyOf(token)))) return true;
     if (chain !== undefined && this.#stopsRoot(chain, grant === undefined ? Infinity : issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'all' }, issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
@@ -117,7 +116,6 @@ export class CutOffs {
 
   /** Whom a chain began with, as its first hop knows him: the request may come with a token of another issuer, or with none. */
   #stopsRoot({ root, begunAtMs }: TaskChain, issuedAtMs: number | undefined): boolean {
-    if (this.#kept.has(keyOfToken(root.iss, root.jti_hash))) return true;
     const { iss, sub } = root;
     return this.#isBefore(
       { kind: 'subject', iss, sub },

@@ -4,7 +4,8 @@ import type { TaskChain, TaskGrant, TaskSubject } from './task.ts';
 
 /** Whom or what the kill switch takes out: a subject, a single token, a workload by its SPIFFE ID or name, a tool, or everything. */
 export type Principal =
-  | { readonly kind: 'token'; readonly iss: string; readonly jti: string }
+  /** By the hash of its `jti`, as the root of a chain and the store of a fleet know it: it is made once, where the token is named. */
+  | { readonly kind: 'token'; readonly iss: string; readonly jti_hash: string }
   | { readonly kind: 'subject'; readonly iss: string; readonly sub: string }
   | { readonly kind: 'agent'; readonly id: string }
   | { readonly kind: 'tool'; readonly name: string }
@@ -23,7 +24,7 @@ export interface Belonging {
 export function keyOf(principal: Principal): string {
   switch (principal.kind) {
     case 'token':
-      return keyOfToken(principal.iss, digestOf(principal.jti));
+      return JSON.stringify(['token', principal.iss, principal.jti_hash]);
     case 'subject':
       return JSON.stringify(['subject', principal.iss, principal.sub]);
     case 'agent':
@@ -35,9 +36,9 @@ export function keyOf(principal: Principal): string {
   }
 }
 
-/** That of a token whose `jti` may be known by its hash only, as from the root of a chain. */
-export function keyOfToken(iss: string, jtiHash: string): string {
-  return JSON.stringify(['token', iss, jtiHash]);
+/** The token that has this `jti`. */
+export function tokenOf(iss: string, jti: string): Principal & { readonly kind: 'token' } {
+  return { kind: 'token', iss, jti_hash: digestOf(jti) };
 }
 
 /**
@@ -53,14 +54,19 @@ export function agentsOf({ subject, grant, caller, chain }: Belonging, own: read
   return agents;
 }
 
+/** The tokens that a task is of: its own, and the one that its chain began with. */
+export function tokensOf({ grant, chain }: Belonging): readonly (Principal & { readonly kind: 'token' })[] {
+  const own = grant?.jti === undefined ? [] : [tokenOf(grant.iss, grant.jti)];
+  if (chain === undefined) return own;
+  const { iss, jti_hash } = chain.root;
+  return [...own, { kind: 'token', iss, jti_hash }];
+}
+
 /** Whether a task ends when this principal is revoked. A tool ends no task: its credentials leave all of them. */
 export function concerns(principal: Principal, task: Belonging, own: readonly string[]): boolean {
   switch (principal.kind) {
     case 'token':
-      return (
-        (task.grant?.iss === principal.iss && task.grant.jti === principal.jti) ||
-        (task.chain?.root.iss === principal.iss && task.chain.root.jti_hash === digestOf(principal.jti))
-      );
+      return tokensOf(task).some((token) => keyOf(token) === keyOf(principal));
     case 'subject':
       // Of a chain also whom it began with: the token beside it may name him otherwise, or there may be none.
       return [task.subject, task.chain?.root].some((one) => one?.iss === principal.iss && one.sub === principal.sub);

@@ -25,8 +25,15 @@ export interface FleetStage {
 
 const secret = 'stage-client-secret-0123456789abcdef';
 
-/** Opens one, each sidecar in its own process and folder. Tools: `crm`, `files`, and `open`, which takes no credential. */
-export async function openFleetStage(count: number, fleet: Record<string, unknown>): Promise<FleetStage> {
+/**
+ * Opens one, each sidecar in its own process and folder. Tools: `crm`, `files`, and `open`, which takes no credential.
+ * @param more further sections of the configuration.
+ */
+export async function openFleetStage(
+  count: number,
+  fleet: Record<string, unknown>,
+  more: (service: FakeTokenService) => Record<string, unknown> = () => ({}),
+): Promise<FleetStage> {
   const service = await openFakeTokenService({ secret });
   const tool = await openStreamTool();
   const { port } = tool;
@@ -34,7 +41,7 @@ export async function openFleetStage(count: number, fleet: Record<string, unknow
   for (let at = 0; at < count; at += 1) {
     const dir = mkdtempSync(join(tmpdir(), 'waybill-fleet-'));
     const tools = { crm: { port }, files: { port }, open: { port, token: false } };
-    replicas.push(await openStage({ dir, shares: service, tools, sections: { fleet } }));
+    replicas.push(await openStage({ dir, shares: service, tools, sections: { fleet, ...more(service) } }));
   }
   const outbound = (at: number): string => replicas[at]?.sidecar.addresses.outbound ?? '';
   return {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { digestOf } from '../../proxy/delegation/link.ts';
 import { CutOffs, type CutOff, type Opening } from '../../proxy/tasks/cut-offs.ts';
 import { always, Freshness } from '../../proxy/tasks/freshness.ts';
-import { concerns, type Principal } from '../../proxy/tasks/principals.ts';
+import { concerns, tokenOf, type Principal } from '../../proxy/tasks/principals.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
 const opening = (sub: string, more: Partial<Opening> = {}): Opening => ({
@@ -104,10 +104,10 @@ test('whom or what a chain began with is stopped, also where the request says no
     may: { resources: [], risk: 'read', hops: 0 },
     expiresAtMs: 1,
   } as const;
-  const token = { kind: 'token', iss: root.iss, jti: 'token-7' } as const;
+  const token = tokenOf(root.iss, 'token-7');
   const stops = (principal: Principal, beforeMs: number) =>
     cutOffsOf(none, [{ principal, beforeMs }]).stops(opening('workload', { chain }));
-  expect([stops(token, 0), stops({ ...token, jti: 'token-8' }, 5000)]).toEqual([true, false]);
+  expect([stops(token, 0), stops(tokenOf(root.iss, 'token-8'), 5000)]).toEqual([true, false]);
   const alice = { kind: 'subject', ...root } as const;
   expect([stops(alice, 3000), stops(alice, 3001), stops({ ...alice, sub: 'bob' }, 3001)]).toEqual([false, true, false]);
   const task = { ...opening('workload'), chain };

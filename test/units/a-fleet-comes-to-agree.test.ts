@@ -1,9 +1,10 @@
-import { array, assert, constant, nat, oneof, property, record } from 'fast-check';
+import { array, assert, constant, constantFrom, nat, oneof, property, record, string, tuple } from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
+import { CutOffs, type Opening } from '../../proxy/tasks/cut-offs.ts';
 import { always, Freshness } from '../../proxy/tasks/freshness.ts';
-import type { Principal } from '../../proxy/tasks/principals.ts';
+import { tokenOf, type Principal } from '../../proxy/tasks/principals.ts';
 import { memberOf, readCutOff, readTxn, type StoreEntry } from '../../proxy/steward/fleet-entry.ts';
+import { Secret } from '../../proxy/trust/secret.ts';
 import { FleetMerge } from '../../proxy/steward/fleet-merge.ts';
 import type { StoreContent } from '../../proxy/steward/fleet-store.ts';
 
@@ -128,16 +129,42 @@ test('of a store with more than is read, what is not read is refused', () => {
   expect(sidecar.stops('nobody', nowMs - 7900)).toBe(false);
 });
 
+/** A principal of any kind, and what a request comes with that it must stop. */
+const revoked = tuple(constantFrom('token', 'subject', 'agent', 'tool', 'all'), string(), string()).map(
+  ([kind, iss, name]): [Principal, Opening] => {
+    const subject = { iss, sub: name, kind: 'user' } as const;
+    const token = { token: new Secret('x'), tokenType: '', iss, sub: '', jti: name, expiresAtMs: 1 };
+    const opening: Opening = { subject, grant: token, caller: name, issuedAtMs: nowMs - 1 };
+    if (kind === 'token') return [tokenOf(iss, name), opening];
+    if (kind === 'subject') return [{ kind, iss, sub: name }, opening];
+    if (kind === 'agent')
+      return [
+        { kind, id: name || 'x' },
+        { ...opening, caller: name || 'x' },
+      ];
+    return [kind === 'tool' ? { kind, name } : { kind: 'all' }, opening];
+  },
+);
+
 describe('an entry of the store', () => {
-  test('that is ours is read as it was written', () => {
-    const principals: Principal[] = [
-      user('a"b'),
-      { kind: 'agent', id: 'x' },
-      { kind: 'tool', name: 'crm' },
-      { kind: 'all' },
-    ];
-    for (const what of principals)
-      expect(readCutOff({ member: memberOf(what), score: 5 }, nowMs)).toEqual({ what, atMs: 5 });
+  test('that is ours is read as it was written, and stops the same', () => {
+    assert(
+      property(revoked, ([what, opening]) => {
+        const entry = { member: memberOf(what), score: nowMs };
+        const read = readCutOff(entry, nowMs);
+        expect(read).toEqual({ what, atMs: nowMs });
+        const [here, there, store] = [new Sidecar(), new Sidecar(), new Store()];
+        here.cutOffs.add(what, nowMs);
+        for (let round = 0; round < 3; round += 1) for (const sidecar of [here, there]) sidecar.meet(store);
+        expect([...store.cutOffs.keys()]).toEqual([entry.member]);
+        const stopped = [here, there].map(({ cutOffs }) =>
+          what.kind === 'tool'
+            ? cutOffs.closedTools(new Set([what.name]), nowMs - 1).has(what.name)
+            : cutOffs.stops(opening),
+        );
+        expect(stopped).toEqual([true, true]);
+      }),
+    );
     expect(readTxn({ member: 'abc', score: 5 }, nowMs)).toEqual({ what: { kind: 'task', txn: 'abc' }, atMs: 5 });
   });
 

@@ -6,6 +6,7 @@ import { readCutOffs, writeCutOffs } from '../../proxy/steward/cut-off-file.ts';
 import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
 import { Freshness, notYet } from '../../proxy/tasks/freshness.ts';
 import { maxRevokedTxns, RevokedTxns, txnKeptMs } from '../../proxy/tasks/revoked-txns.ts';
+import { tokenOf } from '../../proxy/tasks/principals.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'waybill-kept-'));
@@ -34,6 +35,15 @@ test('cut-offs and transactions come back as they were; a file from before there
   const { tasks: _, ...before } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
   writeFileSync(file, JSON.stringify(before));
   expect(readCutOffs(file)).toEqual({ ...kept, txns: [] });
+});
+
+test('a token that was written by its `jti` is the same token', () => {
+  const file = join(dir, 'former.json');
+  const cutOff = { principal: { kind: 'token', iss: 'https://i', jti: 'a' }, before: '2026-01-01T00:00:00.000Z' };
+  writeFileSync(file, JSON.stringify({ version: 1, cut_offs: [cutOff] }));
+  expect(readCutOffs(file).cutOffs).toEqual([
+    { principal: tokenOf('https://i', 'a'), beforeMs: Date.parse(cutOff.before) },
+  ]);
 });
 
 test('nothing opens with the chain or the transaction token of a revoked transaction, however new its token', () => {
