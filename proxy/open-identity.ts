@@ -6,13 +6,14 @@ import { ToolTls } from './forward/tool-tls.ts';
 import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { ProcessLog } from './process-log.ts';
+import { OwnNames } from './tasks/own-names.ts';
 import { ClientCertificate } from './trust/client-certificate.ts';
 import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
 import type { World } from './world.ts';
 
 /** Opens the workload identity and the bundles of the trust domains; what happens to them goes to the record, and a new SPIFFE ID to whoever listens. */
 export async function openIdentity(
-  settings: WorkloadSettings,
+  settings: WorkloadSettings & { readonly agent: { readonly name: string } },
   guard: FindWay,
   world: World,
   record: OpenRecord,
@@ -22,10 +23,12 @@ export async function openIdentity(
   let replaced: (() => void) | undefined;
   let last = '';
   let rotatedAtMs: number | undefined;
-  const workload = await openWorkload(settings, guard, world, {
+  const names = new OwnNames(settings.agent.name);
+  const opened = await openWorkload(settings, guard, world, {
     rotated: (spiffeId, expiresAtMs) => {
       record.trail.svidRotated(spiffeId, expiresAtMs);
       rotatedAtMs = world.now();
+      names.add(spiffeId);
       if (spiffeId !== last) changed?.(spiffeId);
       last = spiffeId;
       replaced?.();
@@ -38,8 +41,22 @@ export async function openIdentity(
     },
     troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
   });
+  const workload: Workload = {
+    ...opened,
+    async fetchJwtSvid(audience, timeoutMs) {
+      const svid = await opened.fetchJwtSvid(audience, timeoutMs);
+      // Nothing else tells of an identity that has no X.509-SVID.
+      names.add(svid.spiffeId);
+      return svid;
+    },
+  };
   return {
     workload,
+    /** All names that our own agent has had. */
+    names(): readonly string[] {
+      names.add(workload.spiffeId());
+      return names.list();
+    },
     /** When the X.509-SVID came that is in use, or was last. */
     rotatedAtMs: () => rotatedAtMs,
     /** @param hear told the SPIFFE ID when another one is ours, and an empty text when there is none any more. */

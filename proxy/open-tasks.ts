@@ -17,7 +17,7 @@ export interface OpenTasks {
 
 /**
  * Opens the task book with the cut-offs of earlier runs. Throws where those are there and cannot be read.
- * @param spiffeId our own of this moment, or empty.
+ * @param names all that our own agent has had: it is revoked under each of them.
  */
 export function openTasks(
   { settings }: LoadedSettings,
@@ -25,15 +25,11 @@ export function openTasks(
   world: World,
   record: OpenRecord,
   desk: TokenDesk,
-  spiffeId: () => string,
+  names: () => readonly string[],
 ): OpenTasks {
   const waits = settings.fleet !== undefined && !settings.fleet.unsafe_serve_without_store;
   const freshness = new Freshness(world.monotonic, waits ? notYet : always);
-  const cutOffs = new CutOffs(
-    () => [settings.agent.name, spiffeId()].filter((name) => name !== ''),
-    readCutOffs(paths.revocationsFile),
-    freshness,
-  );
+  const cutOffs = new CutOffs(names, readCutOffs(paths.revocationsFile), freshness);
   const ending: ConstructorParameters<typeof TaskBook>[2] = {
     takeBack: (task) => desk.dropTask(task.txn, task.state === 'open' ? 'revoked' : task.state),
     recordOpened: (task, by) => record.trail.taskOpened(task, by),

@@ -87,7 +87,7 @@ export async function openWayOut(
     onServiceError: (service, error) => log.warn({ service, error }, 'a token service refuses what it is asked for'),
     onDeadGrant: (txn) => endWithGrant(tasks, txn),
   });
-  const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => workload.spiffeId());
+  const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => identity.names());
   const toolTls = openToolTls(config, workload, x509Svids, world);
   const lasting = {
     world,

@@ -39,7 +39,7 @@ export class CutOffs {
   /** Oldest first. */
   readonly #kept = new Map<string, CutOff>();
 
-  /** @param ownAgent names of our own agent; asked each time, since its SPIFFE ID may come late. */
+  /** @param ownAgent all names that our own agent has had; asked each time, since its SPIFFE ID may come late. */
   constructor(ownAgent: () => readonly string[], { cutOffs, txns }: Revocations, freshness: Freshness) {
     this.#ownAgent = ownAgent;
     this.freshness = freshness;
