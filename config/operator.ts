@@ -31,7 +31,7 @@ export const operatorTable = z
     }),
     revocations: path.optional().meta({
       description:
-        'File that keeps revocations over a restart (mode 0600); a sidecar that cannot read it does not start.',
+        'File that keeps revocations over a restart (mode 0600); a sidecar that cannot read it does not start. Sidecars that share it keep what the others wrote, and take it over when they start.',
       examples: ['/var/lib/waybill/revocations.json'],
       'x-default': '`revocations.json` beside the record where that is a file, else in `<state>`',
     }),

@@ -127,7 +127,7 @@ function openKillSwitch(
     },
     trail: record.trail,
     world,
-    keep: (all) => writeCutOffs(paths.revocationsFile, all),
+    keep: (all) => writeCutOffs(paths.revocationsFile, all, world.now()),
     isShared: fleet !== undefined,
   });
 }

@@ -1,11 +1,25 @@
-import { closeSync, fsyncSync, lstatSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import type { Revocations } from '../tasks/cut-offs.ts';
+import { CutOffs, type Revocations } from '../tasks/cut-offs.ts';
+import { always, Freshness } from '../tasks/freshness.ts';
 import { tokenOf } from '../tasks/principals.ts';
 
 /** Far above what as many cut-offs as may be take. */
 const maxFileBytes = 67_108_864;
+/** After so long a file that was begun is nobody's any more; milliseconds. */
+const leftOverMs = 1000;
+const pauseMs = 5;
 
 const text = z.string().max(4096);
 const named = z.discriminatedUnion('kind', [
@@ -45,32 +59,69 @@ export function readCutOffs(file: string): Revocations {
   };
 }
 
-/** Puts the revocations in place of the file as a whole: a process that is killed meanwhile leaves the old one. Throws the system's error. */
-export function writeCutOffs(file: string, { cutOffs, txns }: Revocations): void {
-  const content = {
-    version: 1,
-    cut_offs: cutOffs.map(({ principal, beforeMs }) => ({ principal, before: new Date(beforeMs).toISOString() })),
-    tasks: txns.map(({ txn, atMs }) => ({ txn, at: new Date(atMs).toISOString() })),
-  };
+/**
+ * Adds revocations to those of the file, which it replaces as a whole: a process that is killed meanwhile leaves the old one. What is there
+ * stays, for another sidecar may have written it: two in one folder would lift each other's revocations.
+ * @throws the system's error, or as `readCutOffs` does.
+ */
+export function writeCutOffs(file: string, revocations: Revocations, nowMs: number): void {
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const part = `${file}.part`;
-  writeWhole(part, Buffer.from(`${JSON.stringify(content)}\n`));
-  renameSync(part, file);
+  const fd = openPart(part, nowMs);
+  try {
+    // Only now: what another one writes from here on waits for us.
+    writeWhole(fd, Buffer.from(`${JSON.stringify(contentOf(joined(readCutOffs(file), revocations), nowMs))}\n`));
+    renameSync(part, file);
+  } catch (error) {
+    rmSync(part, { force: true });
+    throw error;
+  }
   // The new name is on disk only when its folder is.
   syncFile(openSync(folder, 'r'));
 }
 
-function writeWhole(file: string, bytes: Buffer): void {
-  const fd = openSync(file, 'w', 0o600);
-  let written = 0;
-  try {
-    while (written < bytes.length) written += writeSync(fd, bytes, written);
-  } catch (error) {
-    closeSync(fd);
-    throw error;
+/** Within the bounds of what a sidecar keeps, and of each the later time. */
+function joined(there: Revocations, here: Revocations): CutOffs {
+  const txns = [...there.txns, ...here.txns].toSorted((a, b) => a.atMs - b.atMs);
+  return new CutOffs(() => [], { cutOffs: [...there.cutOffs, ...here.cutOffs], txns }, new Freshness(() => 0, always));
+}
+
+function contentOf(all: CutOffs, nowMs: number): object {
+  return {
+    version: 1,
+    cut_offs: all.list().map(({ principal, beforeMs }) => ({ principal, before: new Date(beforeMs).toISOString() })),
+    tasks: all.txns.list(nowMs).map(({ txn, atMs }) => ({ txn, at: new Date(atMs).toISOString() })),
+  };
+}
+
+/** The file that is written first also says that somebody writes: whoever comes meanwhile has to see what he adds. */
+function openPart(part: string, nowMs: number): number {
+  for (let waitedMs = 0; ; waitedMs += pauseMs) {
+    try {
+      return openSync(part, 'wx', 0o600);
+    } catch (error) {
+      const found = lstatSync(part, { throwIfNoEntry: false });
+      if (found?.isFile() === false || !isTaken(error)) throw error;
+      // Writing takes some milliseconds: what has been there for long was left by a process that was killed.
+      if (found === undefined) continue;
+      if (waitedMs >= leftOverMs || Math.abs(nowMs - found.mtimeMs) > leftOverMs) rmSync(part, { force: true });
+      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
+    }
   }
-  syncFile(fd);
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EEXIST';
+}
+
+function writeWhole(fd: number, bytes: Buffer): void {
+  try {
+    for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function syncFile(fd: number): void {

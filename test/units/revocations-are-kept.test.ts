@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { readCutOffs, writeCutOffs } from '../../proxy/steward/cut-off-file.ts';
-import { CutOffs } from '../../proxy/tasks/cut-offs.ts';
+import { CutOffs, maxCutOffs } from '../../proxy/tasks/cut-offs.ts';
 import { Freshness, notYet } from '../../proxy/tasks/freshness.ts';
 import { maxRevokedTxns, RevokedTxns, txnKeptMs } from '../../proxy/tasks/revoked-txns.ts';
 import { tokenOf } from '../../proxy/tasks/principals.ts';
@@ -30,11 +30,41 @@ test('cut-offs and transactions come back as they were; a file from before there
     cutOffs: [{ principal: { kind: 'agent', id: 'planner' } as const, beforeMs: 1_800_000_000_123 }],
     txns: [{ txn: 'abc', atMs: 1_800_000_000_456 }],
   };
-  writeCutOffs(file, kept);
+  writeCutOffs(file, kept, 1_800_000_000_500);
   expect(readCutOffs(file)).toEqual(kept);
   const { tasks: _, ...before } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
   writeFileSync(file, JSON.stringify(before));
   expect(readCutOffs(file)).toEqual({ ...kept, txns: [] });
+});
+
+test('what is there stays, with the later time of each, within the bounds, and past what another process left', () => {
+  const file = join(dir, 'shared.json');
+  const user = (sub: string, beforeMs: number) => ({
+    principal: { kind: 'subject', iss: '', sub } as const,
+    beforeMs,
+  });
+  writeCutOffs(file, { cutOffs: [user('a', 5000), user('b', 5000)], txns: [{ txn: 'old', atMs: 1000 }] }, 6000);
+  writeFileSync(`${file}.part`, 'half of so');
+  writeCutOffs(file, { cutOffs: [user('a', 4000), user('c', 6000)], txns: [{ txn: 'new', atMs: 7000 }] }, 6000);
+  expect(readCutOffs(file)).toEqual({
+    cutOffs: [user('b', 5000), user('a', 5000), user('c', 6000)],
+    txns: [
+      { txn: 'old', atMs: 1000 },
+      { txn: 'new', atMs: 7000 },
+    ],
+  });
+  const many = Array.from({ length: maxCutOffs }, (_, at) => user(`u${at}`, 10_000 + at));
+  writeCutOffs(file, { cutOffs: many, txns: [] }, 1001 + txnKeptMs);
+  const { cutOffs, txns } = readCutOffs(file);
+  expect([cutOffs.length, txns.length]).toEqual([maxCutOffs, 1]);
+  expect(readdirSync(dir).some((name) => name.endsWith('.part'))).toBe(false);
+});
+
+test('a file that cannot be read is not replaced', () => {
+  const file = join(dir, 'broken.json');
+  writeFileSync(file, '{');
+  expect(() => writeCutOffs(file, { cutOffs: [], txns: [] }, 1)).toThrow('cannot be read');
+  expect([readFileSync(file, 'utf8'), readdirSync(dir).some((name) => name.endsWith('.part'))]).toEqual(['{', false]);
 });
 
 test('a token that was written by its `jti` is the same token', () => {
