@@ -56,7 +56,7 @@ export const fleetTable = z
   .strictObject({
     store: storeUrl.optional().meta({
       description:
-        'The Valkey or Redis server of the fleet: `valkey://HOST:PORT`, with TLS `valkeys://HOST:PORT`; `redis` and `rediss` are the same. Cluster mode is not supported. With `sentinels` it is left out.',
+        'The Valkey or Redis server of the fleet: `valkey://HOST:PORT`, with TLS `valkeys://HOST:PORT`; `redis` and `rediss` are the same. Cluster mode is not supported. It wants `maxmemory-policy noeviction`; at its `maxmemory` calls go on, and what is revoked is `pending` at the other sidecars. With `sentinels` it is left out.',
       examples: ['valkeys://valkey.example.org:6380'],
       'x-default': 'none; it is required without `sentinels`',
     }),

@@ -6,6 +6,7 @@ import { readBounded } from '../spiffe/bounded-file.ts';
 import { maxCutOffs } from '../tasks/cut-offs.ts';
 import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
 import type { StoreEntry } from './fleet-entry.ts';
+import { StoreUnfit, wordOf } from './store-fault.ts';
 
 /** What the store holds, newest first, and at most one more of each than a sidecar keeps. */
 export interface StoreContent {
@@ -13,11 +14,6 @@ export interface StoreContent {
   readonly mark: string;
   readonly cutOffs: readonly StoreEntry[];
   readonly txns: readonly StoreEntry[];
-}
-
-/** The store does not say what a store of a fleet says. The sentence is ours, and may be logged. */
-export class StoreUnfit extends Error {
-  override readonly name = 'StoreUnfit';
 }
 
 /** Far above what as many entries as are kept take; a key that grew beyond is not ours, and is not read. */
@@ -72,10 +68,11 @@ export class StoreSession {
   /** The mark of what the store holds now, by a server that is the master and has the replicas that are asked for. */
   async mark(): Promise<string> {
     const { mark, cutOffs, txns } = this.#keys;
-    return markOf(await this.#ask(this.#redis.multi().get(mark).zcard(cutOffs).zcard(txns).exec()));
+    // No transaction: a server whose memory is full refuses even those that only read.
+    return markOf(await this.#ask(this.#redis.pipeline().get(mark).zcard(cutOffs).zcard(txns).exec()));
   }
 
-  /** All of it, at one moment. */
+  /** All of it, and its mark first: what changes while the rest is read has another one, and is read again. */
   async content(): Promise<StoreContent> {
     const { mark, cutOffs, txns } = this.#keys;
     const used = await within(
@@ -85,7 +82,7 @@ export class StoreSession {
     if (used.some((bytes) => (bytes ?? 0) > maxKeyBytes)) throw new StoreUnfit('its keys are too large');
     const results = await this.#ask(
       this.#redis
-        .multi()
+        .pipeline()
         .get(mark)
         .zcard(cutOffs)
         .zcard(txns)
@@ -96,7 +93,10 @@ export class StoreSession {
     return { mark: markOf(results.slice(0, 3)), cutOffs: entriesOf(results[3]), txns: entriesOf(results[4]) };
   }
 
-  /** Adds entries. Of one that is there the later time stays, whoever comes first. @param mark one that nobody used before. */
+  /**
+   * Adds entries. Of one that is there the later time stays, whoever comes first. @param mark one that nobody used before.
+   * @throws an error that `wordOf` knows where the server refuses to take them.
+   */
   async add(cutOffs: readonly StoreEntry[], txns: readonly StoreEntry[], mark: string, nowMs: number): Promise<void> {
     const keys = this.#keys;
     const change = this.#redis.multi();
@@ -127,10 +127,21 @@ export class StoreSession {
 
   async #reachReplicas(): Promise<number> {
     if (this.#replicas === 0) return 0;
-    const [, acked] = await Promise.all([
-      this.#redis.set(this.#keys.life, '1', 'PX', lifeKeptMs),
-      this.#redis.wait(this.#replicas, Math.floor(this.#answerMs / 2)),
-    ]);
+    const { life } = this.#keys;
+    try {
+      return await this.#acked(this.#redis.set(life, '1', 'PX', lifeKeptMs));
+    } catch (error) {
+      if (wordOf(error) !== 'OOM') throw error;
+      // A server that is full still prolongs what it has, and the replicas take that too.
+      const prolonged = this.#redis.pexpire(life, lifeKeptMs);
+      const acked = await this.#acked(prolonged);
+      if ((await prolonged) !== 1) throw error;
+      return acked;
+    }
+  }
+
+  async #acked(write: Promise<unknown>): Promise<number> {
+    const [, acked] = await Promise.all([write, this.#redis.wait(this.#replicas, Math.floor(this.#answerMs / 2))]);
     return acked;
   }
 }

@@ -3,9 +3,10 @@ import type { ProcessLog } from '../process-log.ts';
 import type { CutOffs } from '../tasks/cut-offs.ts';
 import { Freshness, notYet } from '../tasks/freshness.ts';
 import type { World } from '../world.ts';
-import { FleetMerge } from './fleet-merge.ts';
-import { StoreSession, StoreUnfit } from './fleet-store.ts';
+import { FleetMerge, type Lacking } from './fleet-merge.ts';
+import { StoreSession } from './fleet-store.ts';
 import type { RevokedElsewhere } from './kill-switch.ts';
+import { storeFacts, wordOf } from './store-fault.ts';
 
 /** Whether the store has all that was revoked here. `pending`: it does not answer; it is told when it does. */
 export type Shared = 'stored' | 'pending';
@@ -49,7 +50,7 @@ export class Fleet {
   #heardAt = -Infinity;
   #settledAt = Infinity;
   #isSilent = true;
-  /** The last failure that was logged: one that goes on is told once. */
+  /** The last trouble that was logged: what goes on is told once. */
   #told: string | undefined;
   /** Revocations here, and how many of them the store is known to have. */
   #wanted = 1;
@@ -130,15 +131,18 @@ export class Fleet {
     const askedAt = monotonic();
     const mark = await session.mark();
     const isWhole = mark !== this.#mark || wanted !== this.#done || askedAt - this.#comparedAt >= wholeEveryMs;
-    // What was told counts when it was read again.
     if (!isWhole) this.#heard(askedAt);
-    else if (!(await this.#compare(session, askedAt)) && !(await this.#compare(session, askedAt))) return;
+    let came = isWhole ? await this.#compare(session, askedAt) : 'same';
+    // What was told counts when it was read again.
+    if (came === 'told') came = await this.#compare(session, askedAt);
+    if (came !== 'same') return;
     this.#done = wanted;
     this.#settleWaiting();
+    if (!this.#isSilent) this.#told = undefined;
   }
 
-  /** Takes what is new and tells what is lacking. Returns whether nothing was. */
-  async #compare(session: StoreSession, askedAt: number): Promise<boolean> {
+  /** Takes what is new and tells what is lacking. */
+  async #compare(session: StoreSession, askedAt: number): Promise<'same' | 'told' | 'refused'> {
     const { world, counts, log, take } = this.#parts;
     const content = await session.content();
     const { revoked, strange } = this.#merge.learn(content, world.now());
@@ -149,16 +153,26 @@ export class Fleet {
     }
     // Before anything is told: all that the store has is in force, whatever it does not take.
     this.#heard(askedAt);
-    const { cutOffs, txns } = this.#merge.lackedBy(content, world.now());
-    if (cutOffs.length + txns.length > 0) {
-      await session.add(cutOffs, txns, world.random(8).toString('hex'), world.now());
-      counts.sent.value += cutOffs.length + txns.length;
-      this.#mark = undefined;
-      return false;
-    }
+    const lacking = this.#merge.lackedBy(content, world.now());
+    if (lacking.cutOffs.length + lacking.txns.length > 0) return this.#send(session, lacking);
     this.#mark = content.mark;
     this.#comparedAt = askedAt;
-    return true;
+    return 'same';
+  }
+
+  /** What the store refuses stays pending: it is full, or its disk is. All that it has was heard, and goes on to be. */
+  async #send(session: StoreSession, { cutOffs, txns }: Lacking): Promise<'told' | 'refused'> {
+    const { world, counts } = this.#parts;
+    this.#mark = undefined;
+    try {
+      await session.add(cutOffs, txns, world.random(8).toString('hex'), world.now());
+    } catch (error) {
+      if (wordOf(error) === undefined) throw error;
+      this.#complain(error, 'the store of the fleet refuses what was revoked');
+      return 'refused';
+    }
+    counts.sent.value += cutOffs.length + txns.length;
+    return 'told';
   }
 
   /**
@@ -178,7 +192,6 @@ export class Fleet {
     this.#silence = this.#watchSilence(Math.max(0, untilMs - world.monotonic()));
     if (this.#isSilent) log.info('the store of the fleet says what was revoked');
     this.#isSilent = false;
-    this.#told = undefined;
   }
 
   #watchSilence(ms: number): NodeJS.Timeout {
@@ -208,9 +221,13 @@ export class Fleet {
     this.#session = undefined;
     // Another server may hold something else under the same mark.
     this.#mark = undefined;
+    this.#complain(error, 'the store of the fleet does not answer');
+  }
+
+  #complain(error: unknown, what: string): void {
     const facts = storeFacts(error);
-    const told = JSON.stringify(facts);
-    if (told !== this.#told && !this.#isClosed) this.#parts.log.warn(facts, 'the store of the fleet does not answer');
+    const told = JSON.stringify([what, facts]);
+    if (told !== this.#told && !this.#isClosed) this.#parts.log.warn(facts, what);
     this.#told = told;
   }
 
@@ -228,12 +245,4 @@ export class Fleet {
     await promise;
     clearTimeout(timer);
   }
-}
-
-/** Messages of the client hold what it sent, and that may be a password: only our own sentences, and codes, are told. */
-function storeFacts(error: unknown): Record<string, unknown> {
-  if (error instanceof StoreUnfit) return { reason: error.message };
-  if (!(error instanceof Error)) return { error: typeof error };
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.message.split(' ')[0];
-  return { error: error.name, code: /^[A-Z0-9_]{2,64}$/.test(code ?? '') ? code : undefined };
 }

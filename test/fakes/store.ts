@@ -13,6 +13,8 @@ export interface FakeStore {
   answer(): void;
   /** What it says that it is. */
   role: string;
+  /** Its memory is full: it takes nothing, and no transaction. */
+  isFull: boolean;
   /** How many replicas it says have taken a write. */
   replicas: number;
   /** Connections are closed, everything is forgotten. */
@@ -32,6 +34,7 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
     sockets.add(socket);
     let isKnown = password === undefined;
     let queued: string[][] | undefined;
+    let isSpoilt = false;
     let read = '';
     const one = (words: string[]): Reply => {
       const name = words[0]?.toUpperCase() ?? '';
@@ -41,7 +44,17 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
         return isKnown ? 'OK' : new Fault('WRONGPASS invalid username-password pair or user is disabled.');
       }
       if (!isKnown) return new Fault('NOAUTH Authentication required.');
+      const grows = ['SET', 'ZADD'].includes(name) || (queued !== undefined && name !== 'EXEC');
+      if (store.isFull && grows) {
+        isSpoilt = queued !== undefined;
+        return new Fault("OOM command not allowed when used memory > 'maxmemory'.");
+      }
       if (name === 'MULTI') queued = [];
+      if (name === 'EXEC' && isSpoilt) {
+        queued = undefined;
+        isSpoilt = false;
+        return new Fault('EXECABORT Transaction discarded because of previous errors.');
+      }
       if (name === 'EXEC') {
         const all = (queued ?? []).map(answerTo);
         queued = undefined;
@@ -78,6 +91,8 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
         return 'OK';
       case 'WAIT':
         return store.replicas;
+      case 'PEXPIRE':
+        return texts.has(key) ? 1 : 0;
       case 'MEMORY':
         return 100 * setOf(rest[0]).size;
       case 'ZCARD':
@@ -105,6 +120,7 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
     sets,
     passwords: [],
     role: 'master',
+    isFull: false,
     replicas: 0,
     hang: () => (waiting ??= []),
     answer() {
