@@ -16,6 +16,7 @@ import { writeCutOffs } from './steward/cut-off-file.ts';
 import { EventStream } from './steward/event-stream.ts';
 import { Fleet } from './steward/fleet.ts';
 import { KillSwitch } from './steward/kill-switch.ts';
+import { maxCutOffs } from './tasks/cut-offs.ts';
 import { TaskOpener } from './steward/open-task.ts';
 import type { OperatorRooms } from './steward/operator-api.ts';
 import { openOperatorPort, openOperatorSocket, type StewardListener } from './steward/operator-listener.ts';
@@ -118,6 +119,9 @@ function openKillSwitch(
   const { tasks: book, cutOffs, desk, world } = wayOut;
   const kept = cutOffs.list().length;
   if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
+  cutOffs.onForgotten(() =>
+    log.warn({ kept: maxCutOffs }, 'more is revoked than can be kept: all that was issued before the oldest is refused'),
+  );
   return new KillSwitch({
     book,
     cutOffs,

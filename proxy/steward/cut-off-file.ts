@@ -27,7 +27,7 @@ const named = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('subject'), iss: text, sub: text }),
   z.strictObject({ kind: z.literal('agent'), id: text }),
   z.strictObject({ kind: z.literal('tool'), name: text }),
-  z.strictObject({ kind: z.literal('all') }),
+  z.strictObject({ kind: z.literal(['all', 'forgotten']) }),
 ]);
 /** As tokens were written before. */
 const formerToken = z

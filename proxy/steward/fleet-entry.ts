@@ -18,7 +18,7 @@ const written = z.union([
   z.tuple([z.literal('token'), text, text]),
   z.tuple([z.literal('agent'), text]),
   z.tuple([z.literal('tool'), text]),
-  z.tuple([z.literal('all')]),
+  z.tuple([z.literal(['all', 'forgotten'])]),
 ]);
 const transaction = z
   .string()
@@ -63,7 +63,8 @@ function principalOf(member: string): Principal | undefined {
     case 'tool':
       return { kind: 'tool', name: data[1] };
     case 'all':
-      return { kind: 'all' };
+    case 'forgotten':
+      return { kind: data[0] };
     default:
       return undefined;
   }

@@ -40,9 +40,9 @@ export class FleetMerge {
         else if (this.#isNew(learnt, nowMs)) revoked.push(learnt);
       }
     };
-    const everything = floorOf(content.cutOffs, maxCutOffs);
+    const floor = floorOf(content.cutOffs, maxCutOffs);
     // What stands beyond is not read, and must not be let in for that.
-    if (everything >= 0) look([{ member: memberOf({ kind: 'all' }), score: everything }], readCutOff);
+    if (floor >= 0) look([{ member: memberOf({ kind: 'forgotten' }), score: floor }], readCutOff);
     look(content.cutOffs, readCutOff);
     look(content.txns, readTxn);
     this.#seen = seen;

@@ -22,9 +22,10 @@ export interface Opening extends Belonging, Transacted {
   readonly issuedAtMs?: number | undefined;
   /** When the certificate of its caller was issued. */
   readonly callerIssuedAtMs?: number | undefined;
+  readonly standing?: boolean;
 }
 
-/** Beyond, the oldest becomes one for everything: whatever is forgotten is refused, never let in. */
+/** Beyond, the oldest becomes one for all that was issued before: whatever is forgotten is refused, never let in. */
 export const maxCutOffs = 4096;
 
 /**
@@ -38,6 +39,7 @@ export class CutOffs {
   readonly #ownAgent: () => readonly string[];
   /** Oldest first. */
   readonly #kept = new Map<string, CutOff>();
+  #onForgotten: (() => void) | undefined;
 
   /** @param ownAgent all names that our own agent has had; asked each time, since its SPIFFE ID may come late. */
   constructor(ownAgent: () => readonly string[], { cutOffs, txns }: Revocations, freshness: Freshness) {
@@ -56,6 +58,12 @@ export class CutOffs {
     return this.#ownAgent();
   }
 
+  /** @param listener called once, when there is more than can be kept; also where that was before. */
+  onForgotten(listener: () => void): void {
+    if (this.#kept.has(keyOf(forgotten))) listener();
+    else this.#onForgotten = listener;
+  }
+
   /** Those that hold, oldest first. */
   list(): readonly CutOff[] {
     return [...this.#kept.values()];
@@ -67,18 +75,28 @@ export class CutOffs {
     const later = Math.max(beforeMs, this.#kept.get(key)?.beforeMs ?? 0);
     this.#kept.delete(key);
     this.#kept.set(key, { principal, beforeMs: later });
-    if (this.#kept.size <= maxCutOffs) return;
-    const oldest = this.#findOldest();
-    if (oldest === undefined) return;
-    this.#kept.delete(keyOf(oldest.principal));
-    this.add({ kind: 'all' }, oldest.beforeMs);
+    if (principal.kind === 'forgotten') {
+      this.#onForgotten?.();
+      this.#onForgotten = undefined;
+    }
+    if (this.#kept.size > maxCutOffs) this.#forgetOne();
+  }
+
+  #forgetOne(): void {
+    const own = this.#ownAgent();
+    // What stops a standing task too is kept while there is anything else, and then only everything stands for it.
+    const oldest = this.#findOldest((one) => stopsTokensOnly(one, own));
+    const found = oldest ?? this.#findOldest(({ kind }) => kind !== 'all' && kind !== 'forgotten');
+    if (found === undefined) return;
+    this.#kept.delete(keyOf(found.principal));
+    this.add(oldest === undefined ? { kind: 'all' } : forgotten, found.beforeMs);
   }
 
   /** By its time: those of a fleet come in any order. */
-  #findOldest(): CutOff | undefined {
+  #findOldest(isMeant: (principal: Principal) => boolean): CutOff | undefined {
     let oldest: CutOff | undefined;
     for (const cutOff of this.#kept.values()) {
-      if (cutOff.principal.kind !== 'all' && cutOff.beforeMs < (oldest?.beforeMs ?? Infinity)) oldest = cutOff;
+      if (cutOff.beforeMs < (oldest?.beforeMs ?? Infinity) && isMeant(cutOff.principal)) oldest = cutOff;
     }
     return oldest;
   }
@@ -89,7 +107,7 @@ export class CutOffs {
   }
 
   /** Why a task may not be opened; undefined where it may. The standing task only waits: its calls are refused for as long. */
-  objectionTo(opening: Opening & { readonly standing?: boolean }): 'revoked' | 'not_current' | undefined {
+  objectionTo(opening: Opening): 'revoked' | 'not_current' | undefined {
     if (this.stops(opening)) return 'revoked';
     return this.isCurrent || opening.standing === true ? undefined : 'not_current';
   }
@@ -103,7 +121,7 @@ export class CutOffs {
     // A token that was named itself stays out, whenever it was issued.
     if (tokensOf(opening).some((token) => this.#kept.has(keyOf(token)))) return true;
     if (chain !== undefined && this.#stopsRoot(chain, grant === undefined ? Infinity : issuedAtMs)) return true;
-    if (this.#isBefore({ kind: 'all' }, issuedAtMs)) return true;
+    if (this.#isBefore({ kind: 'all' }, issuedAtMs) || this.#mayBeForgotten(opening)) return true;
     if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
     for (const id of agentsOf(opening, this.#ownAgent())) {
       // A caller whose key is in wrong hands could ask its issuer for a new token; a new SVID it gets by attestation only.
@@ -112,6 +130,13 @@ export class CutOffs {
       if (isOldCaller && this.#isBefore({ kind: 'agent', id }, callerIssuedAtMs)) return true;
     }
     return false;
+  }
+
+  /** It may have been this token or its user, who calls, or whom the chain began with. */
+  #mayBeForgotten({ standing, issuedAtMs, callerIssuedAtMs, chain }: Opening): boolean {
+    if (standing === true) return false;
+    const earliestMs = Math.min(issuedAtMs ?? -Infinity, callerIssuedAtMs ?? Infinity, chain?.begunAtMs ?? Infinity);
+    return this.#isBefore(forgotten, earliestMs);
   }
 
   /** Whom a chain began with, as its first hop knows him: the request may come with a token of another issuer, or with none. */
@@ -136,3 +161,12 @@ export class CutOffs {
 }
 
 const none: ReadonlySet<string> = new Set();
+const forgotten: Principal = { kind: 'forgotten' };
+
+/** Whether a principal is stopped by what it comes with alone: the standing task comes with nothing. */
+function stopsTokensOnly(principal: Principal, own: readonly string[]): boolean {
+  if (principal.kind === 'agent') return !own.includes(principal.id);
+  // Without an issuer it is a workload, and the agent here may be its own subject.
+  if (principal.kind === 'subject') return principal.iss !== '' || !own.includes(principal.sub);
+  return principal.kind === 'token';
+}

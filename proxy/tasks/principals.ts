@@ -9,7 +9,9 @@ export type Principal =
   | { readonly kind: 'subject'; readonly iss: string; readonly sub: string }
   | { readonly kind: 'agent'; readonly id: string }
   | { readonly kind: 'tool'; readonly name: string }
-  | { readonly kind: 'all' };
+  | { readonly kind: 'all' }
+  /** Whoever was revoked, and is not remembered any more: all that was issued before, and not the standing task, which comes with nothing. */
+  | { readonly kind: 'forgotten' };
 
 /** What of a task, or of a request for one, says whose it is. */
 export interface Belonging {
@@ -32,7 +34,7 @@ export function keyOf(principal: Principal): string {
     case 'tool':
       return JSON.stringify(['tool', principal.name]);
     default:
-      return '["all"]';
+      return JSON.stringify([principal.kind]);
   }
 }
 

@@ -28,6 +28,61 @@ test('when there are too many, what is forgotten is refused with everything of i
   expect(cutOffs.stops(opening('somebody', { issuedAtMs: 9999 }))).toBe(true);
 });
 
+test('too many end no standing task, and what stops one is remembered', () => {
+  const own = (): readonly string[] => ['invoice-bot', 'spiffe://example.org/bot'];
+  const standing: Opening = {
+    subject: { iss: '', sub: 'spiffe://example.org/bot', kind: 'agent' },
+    grant: undefined,
+    standing: true,
+  };
+  const flooded = (first?: Principal): CutOffs => {
+    const cutOffs = cutOffsOf(own, first === undefined ? [] : [{ principal: first, beforeMs: 1 }]);
+    for (let at = 0; at < 5000; at++) cutOffs.add(subject(`user${at}`), 10_000 + at);
+    return cutOffs;
+  };
+  expect(flooded().stops(standing)).toBe(false);
+  for (const first of [
+    { kind: 'agent', id: 'invoice-bot' },
+    { kind: 'subject', iss: '', sub: 'spiffe://example.org/bot' },
+    { kind: 'all' },
+  ] as const)
+    expect(flooded(first).stops(standing), first.kind).toBe(true);
+  const tool = { kind: 'tool', name: 'crm' } as const;
+  expect(flooded(tool).closedTools(new Set(['crm']), undefined).size).toBe(1);
+  // Of those alone, too: at most so many are kept, and nothing of it is let in.
+  const tools = cutOffsOf(own, []);
+  for (let at = 0; at < 5000; at++) tools.add({ kind: 'tool', name: `tool${at}` }, 10_000 + at);
+  expect([tools.list().length <= 4096, tools.stops(standing)]).toEqual([true, true]);
+});
+
+test('what may be forgotten is who calls with an old certificate, and whom an old chain began with', () => {
+  const cutOffs = cutOffsOf(none, [{ principal: { kind: 'forgotten' }, beforeMs: 2000 }]);
+  const chain = {
+    value: '',
+    path: [],
+    txns: [],
+    root: { iss: '', sub: 'alice', jti_hash: '' },
+    begunAtMs: 1000,
+    may: { resources: [], risk: 'read', hops: 0 },
+    expiresAtMs: 1,
+  } as const;
+  const fresh = { issuedAtMs: 3000, callerIssuedAtMs: 3000, chain: { ...chain, begunAtMs: 3000 } };
+  const changes: readonly Partial<Opening>[] = [
+    {},
+    { issuedAtMs: 1000 },
+    { issuedAtMs: undefined },
+    { callerIssuedAtMs: 1000 },
+    { chain },
+  ];
+  expect(changes.map((change) => cutOffs.stops(opening('bob', { ...fresh, ...change })))).toEqual([
+    false,
+    true,
+    true,
+    true,
+    true,
+  ]);
+});
+
 test('a second cut-off never moves the first one back, also when they are read from a file', () => {
   const cutOffs = cutOffsOf(none, [{ principal: subject('alice'), beforeMs: 2000 }]);
   cutOffs.add(subject('alice'), 500);
