@@ -120,7 +120,10 @@ function openKillSwitch(
   const kept = cutOffs.list().length;
   if (kept > 0) log.warn({ revocations: kept, file: paths.revocationsFile }, 'revocations of earlier runs hold');
   cutOffs.onForgotten(() =>
-    log.warn({ kept: maxCutOffs }, 'more is revoked than can be kept: all that was issued before the oldest is refused'),
+    log.warn(
+      { kept: maxCutOffs },
+      'more is revoked than can be kept: all that was issued before the oldest is refused',
+    ),
   );
   return new KillSwitch({
     book,

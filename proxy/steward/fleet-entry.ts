@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { keyOf, type Principal } from '../tasks/principals.ts';
+import { isNameOfTxn } from '../tasks/revoked-txns.ts';
 import type { RevokedElsewhere } from './kill-switch.ts';
 import type { Revocable } from './revoke-request.ts';
 
@@ -20,11 +21,6 @@ const written = z.union([
   z.tuple([z.literal('tool'), text]),
   z.tuple([z.literal(['all', 'forgotten'])]),
 ]);
-const transaction = z
-  .string()
-  .min(1)
-  .max(100)
-  .regex(/^[!-~]+$/);
 
 /** How a principal is named in the store: as in the file and in memory. */
 export const memberOf: (principal: Principal) => string = keyOf;
@@ -36,8 +32,8 @@ export function readCutOff(entry: StoreEntry, nowMs: number): RevokedElsewhere |
 
 /** The same of the transactions. */
 export function readTxn(entry: StoreEntry, nowMs: number): RevokedElsewhere | undefined {
-  const { success, data: txn } = transaction.safeParse(entry.member);
-  return made(entry, nowMs, success ? { kind: 'task', txn } : undefined);
+  const { member: txn } = entry;
+  return made(entry, nowMs, isNameOfTxn(txn) ? { kind: 'task', txn } : undefined);
 }
 
 function made({ score }: StoreEntry, nowMs: number, what: Revocable | undefined): RevokedElsewhere | undefined {

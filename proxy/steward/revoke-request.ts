@@ -15,7 +15,8 @@ export interface RevokeRequest {
 }
 
 const request = z.strictObject({
-  task: z.string().min(1).max(100).optional(),
+  // Of a transaction token it may be any text.
+  task: z.string().min(1).max(4096).optional(),
   // The issuer is empty for a workload that is its own subject.
   subject: z.strictObject({ iss: z.string().max(1024), sub: z.string().min(1).max(1024) }).optional(),
   agent: z.string().min(1).max(2048).optional(),

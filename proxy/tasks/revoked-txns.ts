@@ -1,7 +1,9 @@
+import { digestOf } from '../delegation/link.ts';
 import type { TaskChain, TaskTxnToken } from './task.ts';
 
 /** A transaction that was revoked. */
 export interface RevokedTxn {
+  /** As `nameOfTxn` gives it. */
   readonly txn: string;
   /** Milliseconds since the epoch. */
   readonly atMs: number;
@@ -11,6 +13,21 @@ export interface RevokedTxn {
 export const txnKeptMs = 90_000_000;
 /** Their tasks have ended already: what is forgotten early could come back only with a chain that was caught before. */
 export const maxRevokedTxns = 16_384;
+
+const plain = /^[!-~]{1,100}$/;
+
+/**
+ * How a transaction is named where it is revoked: in memory, in the file and in the store of a fleet. A transaction token, or a link of another
+ * implementation, may call it anything; what is not plain goes by its hash, or it would be revoked here and go on at the other sidecars.
+ */
+function nameOfTxn(txn: string): string {
+  return plain.test(txn) ? txn : `sha-256:${digestOf(txn)}`;
+}
+
+/** Whether a text that somebody else wrote is such a name. */
+export function isNameOfTxn(text: string): boolean {
+  return plain.test(text);
+}
 
 /**
  * Transactions that were revoked: what a task is told apart by along its whole way. The task itself ends at once; a request that was on its
@@ -25,10 +42,11 @@ export class RevokedTxns {
   }
 
   has(txn: string): boolean {
-    return this.#atMs.has(txn);
+    return this.#atMs.has(nameOfTxn(txn));
   }
 
-  add(txn: string, atMs: number): void {
+  add(text: string, atMs: number): void {
+    const txn = nameOfTxn(text);
     const later = Math.max(atMs, this.#atMs.get(txn) ?? 0);
     this.#atMs.delete(txn);
     this.#atMs.set(txn, later);
@@ -45,7 +63,7 @@ export class RevokedTxns {
 
   /** Whether one of them is in what a request comes with. */
   isIn(opening: Transacted): boolean {
-    return this.#atMs.size > 0 && transactionsOf(opening).some((txn) => this.#atMs.has(txn));
+    return this.#atMs.size > 0 && transactionsOf(opening).some((txn) => this.has(txn));
   }
 }
 
@@ -62,5 +80,6 @@ function transactionsOf({ chain, txnToken }: Transacted): readonly string[] {
 
 /** Whether a task is this transaction or a part of it. Sub-tasks end with their parent anyway. */
 export function takesPart(task: Transacted & { readonly txn: string }, txn: string): boolean {
-  return task.txn === txn || transactionsOf(task).includes(txn);
+  const name = nameOfTxn(txn);
+  return [task.txn, ...transactionsOf(task)].some((one) => nameOfTxn(one) === name);
 }

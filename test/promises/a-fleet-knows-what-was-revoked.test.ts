@@ -182,6 +182,10 @@ describe('W11: what is revoked at one sidecar is revoked at all', () => {
     await stage.ready();
     const task = await stage.replicas[1]!.task('alice');
     expect((await stage.revoke(0, { task: task.txn })).body).toEqual({ tasks: 0, credentials: 0, fleet: 'stored' });
+    // Of a transaction token it may have any name.
+    expect((await stage.revoke(0, { task: 'ordér 4711' })).body).toMatchObject({ fleet: 'stored' });
+    const taken = () => stage.replicas[1]!.sidecar.events().filter(({ event }) => event === 'principal.revoked').length;
+    await eventually('both are taken', () => taken() === 2);
     // A call that is under way is cut.
     const code = async () => (await stage.use(1, task).catch(() => undefined))?.code;
     await eventually('it has ended', async () => (await code()) === 'handle_ended');

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { readCutOffs, writeCutOffs } from '../../proxy/steward/cut-off-file.ts';
+import { readTxn } from '../../proxy/steward/fleet-entry.ts';
 import { CutOffs, maxCutOffs } from '../../proxy/tasks/cut-offs.ts';
 import { Freshness, notYet } from '../../proxy/tasks/freshness.ts';
-import { maxRevokedTxns, RevokedTxns, txnKeptMs } from '../../proxy/tasks/revoked-txns.ts';
+import { maxRevokedTxns, RevokedTxns, takesPart, txnKeptMs } from '../../proxy/tasks/revoked-txns.ts';
 import { tokenOf } from '../../proxy/tasks/principals.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
@@ -82,6 +83,24 @@ test('nothing opens with the chain or the transaction token of a revoked transac
   expect(cutOffs.objectionTo({ ...request, chain: chain('b') })).toBeUndefined();
   const txnToken = { text: new Secret('x'), txn: 'a', expiresAtMs: 1 };
   expect(cutOffs.objectionTo({ ...request, txnToken })).toBe('revoked');
+});
+
+test('a transaction may be called anything, and is kept and told by a plain name', () => {
+  const names = ['abc', 'order 4711', 'ordér-4711', ' ', 't'.repeat(101), 'a\n'];
+  for (const txn of names) {
+    const here = new RevokedTxns([{ txn, atMs: 1 }]);
+    // At another sidecar, and after a restart, there is only what was told.
+    const there = new RevokedTxns(here.list(1));
+    const txnToken = { text: new Secret('x'), txn, expiresAtMs: 1 };
+    expect([here, there].map((txns) => [txns.isIn({ txnToken }), txns.isIn({ chain: chain(txn) })])).toEqual([
+      [true, true],
+      [true, true],
+    ]);
+    expect(there.isIn({ chain: chain(`${txn} other`) })).toBe(false);
+    const [told = { txn: '' }] = here.list(1);
+    expect(readTxn({ member: told.txn, score: 1 }, 1)?.what).toEqual({ kind: 'task', txn: told.txn });
+    expect([takesPart({ txn: 'x', txnToken }, txn), takesPart({ txn: 'x', txnToken }, told.txn)]).toEqual([true, true]);
+  }
 });
 
 test('while it is not known what was revoked, only the standing task opens', () => {
