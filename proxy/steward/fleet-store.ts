@@ -1,11 +1,10 @@
-import type { Redis, RedisOptions } from 'iovalkey';
-import { readFile } from 'node:fs/promises';
+import type { Redis } from 'iovalkey';
 import { z } from 'zod';
 import type { FleetSettings } from '../../config/fleet.ts';
-import { readBounded } from '../spiffe/bounded-file.ts';
 import { maxCutOffs } from '../tasks/cut-offs.ts';
 import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
 import type { StoreEntry } from './fleet-entry.ts';
+import { connectStore, within } from './store-client.ts';
 import { StoreUnfit, wordOf } from './store-fault.ts';
 
 /** What the store holds, newest first, and at most one more of each than a sidecar keeps. */
@@ -18,7 +17,6 @@ export interface StoreContent {
 
 /** Far above what as many entries as are kept take; a key that grew beyond is not ours, and is not read. */
 const maxKeyBytes = 67_108_864;
-const maxPasswordBytes = 4096;
 /** Of a sign of life, milliseconds: it only has to reach the replicas. */
 const lifeKeptMs = 60_000;
 
@@ -44,25 +42,9 @@ export class StoreSession {
     this.#keys = { mark: key('mark'), cutOffs: key('cut-offs'), txns: key('tasks'), life: key('life') };
   }
 
-  /** @param attempt counts up: each begins with another sentinel, since one that hangs would be asked first for ever. */
+  /** @param attempt counts up: another sentinel is asked first each time. */
   static async open(settings: FleetSettings, attempt: number, answerMs: number): Promise<StoreSession> {
-    const options = await optionsFor(settings, attempt, answerMs);
-    // Not before it is needed: most sidecars are no fleet.
-    const { Redis: Client } = await import('iovalkey');
-    const redis = new Client(options);
-    // Without a listener it would print. Who asks hears that the connection is closed; why, is told here only.
-    let heard: unknown;
-    redis.on('error', (error: unknown) => (heard ??= error));
-    try {
-      await within(
-        redis.connect().then(() => redis.call('hello')),
-        answerMs,
-      );
-      return new StoreSession(redis, settings, answerMs);
-    } catch (error) {
-      redis.disconnect();
-      throw heard ?? error;
-    }
+    return new StoreSession(await connectStore(settings, attempt, answerMs), settings, answerMs);
   }
 
   /** The mark of what the store holds now, by a server that is the master and has the replicas that are asked for. */
@@ -143,56 +125,6 @@ export class StoreSession {
   async #acked(write: Promise<unknown>): Promise<number> {
     const [, acked] = await Promise.all([write, this.#redis.wait(this.#replicas, Math.floor(this.#answerMs / 2))]);
     return acked;
-  }
-}
-
-async function optionsFor(settings: FleetSettings, attempt: number, answerMs: number): Promise<RedisOptions> {
-  const { store, sentinels = [], master_name: name, username, tls } = settings;
-  const password = await readPassword(settings.password_file);
-  const sentinelPassword = await readPassword(settings.sentinel_password_file);
-  const ca = tls?.ca === undefined ? {} : { ca: await readFile(tls.ca) };
-  const shared: RedisOptions = {
-    lazyConnect: true,
-    retryStrategy: () => null,
-    sentinelRetryStrategy: () => null,
-    maxRetriesPerRequest: 0,
-    enableOfflineQueue: false,
-    enableReadyCheck: false,
-    autoResendUnfulfilledCommands: false,
-    disconnectTimeout: answerMs,
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-  };
-  if (store !== undefined) {
-    const { host, port } = store;
-    return { ...shared, host, port, connectTimeout: answerMs, ...(store.tls ? { tls: ca } : {}) };
-  }
-  // The sentinels that do not answer must leave time for one that does.
-  const each = Math.floor(answerMs / 3);
-  return {
-    ...shared,
-    sentinels: sentinels.map((_, at) => sentinels[(at + attempt) % sentinels.length] ?? {}),
-    ...(name === undefined ? {} : { name }),
-    ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
-    connectTimeout: each,
-    sentinelCommandTimeout: each,
-    ...(tls === undefined ? {} : { tls: ca, sentinelTLS: ca, enableTLSForSentinelMode: true }),
-  };
-}
-
-async function readPassword(file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  return (await readBounded(file, maxPasswordBytes)).toString('utf8').replace(/\r?\n$/, '');
-}
-
-/** A server that is stopped gives no error, only silence. */
-async function within<Result>(promise: Promise<Result>, ms: number): Promise<Result> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new StoreUnfit('it does not answer in time')), ms);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

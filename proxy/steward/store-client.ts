@@ -1,0 +1,130 @@
+import type { Redis, RedisOptions } from 'iovalkey';
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import type { FleetSettings, StorePlace } from '../../config/fleet.ts';
+import { readBounded } from '../spiffe/bounded-file.ts';
+import { StoreUnfit } from './store-fault.ts';
+
+const maxPasswordBytes = 4096;
+const master = z.tuple([z.string().min(1), z.coerce.number().int().min(1).max(65_535)]);
+
+/**
+ * A connection to the store, found through the sentinels where there are some, that has answered once.
+ * @param attempt counts up: each begins with another sentinel, since one that hangs would be asked first for ever.
+ */
+export async function connectStore(settings: FleetSettings, attempt: number, answerMs: number): Promise<Redis> {
+  const { store, username, tls } = settings;
+  const password = await readPassword(settings.password_file);
+  const ca = tls?.ca === undefined ? {} : { ca: await readFile(tls.ca) };
+  const { host, port } = store ?? (await within(findMaster(settings, attempt, ca, answerMs), answerMs));
+  const isTls = store === undefined ? tls !== undefined : store.tls;
+  const options: RedisOptions = {
+    host,
+    port,
+    disconnectTimeout: answerMs,
+    connectTimeout: answerMs,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(isTls ? { tls: ca } : {}),
+  };
+  return (await openClient(options, (redis) => redis.call('hello'), answerMs)).redis;
+}
+
+/** The client's own search for the master has connections of its own, which nobody could guard. */
+async function findMaster(settings: FleetSettings, attempt: number, ca: object, answerMs: number): Promise<StorePlace> {
+  const { sentinels = [], master_name: name = '', tls } = settings;
+  const password = await readPassword(settings.sentinel_password_file);
+  // Those that do not answer must leave time for one that does.
+  const eachMs = Math.floor(answerMs / 3);
+  let failure: unknown = new StoreUnfit('no sentinel knows the master');
+  for (let at = 0; at < sentinels.length; at += 1) {
+    const options: RedisOptions = {
+      ...sentinels[(at + attempt) % sentinels.length],
+      connectTimeout: eachMs,
+      ...(password === undefined ? {} : { password }),
+      ...(tls === undefined ? {} : { tls: ca }),
+    };
+    try {
+      const ask = (sentinel: Redis): Promise<unknown> => sentinel.call('sentinel', 'get-master-addr-by-name', name);
+      const { redis, reply } = await openClient(options, ask, eachMs);
+      redis.disconnect();
+      const { data } = master.safeParse(reply);
+      if (data !== undefined) return { host: data[0], port: data[1] };
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+/** Opens a connection and asks the first question on it. */
+async function openClient(
+  options: RedisOptions,
+  ask: (redis: Redis) => Promise<unknown>,
+  answerMs: number,
+): Promise<{ readonly redis: Redis; readonly reply: unknown }> {
+  // Not before it is needed: most sidecars are no fleet.
+  const { Redis: Client } = await import('iovalkey');
+  const redis = new Client({ ...once, ...options });
+  guardParser(redis);
+  // Without a listener it would print. Who asks hears that the connection is closed; why, is told here only.
+  let heard: unknown;
+  redis.on('error', (error: unknown) => (heard ??= error));
+  try {
+    const reply = await within(
+      redis.connect().then(() => ask(redis)),
+      answerMs,
+    );
+    return { redis, reply };
+  } catch (error) {
+    redis.disconnect();
+    throw heard ?? error;
+  }
+}
+
+/** A connection that fails is over. */
+const once: RedisOptions = {
+  lazyConnect: true,
+  retryStrategy: () => null,
+  maxRetriesPerRequest: 0,
+  enableOfflineQueue: false,
+  enableReadyCheck: false,
+  autoResendUnfulfilledCommands: false,
+};
+
+/**
+ * The client's parser recurses into lists, and throws from within the event for one that nests too deep: nobody could catch that, and the
+ * process would end by what a server says. The connection ends instead.
+ */
+function guardParser(redis: Redis): void {
+  // Emitted when the parser listens, before anything can have come.
+  redis.once('connect', () => {
+    const { stream } = redis;
+    for (const parse of stream.listeners('data')) {
+      stream.removeListener('data', parse);
+      stream.prependListener('data', (chunk: Buffer) => {
+        try {
+          Reflect.apply(parse, stream, [chunk]);
+        } catch {
+          stream.destroy(new StoreUnfit('its answer cannot be read'));
+        }
+      });
+    }
+  });
+}
+
+async function readPassword(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  return (await readBounded(file, maxPasswordBytes)).toString('utf8').replace(/\r?\n$/, '');
+}
+
+/** A server that is stopped gives no error, only silence. */
+export async function within<Result>(promise: Promise<Result>, ms: number): Promise<Result> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new StoreUnfit('it does not answer in time')), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
