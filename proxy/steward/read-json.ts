@@ -1,10 +1,25 @@
 import type { IncomingMessage } from 'node:http';
+import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';
 import { Problem } from './problem.ts';
 
 const maxBodyBytes = 65_536;
 
-/** Reads a body of JSON whole; undefined for an empty one. Throws `request_invalid`. */
+/**
+ * Reads a body of one JSON object whole; undefined for an empty one. Throws `request_invalid`, also for a member that is there twice: who
+ * wrote it may have meant the other one, and a revocation of the wrong subject is none of the right one.
+ */
 export async function readJson(request: IncomingMessage): Promise<unknown> {
+  const bytes = await readWhole(request);
+  if (bytes.length === 0) return undefined;
+  try {
+    return parseStrictJson(bytes.toString('utf8'));
+  } catch (error) {
+    if (!(error instanceof InvalidJson)) throw error;
+    throw new Problem('request_invalid', `The body: ${error.message}.`);
+  }
+}
+
+async function readWhole(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -12,10 +27,5 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
     if (size > maxBodyBytes) throw new Problem('request_invalid', 'The body is too large.');
     chunks.push(chunk);
   }
-  if (size === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
-  } catch {
-    throw new Problem('request_invalid', 'The body is not JSON.');
-  }
+  return Buffer.concat(chunks);
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { InvalidSpiffeId, SpiffeId } from '../spiffe/spiffe-id.ts';
 import type { Principal } from '../tasks/principals.ts';
 import { Problem } from './problem.ts';
 import { parse } from './task-request.ts';
@@ -19,11 +20,22 @@ const request = z.strictObject({
   task: z.string().min(1).max(4096).optional(),
   // The issuer is empty for a workload that is its own subject.
   subject: z.strictObject({ iss: z.string().max(1024), sub: z.string().min(1).max(1024) }).optional(),
-  agent: z.string().min(1).max(2048).optional(),
+  agent: z.string().min(1).max(2048).check(checkAgent).optional(),
   tool: z.string().min(1).max(100).optional(),
   all: z.literal(true).optional(),
   reason: z.string().min(1).max(500),
 });
+
+/** What looks like a SPIFFE ID and is none names nobody: to say "done" would be believed. */
+function checkAgent({ value, issues }: z.core.ParsePayload<string>): void {
+  if (!/^spiffe:/i.test(value)) return;
+  try {
+    SpiffeId.parseWorkload(value);
+  } catch (error) {
+    if (!(error instanceof InvalidSpiffeId)) throw error;
+    issues.push({ code: 'custom', message: error.message, input: value });
+  }
+}
 
 /** Throws `request_invalid`. Two principals in one request are refused: nobody should guess which of them was meant. */
 export function parseRevokeRequest(body: unknown): RevokeRequest {

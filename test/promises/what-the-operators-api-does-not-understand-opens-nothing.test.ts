@@ -48,6 +48,7 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
       '\ufeff{}',
       `{"a":${'['.repeat(5000)}${']'.repeat(5000)}}`,
       'x'.repeat(70_000),
+      `{"subject_token":"${subject_token}","purpose":"a","purpose":"b"}`,
       { subject_token: 1 },
       { subject_token: [subject_token] },
       { subject_token, user: 'x' },
@@ -72,6 +73,26 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
     }
     expect(await openTasks()).toBe(before);
     expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
+  });
+
+  test('revocations of whom they do not clearly name', async () => {
+    const { txn } = await stage.task();
+    const { issuer } = stage.service;
+    const wrong: [body: string, why: string][] = [
+      [`{"subject":{"iss":"${issuer}","sub":"alice","sub":"nobody"},"reason":"x"}`, 'repeats a member name'],
+      [`{"agent":"nobody","reason":"x","\\u0061gent":"invoice-bot"}`, 'repeats a member name'],
+      ['{"agent":"spiffe://Example.org/planner","reason":"x"}', 'trust-domain-chars'],
+      ['{"agent":"spiffe://example.org/planner/","reason":"x"}', 'empty-segment-or-trailing-slash'],
+      ['{"agent":"SPIFFE://example.org/planner","reason":"x"}', 'scheme'],
+      ['{"agent":"spiffe://example.org","reason":"x"}', 'path-missing'],
+    ];
+    for (const [body, why] of wrong) {
+      const answer = await send('POST', '/v1/revoke', body);
+      expect([body, answer.status, answer.code]).toEqual([body, 400, 'request_invalid']);
+      expect(answer.body).toContain(why);
+    }
+    expect((await send('GET', `/v1/tasks/${txn}`)).body).toContain('"state":"open"');
+    expect(stage.sidecar.events().some(({ event }) => event === 'principal.revoked')).toBe(false);
   });
 
   test('paths and methods', async () => {
