@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TaskBook } from '../tasks/task-book.ts';
+import { isTaskState } from '../tasks/task.ts';
 import { TaskRejected } from '../tasks/task-rejected.ts';
 import { takeInventory, type InventorySources } from './inventory.ts';
 import { readAfter, type EventStream } from './event-stream.ts';
@@ -99,6 +100,7 @@ async function dispatch(
     checkMethod(request, 'GET');
     checkRole(role, 'reader');
     const state = url.searchParams.get('state');
+    if (state !== null && !isTaskState(state)) throw new Problem('request_invalid', 'state: is no state of a task.');
     const tasks = rooms.book.list().filter((task) => state === null || task.state === state);
     sendJson(response, 200, { tasks: tasks.map(describe) });
   }

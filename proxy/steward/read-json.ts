@@ -22,10 +22,16 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
 async function readWhole(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBodyBytes) throw new Problem('request_invalid', 'The body is too large.');
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > maxBodyBytes) throw new Problem('request_invalid', 'The body is too large.');
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof Problem) throw error;
+    // The peer went away: no fault of ours, and nobody is there to be told.
+    throw new Problem('request_invalid', 'The body ends early.');
   }
   return Buffer.concat(chunks);
 }

@@ -3,7 +3,14 @@ import { makeProofKey, type ProofKey } from '../proofs/dpop.ts';
 import type { Secret } from '../trust/secret.ts';
 import type { PeerBinding } from './peer-binding.ts';
 
-export type TaskState = 'open' | 'completed' | 'failed' | 'expired' | 'revoked';
+const states = ['open', 'completed', 'failed', 'expired', 'revoked'] as const;
+
+export type TaskState = (typeof states)[number];
+
+/** Whether a text is one of them. */
+export function isTaskState(text: string): text is TaskState {
+  return states.some((state) => state === text);
+}
 
 /** For whom a task works. `iss` is empty where the agent itself is the subject. */
 export interface TaskSubject {

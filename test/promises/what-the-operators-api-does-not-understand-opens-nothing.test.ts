@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exchangeOn, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
 import { callOperator } from '../stage/sidecar-process.ts';
@@ -93,6 +94,24 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
     }
     expect((await send('GET', `/v1/tasks/${txn}`)).body).toContain('"state":"open"');
     expect(stage.sidecar.events().some(({ event }) => event === 'principal.revoked')).toBe(false);
+  });
+
+  test('a state that is none', async () => {
+    for (const state of ['Open', '', 'all', 'open,failed'])
+      expect((await send('GET', `/v1/tasks?state=${state}`)).status, state).toBe(400);
+    expect((await send('GET', '/v1/tasks?state=revoked')).status).toBe(200);
+  });
+
+  test('a body that ends early, which is no fault of the sidecar', async () => {
+    for (const path of ['/v1/revoke', '/v1/tasks']) {
+      const socket = connect(stage.sidecar.addresses.socket);
+      socket.write(requestBytes('POST', path, { Host: 'operator', 'Content-Length': '1000' }, '{"al'));
+      await sleep(100);
+      socket.destroy();
+    }
+    await sleep(300);
+    expect((await send('GET', '/v1/tasks')).status).toBe(200);
+    expect(stage.sidecar.output()).not.toContain('fault of the operator');
   });
 
   test('paths and methods', async () => {
