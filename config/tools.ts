@@ -79,7 +79,7 @@ export const tool = z
   .strictObject({
     match: match.meta({
       description:
-        'Which calls are calls of this tool. Of several tools that match, it is the one with the more exact host, then a named port, then the longer path pattern, then the earlier line.',
+        'Which calls are calls of this tool. Of several tools that match, it is the one with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.',
     }),
     token: token.optional().meta({
       description: 'The token that calls get; without it a call carries no credential and needs no task.',

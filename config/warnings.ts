@@ -26,7 +26,7 @@ function findOverlaps(tools: readonly ToolSettings[]): readonly string[] {
       .filter((other) => overlap(tool.match, other.match))
       .map(
         (other) =>
-          `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer path pattern, then the earlier line.`,
+          `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.`,
       ),
   );
 }

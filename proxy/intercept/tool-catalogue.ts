@@ -13,6 +13,7 @@ export interface Tool {
   readonly credentialed: boolean;
   /** How far the tool's credential is tied to its path (DESIGN 7). */
   readonly binding: 'key' | 'audience' | 'static' | 'none';
+  /** The longest first. */
   readonly paths: readonly PathPattern[];
   /** Further headers, in lower case, in which the agent may send its handle, and which do not reach the tool as it sent them. */
   readonly headers: readonly string[];
@@ -23,8 +24,8 @@ export interface Tool {
 /** The tools of the configuration, found by destination. */
 export interface ToolCatalogue {
   /**
-   * Tools whose host and port fit, the most specific first: the more exact host, then a named port, then the longer path pattern,
-   * then the earlier line. Empty for an unlisted destination.
+   * Tools whose host and port fit, the most specific first: the more exact host, then a named port, then the earlier line. Their
+   * paths are compared by `findTool`. Empty for an unlisted destination.
    */
   at(host: string, port: number): readonly Tool[];
   named(name: string): Tool | undefined;
@@ -58,13 +59,30 @@ export function buildToolCatalogue(
   };
 }
 
-/** The first of the tools at a destination that takes this method and path. */
+/**
+ * The one of the tools at a destination whose call this is. Among those with the same host and port it is the one with the longest
+ * pattern that fits this very path: a long pattern for other paths says nothing, and must not take calls from the tool that was made for
+ * them and from its rules.
+ */
 export function findTool(tools: readonly Tool[], method: string, path: string): Tool | undefined {
-  return tools.find((tool) => {
-    const { methods } = tool.settings.match;
-    if (methods !== undefined && !methods.includes(method)) return false;
-    return tool.paths.length === 0 || tool.paths.some((pattern) => pattern.matches(path));
-  });
+  let best: Tool | undefined;
+  let longest = -1;
+  for (const tool of tools) {
+    if (best !== undefined && bySpecificity(best, tool) < 0) return best;
+    const fitting = fittingLength(tool, method, path);
+    if (fitting <= longest) continue;
+    best = tool;
+    longest = fitting;
+  }
+  return best;
+}
+
+/** Length of the longest path pattern that takes the call, 0 for a tool that takes every path, -1 for one that does not take it. */
+function fittingLength(tool: Tool, method: string, path: string): number {
+  const { methods } = tool.settings.match;
+  if (methods !== undefined && !methods.includes(method)) return -1;
+  if (tool.paths.length === 0) return 0;
+  return tool.paths.find((pattern) => pattern.matches(path))?.text.length ?? -1;
 }
 
 function compileTool(name: string, settings: ToolSettings): Tool {
@@ -77,7 +95,7 @@ function compileTool(name: string, settings: ToolSettings): Tool {
     credentialed: (settings.token ?? settings.secret) !== undefined,
     binding: bindingOf(settings),
     headers: headersOf(settings),
-    paths: (settings.match.paths ?? []).map(compilePathPattern),
+    paths: (settings.match.paths ?? []).map(compilePathPattern).toSorted((a, b) => b.text.length - a.text.length),
     mount: { scheme, port: settings.match.port ?? defaultPort(scheme) },
   };
 }
@@ -116,12 +134,13 @@ function hostFits(pattern: string, host: string): boolean {
 }
 
 function bySpecificity(a: Tool, b: Tool): number {
-  const exactness = (tool: Tool): number =>
-    tool.host.startsWith('.') ? tool.host.length : tool.host === '' ? 0 : 1000;
-  const longestPath = (tool: Tool): number => Math.max(0, ...tool.paths.map((pattern) => pattern.text.length));
   return (
     exactness(b) - exactness(a) ||
-    Number(b.settings.match.port !== undefined) - Number(a.settings.match.port !== undefined) ||
-    longestPath(b) - longestPath(a)
+    Number(b.settings.match.port !== undefined) - Number(a.settings.match.port !== undefined)
   );
+}
+
+function exactness({ host }: Tool): number {
+  if (host === '') return 0;
+  return host.startsWith('.') ? host.length : 1000;
 }
