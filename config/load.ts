@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { decodeConfig, fileError, readConfigBytes } from './config-bytes.ts';
 import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPath } from './config-errors.ts';
 import { readDocument, type SettingsDocument } from './document.ts';
 import { checkMeaning } from './semantics.ts';
@@ -23,9 +23,9 @@ const maxTextLength = 1024 * 1024;
 /** zod would write and compile a function for each object of the schema, which pays when many values are read. */
 const readOnce = { jitless: true } as const;
 
-/** SHA-256, lower-case hex, of the text of a configuration: which one a process runs. */
-export function configDigest(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+/** SHA-256, lower-case hex, of the bytes of a configuration: which one a process runs. A text stands for its UTF-8. */
+export function configDigest(content: string | Buffer): string {
+  return createHash('sha256').update(content).digest('hex');
 }
 
 /**
@@ -34,7 +34,7 @@ export function configDigest(text: string): string {
  * @throws ConfigErrors with everything that is wrong at once; nothing else.
  */
 export function loadSettings(text: string, fileName: string): LoadedSettings {
-  if (text.length > maxTextLength) throw new ConfigErrors(fileName, [fileError('is larger than 1 MiB')]);
+  if (text.length > maxTextLength) throw fileError(fileName, 'is larger than 1 MiB');
   const document = readDocument(text);
   const faults = document.faults.map((fault) => ({ ...fault, path: formatPath(fault.path) }));
   // After a fault of syntax the rest would be guesses.
@@ -43,8 +43,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
       fileName,
       withoutRepeats(faults, (fault) => `${fault.line}:${fault.column}`),
     );
-  if (document.value === undefined)
-    throw new ConfigErrors(fileName, [fileError('is empty; it needs at least `version` and `agent`')]);
+  if (document.value === undefined) throw fileError(fileName, 'is empty; it needs at least `version` and `agent`');
   const parsed = settingsSchema.safeParse(document.value, readOnce);
   const findings = [
     ...(parsed.success ? [] : explainIssues(parsed.error.issues, document.value)),
@@ -60,13 +59,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
 
 /** The same for a file. A file that cannot be read is a `ConfigErrors` too. */
 export function loadSettingsFile(path: string): LoadedSettings {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new ConfigErrors(path, [fileError(`cannot be read: ${reasonOf(error)}`)]);
-  }
-  return loadSettings(text, path);
+  return loadSettings(decodeConfig(readConfigBytes(path), path), path);
 }
 
 function place(finding: Finding, document: SettingsDocument): ConfigError {
@@ -81,15 +74,4 @@ function withoutRepeats(errors: readonly ConfigError[], keyOf: (error: ConfigErr
     if (!seen.has(keyOf(error))) seen.set(keyOf(error), error);
   }
   return [...seen.values()];
-}
-
-function fileError(message: string): ConfigError {
-  return { line: 1, column: 1, path: '', message };
-}
-
-function reasonOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'ENOENT') return 'there is no such file';
-  if (code === 'EISDIR') return 'it is a folder';
-  return code === 'EACCES' ? 'this user may not read it' : 'the system refuses';
 }

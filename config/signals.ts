@@ -52,7 +52,7 @@ const transmitter = z
     }),
     authorization_file: path.optional().meta({
       description:
-        'File with the whole value that the transmitter must send in `Authorization` (its `authorization_header`), of at least 16 characters; read at each request.',
+        'File with the whole value that the transmitter must send in `Authorization` (its `authorization_header`), of at least 16 characters, printable ASCII; read at each request.',
       examples: ['/run/secrets/signals-authorization'],
     }),
     subjects,

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { decodeConfig, readConfigBytes } from '../../config/config-bytes.ts';
 import { ConfigErrors, type ConfigError } from '../../config/config-errors.ts';
 import { readDocument } from '../../config/document.ts';
-import { loadSettingsFile, type LoadedSettings } from '../../config/load.ts';
+import { loadSettings, type LoadedSettings } from '../../config/load.ts';
 import { defaultFolders, resolvePaths, type Paths, type Surroundings } from '../../config/paths.ts';
 import { Written } from '../../config/written.ts';
 import { compileRulesOrErrors } from '../check-rules.ts';
@@ -21,12 +22,14 @@ export interface CheckedConfig {
 
 /** Loads a configuration and compiles its rules. Throws ConfigErrors with all that is wrong in either, at once. */
 export function loadConfigFile(path: string): CheckedConfig {
+  // Read once: a pipe has it once only, and a file could be another one a moment later.
+  const text = decodeConfig(readConfigBytes(path), path);
   let config: LoadedSettings;
   try {
-    config = loadSettingsFile(path);
+    config = loadSettings(text, path);
   } catch (error) {
     if (!(error instanceof ConfigErrors)) throw error;
-    throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(path, error.errors)]);
+    throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(text, error.errors)]);
   }
   return { config, rules: compileRulesOrErrors(config, '') };
 }
@@ -47,9 +50,9 @@ export function findPlaces(
   return { operatorSocket: `${run}/operator.sock`, caPublish: `${run}/trust`, recordFile: `${state}/events.jsonl` };
 }
 
-/** Errors of rules in a file that is wrong elsewhere too: each rule is compiled alone, as far as its text can be read. */
-function findRuleErrors(path: string, known: readonly ConfigError[]): readonly ConfigError[] {
-  const document = readDocument(readConfigText(path));
+/** Errors of rules in a text that is wrong elsewhere too: each rule is compiled alone, as far as its text can be read. */
+function findRuleErrors(text: string, known: readonly ConfigError[]): readonly ConfigError[] {
+  const document = readDocument(text);
   if (!document.readable) return [];
   const written = new Written(document.value);
   // Only to warn of rules that name another tool; the names need not be good yet.
@@ -72,13 +75,4 @@ function findRuleErrors(path: string, known: readonly ConfigError[]): readonly C
     }
   }
   return found;
-}
-
-/** Empty for a file that cannot be read: that has been said already. */
-export function readConfigText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }

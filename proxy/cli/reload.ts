@@ -1,11 +1,12 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { readConfigBytes } from '../../config/config-bytes.ts';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { configDigest } from '../../config/load.ts';
 import { faultFacts, type ProcessLog } from '../process-log.ts';
 import type { Sidecar } from '../sidecar.ts';
 import { WatchedFiles } from '../spiffe/watched-files.ts';
-import { loadConfigFile, readConfigText } from './config-file.ts';
+import { loadConfigFile } from './config-file.ts';
 
 /** A file that is written in place is not whole at the first news of it, milliseconds. */
 const settlesMs = 100;
@@ -16,7 +17,7 @@ export class ConfigReload {
   readonly #sidecar: Pick<Sidecar, 'reload' | 'rejected'>;
   readonly #log: ProcessLog;
   readonly #watched: WatchedFiles;
-  /** Of the text that was looked at last, good or not. */
+  /** Of the content that was looked at last, good or not. */
   #seen: string;
   #closed = false;
 
@@ -38,7 +39,7 @@ export class ConfigReload {
     this.#take(undefined);
   }
 
-  /** @param settled digest of the text that is meant; undefined: whatever stands there. */
+  /** @param settled digest of the content that is meant; undefined: whatever stands there. */
   #take(settled: string | undefined): void {
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
@@ -64,23 +65,31 @@ export class ConfigReload {
     this.#watched.close();
   }
 
-  /** The text, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
-  async #settled(): Promise<string> {
+  /** The digest, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
+  async #settled(): Promise<string | undefined> {
     for (let before: string | undefined; ;) {
       await sleep(settlesMs);
-      const text = readConfigText(this.#file);
-      if (text === before || this.#closed) return text;
-      before = text;
+      const digest = digestOf(this.#file);
+      if (digest === before || this.#closed) return digest;
+      before = digest;
     }
   }
 
   async #look(): Promise<void> {
-    const text = await this.#settled();
+    const digest = await this.#settled();
     // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
-    if (text === '') return;
-    const digest = configDigest(text);
-    if (digest === this.#seen) return;
+    if (digest === undefined || digest === this.#seen) return;
     this.#seen = digest;
     this.#take(digest);
+  }
+}
+
+/** Undefined for a file that is empty or cannot be read. */
+function digestOf(file: string): string | undefined {
+  try {
+    const bytes = readConfigBytes(file);
+    return bytes.length === 0 ? undefined : configDigest(bytes);
+  } catch {
+    return undefined;
   }
 }

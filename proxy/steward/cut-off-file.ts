@@ -21,6 +21,7 @@ const maxFileBytes = 67_108_864;
 const leftOverMs = 1000;
 const pauseMs = 5;
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const text = z.string().max(4096);
 const named = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('token'), iss: text, jti_hash: text }),
@@ -49,7 +50,8 @@ export function readCutOffs(file: string): Revocations {
   if (!found.isFile() || found.size > maxFileBytes) throw unreadable(file);
   let parsed: z.output<typeof saved>;
   try {
-    parsed = saved.parse(JSON.parse(readFileSync(file, 'utf8')));
+    // A damaged name would be that of somebody else, and its owner served again.
+    parsed = saved.parse(JSON.parse(utf8.decode(readFileSync(file))));
   } catch {
     throw unreadable(file);
   }

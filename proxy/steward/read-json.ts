@@ -3,6 +3,7 @@ import { InvalidJson, parseStrictJson } from '../trust/strict-json.ts';
 import { Problem } from './problem.ts';
 
 const maxBodyBytes = 65_536;
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Reads a body of one JSON object whole; undefined for an empty one. Throws `request_invalid`, also for a member that is there twice: who
@@ -12,10 +13,13 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   const bytes = await readWhole(request);
   if (bytes.length === 0) return undefined;
   try {
-    return parseStrictJson(bytes.toString('utf8'));
+    // Read leniently, the name of a user in another encoding would be nobody's, and a revocation of it would be said to be done.
+    return parseStrictJson(utf8.decode(bytes));
   } catch (error) {
-    if (!(error instanceof InvalidJson)) throw error;
-    throw new Problem('request_invalid', `The body: ${error.message}.`);
+    throw new Problem(
+      'request_invalid',
+      error instanceof InvalidJson ? `The body: ${error.message}.` : 'The body is not JSON in UTF-8.',
+    );
   }
 }
 

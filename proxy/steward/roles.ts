@@ -49,7 +49,10 @@ export function checkRole(role: Role, wanted: Role): void {
 
 function readToken(file: string): string {
   const token = readFileSync(file, 'utf8').trim();
-  if (token.length < 16 || /\s/.test(token)) throw new Error(`${file} must hold one token of at least 16 characters`);
+  // Of bytes that are no text, every one would be read as the same sign.
+  if (!/^[\x21-\x7e]{16,}$/.test(token)) {
+    throw new Error(`${file} must hold one token of at least 16 characters, printable ASCII without spaces`);
+  }
   return token;
 }
 

@@ -128,7 +128,8 @@ export class SignalReceiver {
 /** The value that a transmitter has to send. Rejects where there is none that is worth comparing. */
 export async function readAuthorization(file: string): Promise<string> {
   const value = (await readBounded(file, maxAuthorizationBytes)).toString('utf8').replace(/\r?\n$/, '');
-  if (value.length < 16) throw new Error(`${file} must hold a value of at least 16 characters`);
+  if (!/^[\x20-\x7e]{16,}$/.test(value))
+    throw new Error(`${file} must hold a value of at least 16 characters, all printable ASCII`);
   return value;
 }
 

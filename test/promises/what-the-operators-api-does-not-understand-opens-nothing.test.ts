@@ -19,7 +19,7 @@ afterAll(() => stage?.close());
 async function send(method: string, path: string, body?: unknown): Promise<RawAnswer> {
   const socket = connect(stage.sidecar.addresses.socket);
   socket.on('error', () => undefined);
-  const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
+  const text = body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
   const headers = {
     Host: 'operator',
     ...(text === undefined ? {} : { 'Content-Length': String(Buffer.byteLength(text)) }),
@@ -112,6 +112,13 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
     await sleep(300);
     expect((await send('GET', '/v1/tasks')).status).toBe(200);
     expect(stage.sidecar.output()).not.toContain('fault of the operator');
+  });
+
+  test('W1: the name of a user in another encoding is not taken for that of nobody', async () => {
+    const body = JSON.stringify({ subject: { iss: 'https://i.test', sub: 'müller' }, reason: 'left' });
+    const answer = await send('POST', '/v1/revoke', Buffer.from(body, 'latin1'));
+    expect([answer.status, answer.code]).toEqual([400, 'request_invalid']);
+    expect((await send('POST', '/v1/revoke', body)).status).toBe(200);
   });
 
   test('paths and methods', async () => {

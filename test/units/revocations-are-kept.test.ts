@@ -77,6 +77,14 @@ test('a token that was written by its `jti` is the same token', () => {
   ]);
 });
 
+test('a file that was damaged is not read as that of somebody else', () => {
+  const file = join(dir, 'damaged.json');
+  const cutOffs = [{ principal: { kind: 'subject', iss: 'https://i', sub: 'müller' } as const, beforeMs: 1 }];
+  writeCutOffs(file, { cutOffs, txns: [] }, 1);
+  writeFileSync(file, Buffer.from(readFileSync(file, 'utf8'), 'latin1'));
+  expect(() => readCutOffs(file)).toThrow(/cannot be read/);
+});
+
 test('nothing opens with the chain or the transaction token of a revoked transaction, however new its token', () => {
   const cutOffs = new CutOffs(() => [], { cutOffs: [], txns: [{ txn: 'a', atMs: 1 }] }, new Freshness(() => 0, 1));
   expect(cutOffs.objectionTo({ ...request, chain: chain('b', 'a', 'c') })).toBe('revoked');

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { Refusal } from '../../refusal.ts';
 import { readBounded } from '../../spiffe/bounded-file.ts';
 
@@ -10,14 +11,16 @@ const maxSecretBytes = 64 * 1024;
  * @param what stands in the sentence that the agent reads, such as `client secret`.
  */
 export async function readSecretFile(file: string, what: string): Promise<string> {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = (await readBounded(file, maxSecretBytes)).toString('utf8');
+    bytes = await readBounded(file, maxSecretBytes);
   } catch {
     throw new Refusal('identity_unavailable', `The ${what} of a token service cannot be read.`);
   }
+  // Read all the same, it would be another one: a service would be asked with a wrong secret, and may lock us out.
+  if (!isUtf8(bytes)) throw new Refusal('identity_unavailable', `The ${what} of a token service is not UTF-8.`);
   // Editors and `echo` end a file with a newline, which is not part of the secret.
-  const secret = text.replace(/\r?\n$/, '');
+  const secret = bytes.toString('utf8').replace(/\r?\n$/, '');
   if (secret === '') throw new Refusal('identity_unavailable', `The ${what} of a token service is empty.`);
   return secret;
 }
