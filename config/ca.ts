@@ -12,7 +12,8 @@ export const caTable = z
     }),
     // A folder of its own: the agent mounts it, and must never see the one with the key.
     publish: path.optional().meta({
-      description: 'Folder for the agent: `ca.pem`, and `bundle.pem` (the roots of the system and ours).',
+      description:
+        'Folder for the agent: `ca.pem`, and `bundle.pem` (the roots of the system and ours). No other file or folder of the sidecar may be in it.',
       examples: ['/run/waybill/trust'],
       'x-default': '`<run>/trust`',
     }),

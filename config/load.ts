@@ -2,9 +2,12 @@ import { createHash } from 'node:crypto';
 import { decodeConfig, fileError, readConfigBytes } from './config-bytes.ts';
 import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPath } from './config-errors.ts';
 import { readDocument, type SettingsDocument } from './document.ts';
+import { checkOwnPlaces, followLinks } from './own-places.ts';
+import { resolvePaths, type Surroundings } from './paths.ts';
 import { checkMeaning } from './semantics.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 import { explainIssues, type Finding } from './shape-errors.ts';
+import { Written } from './written.ts';
 
 /** A good configuration, and what is needed to report later findings about it. */
 export interface LoadedSettings {
@@ -60,6 +63,20 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
 /** The same for a file. A file that cannot be read is a `ConfigErrors` too. */
 export function loadSettingsFile(path: string): LoadedSettings {
   return loadSettings(decodeConfig(readConfigBytes(path), path), path);
+}
+
+/**
+ * Checks where the files of a good configuration are, with the defaults of whose process it is.
+ * @throws ConfigErrors with everything that is wrong with that.
+ */
+export function checkPlaces({ fileName, settings, locate }: LoadedSettings, surroundings: Surroundings): void {
+  const findings = checkOwnPlaces(new Written(settings), resolvePaths(settings, surroundings), followLinks);
+  if (findings.length === 0) return;
+  const errors = findings.map(({ path, message }) => ({ ...locate(path), path: formatPath(path), message }));
+  throw new ConfigErrors(
+    fileName,
+    withoutRepeats(errors, (error) => error.path),
+  );
 }
 
 function place(finding: Finding, document: SettingsDocument): ConfigError {

@@ -1,4 +1,3 @@
-import { normalize } from 'node:path';
 import { isIPv4 } from 'node:net';
 import { isLoopbackAddress, parseIpPort, type IpPort } from './addresses.ts';
 import type { SettingPath } from './config-errors.ts';
@@ -67,30 +66,3 @@ export function checkProgram(written: Written): readonly Finding[] {
     ? []
     : [{ path, message: `is \`${own.path.join('.')}\` of this sidecar; name the port of the program behind it` }];
 }
-
-/** The CA's key and the operator's tokens stay with those they are meant for. */
-export function checkFiles(written: Written): readonly Finding[] {
-  const findings: Finding[] = [];
-  const dir = written.text(['ca', 'dir']);
-  const publish = written.text(['ca', 'publish']);
-  if (dir !== undefined && publish !== undefined && asFolder(dir).startsWith(asFolder(publish))) {
-    findings.push({
-      path: ['ca', 'publish'],
-      message: 'must be another folder than `ca.dir`: the agent reads it, and must not read the key of the CA',
-    });
-  }
-  const roles = new Map<string, string>();
-  for (const role of written.names(['operator', 'tokens'])) {
-    const path = ['operator', 'tokens', role];
-    const file = written.text(path);
-    if (file === undefined) continue;
-    const other = roles.get(normalize(file));
-    if (other !== undefined)
-      findings.push({ path, message: `is the file of role \`${other}\` too; every role has a token of its own` });
-    roles.set(normalize(file), role);
-  }
-  return findings;
-}
-
-/** With a final slash, so that `/run/ca2` is not taken for a folder in `/run/ca`. */
-const asFolder = (path: string): string => `${normalize(path).replace(/\/+$/, '')}/`;

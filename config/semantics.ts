@@ -1,9 +1,11 @@
+import { resolve } from 'node:path';
 import { checkClientAuth, checkIssuerAuthorities } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
 import { checkFleet } from './fleet-checks.ts';
 import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
-import { checkFiles, checkListeners, checkProgram } from './place-checks.ts';
+import { checkOwnPlaces } from './own-places.ts';
+import { checkListeners, checkProgram } from './place-checks.ts';
 import { checkServices, checkTrust } from './service-checks.ts';
 import { checkSecrets } from './secret-checks.ts';
 import type { Finding } from './shape-errors.ts';
@@ -35,7 +37,7 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkSignals,
   checkListeners,
   checkProgram,
-  checkFiles,
+  (written) => checkOwnPlaces(written, undefined, (path) => resolve(path)),
   checkFleet,
 ];
 

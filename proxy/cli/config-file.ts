@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { decodeConfig, readConfigBytes } from '../../config/config-bytes.ts';
 import { ConfigErrors, type ConfigError } from '../../config/config-errors.ts';
 import { readDocument } from '../../config/document.ts';
-import { loadSettings, type LoadedSettings } from '../../config/load.ts';
+import { checkPlaces, loadSettings, type LoadedSettings } from '../../config/load.ts';
 import { defaultFolders, resolvePaths, type Paths, type Surroundings } from '../../config/paths.ts';
 import { Written } from '../../config/written.ts';
 import { compileRulesOrErrors } from '../check-rules.ts';
@@ -20,8 +20,11 @@ export interface CheckedConfig {
   readonly rules: CompiledRules;
 }
 
-/** Loads a configuration and compiles its rules. Throws ConfigErrors with all that is wrong in either, at once. */
-export function loadConfigFile(path: string): CheckedConfig {
+/**
+ * Loads a configuration and compiles its rules. Throws ConfigErrors with all that is wrong in either, at once; where only the places of
+ * its files are wrong, with that.
+ */
+export function loadConfigFile(path: string, surroundings: Surroundings): CheckedConfig {
   // Read once: a pipe has it once only, and a file could be another one a moment later.
   const text = decodeConfig(readConfigBytes(path), path);
   let config: LoadedSettings;
@@ -31,13 +34,15 @@ export function loadConfigFile(path: string): CheckedConfig {
     if (!(error instanceof ConfigErrors)) throw error;
     throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(text, error.errors)]);
   }
-  return { config, rules: compileRulesOrErrors(config, '') };
+  const rules = compileRulesOrErrors(config, '');
+  checkPlaces(config, surroundings);
+  return { config, rules };
 }
 
 /** The configuration that a command beside the sidecar means: the named one, else `waybill.yaml` if there is one, else none. */
-export function findConfigFile(named: string | undefined): CheckedConfig | undefined {
-  if (named !== undefined) return loadConfigFile(named);
-  return existsSync(defaultConfigFile) ? loadConfigFile(defaultConfigFile) : undefined;
+export function findConfigFile(named: string | undefined, surroundings: Surroundings): CheckedConfig | undefined {
+  if (named !== undefined) return loadConfigFile(named, surroundings);
+  return existsSync(defaultConfigFile) ? loadConfigFile(defaultConfigFile, surroundings) : undefined;
 }
 
 /** Where the sidecar of a configuration keeps its files; without a configuration, where one with nothing set would. */

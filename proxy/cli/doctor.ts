@@ -41,7 +41,7 @@ Exit code 1 if something failed that will stop calls, 64 if the configuration is
     const file = values.config ?? defaultConfigFile;
     let checked: CheckedConfig;
     try {
-      checked = loadConfigFile(file);
+      checked = loadConfigFile(file, invocation.surroundings);
     } catch (error) {
       if (!(error instanceof ConfigErrors)) throw error;
       tell(file, errorsOf(error), values.json, invocation);

@@ -81,7 +81,7 @@ async function readBundle(file: string): Promise<X509Bundle> {
 
 /** The record of the configuration; there may be none to read where standard output alone is the record. */
 function findRecord(config: string | undefined, { surroundings }: Invocation): string {
-  const { recordFile } = findPlaces(findConfigFile(config), surroundings);
+  const { recordFile } = findPlaces(findConfigFile(config, surroundings), surroundings);
   if (recordFile === undefined) {
     throw new CommandFailure(exitCodes.usage, 'the record of this configuration is standard output: name a file of it');
   }

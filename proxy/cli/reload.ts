@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfigBytes } from '../../config/config-bytes.ts';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { configDigest } from '../../config/load.ts';
+import type { Surroundings } from '../../config/paths.ts';
 import { faultFacts, type ProcessLog } from '../process-log.ts';
 import type { Sidecar } from '../sidecar.ts';
 import { WatchedFiles } from '../spiffe/watched-files.ts';
@@ -14,6 +15,7 @@ const settlesMs = 100;
 /** Gives a running sidecar its configuration anew, when the file is another one and when it is told to. */
 export class ConfigReload {
   readonly #file: string;
+  readonly #surroundings: Surroundings;
   readonly #sidecar: Pick<Sidecar, 'reload' | 'rejected'>;
   readonly #log: ProcessLog;
   readonly #watched: WatchedFiles;
@@ -22,8 +24,14 @@ export class ConfigReload {
   #closed = false;
 
   /** @param digest of the configuration that is in force. */
-  constructor(file: string, digest: string, sidecar: Pick<Sidecar, 'reload' | 'rejected'>, log: ProcessLog) {
+  constructor(
+    { file, surroundings }: { readonly file: string; readonly surroundings: Surroundings },
+    digest: string,
+    sidecar: Pick<Sidecar, 'reload' | 'rejected'>,
+    log: ProcessLog,
+  ) {
     this.#file = file;
+    this.#surroundings = surroundings;
     this.#seen = digest;
     this.#sidecar = sidecar;
     this.#log = log;
@@ -44,7 +52,7 @@ export class ConfigReload {
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
     try {
-      const { config } = loadConfigFile(this.#file);
+      const { config } = loadConfigFile(this.#file, this.#surroundings);
       // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
       if (settled !== undefined && config.digest !== settled) {
         this.#seen = '';

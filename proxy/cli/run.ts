@@ -31,7 +31,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     const { own, agent } = split(invocation.args);
     const { values } = parseArguments({ args: own, options: configOption });
     const file = values.config ?? defaultConfigFile;
-    const checked = loadConfigFile(file);
+    const checked = loadConfigFile(file, invocation.surroundings);
     // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
     // Before it opens: a signal during the start must still close what was opened.
@@ -63,7 +63,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
         return await runBehind(sidecar, checked, agent, invocation, log);
       }
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
-      reload = new ConfigReload(file, checked.config.digest, sidecar, log);
+      reload = new ConfigReload({ file, surroundings: invocation.surroundings }, checked.config.digest, sidecar, log);
       await stopped;
       reload.close();
       return exitCodes.ok;

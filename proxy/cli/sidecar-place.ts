@@ -33,7 +33,7 @@ export function findSidecar(values: ConnectionValues, { surroundings }: Invocati
   }
   // Who names the sidecar itself need not have its configuration in order.
   const named = socket !== undefined || url !== undefined;
-  const found = named && values.config === undefined ? undefined : findConfigFile(values.config);
+  const found = named && values.config === undefined ? undefined : findConfigFile(values.config, surroundings);
   const { operatorSocket, caPublish } = findPlaces(found, surroundings);
   if (url === undefined || tokenFile === undefined) {
     return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };

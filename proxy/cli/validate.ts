@@ -22,7 +22,7 @@ Exit code 64 if there are errors; warnings are no errors.
   async run(invocation) {
     const { values } = parseArguments({ args: [...invocation.args], options: { ...configOption, ...jsonOption } });
     try {
-      const checked = loadConfigFile(values.config ?? defaultConfigFile);
+      const checked = loadConfigFile(values.config ?? defaultConfigFile, invocation.surroundings);
       if (values.json) invocation.print(JSON.stringify(describe(checked)));
       else show(checked, invocation);
       return exitCodes.ok;

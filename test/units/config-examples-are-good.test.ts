@@ -18,7 +18,7 @@ test.each(examples)(
   '%s is what `waybill validate` and the JSON schema call good, without a warning or an unsafe setting',
   (name) => {
     const file = join(config, 'examples', name);
-    const { config: loaded, rules } = loadConfigFile(file);
+    const { config: loaded, rules } = loadConfigFile(file, { uid: 0, env: {} });
     expect(findWarnings(loaded.settings)).toEqual([]);
     expect(rules.warnings).toEqual([]);
     expect(listUnsafe(loaded.settings)).toEqual([]);
@@ -28,7 +28,8 @@ test.each(examples)(
 );
 
 test('the tool of the example sees the token, and only after its caller and its path were proved', () => {
-  const { inbound } = loadConfigFile(join(config, 'examples', 'in-front-of-a-tool.yaml')).config.settings;
+  const { inbound } = loadConfigFile(join(config, 'examples', 'in-front-of-a-tool.yaml'), { uid: 0, env: {} }).config
+    .settings;
   expect(inbound).toMatchObject({
     program: 'tool',
     present: 'original',

@@ -86,4 +86,54 @@ testRows([
   ],
   // 106 signs, 108 bytes.
   ['socket with a path of many bytes', `${good}operator: { socket: ‸/${'a'.repeat(103)}éé }`, /at most 107 bytes/],
+  [
+    'key of the CA where the agent reads',
+    `${good}ca: { dir: /r/ca, publish: ‸/r }`,
+    /^ca\.publish: must be another folder than `ca\.dir`: the agent/,
+  ],
+  [
+    'one folder for both, in other words',
+    `${good}ca: { dir: /r/./ca/, publish: ‸/r/x/../ca }`,
+    /^ca\.publish: must be another folder/,
+  ],
+  [
+    'socket where the agent reads',
+    `${good}ca: { publish: /r }\noperator: { socket: ‸/r/op.sock }`,
+    /^operator\.socket: must not be in `ca\.publish` \(\/r\)/,
+  ],
+  [
+    'token where the agent reads',
+    `${good}ca: { publish: /r }\noperator: { tokens: { reader: ‸/r/a/b } }`,
+    /^operator\.tokens\.reader: must not be in `ca\.publish`/,
+  ],
+  [
+    'record where the agent reads',
+    `${good}ca: { publish: /r }\nrecord: { file: ‸/r/e }`,
+    /^record\.file: must not be in `ca\.publish`/,
+  ],
+  [
+    'revocations in the record',
+    `${good}record: { file: /r/e }\noperator: { revocations: ‸/r/../r/e }`,
+    /^operator\.revocations: is a file of `record\.file` \(\/r\/e\) too/,
+  ],
+  [
+    'record where the revocations are written anew',
+    `${good}record: { file: /r/e.part }\noperator: { revocations: ‸/r/e }`,
+    /^operator\.revocations: is a file of `record\.file` \(\/r\/e\.part\)/,
+  ],
+  [
+    'record in the key of the CA',
+    `${good}ca: { dir: /r }\nrecord: { file: ‸/r/ca.key }`,
+    /^record\.file: is a file of `ca\.dir`/,
+  ],
+  [
+    'record in the token of a role',
+    `${good}record: { file: /r/t }\noperator: { tokens: { operator: ‸/r/t } }`,
+    /^operator\.tokens\.operator: is a file of `record\.file`/,
+  ],
+  [
+    'one token for two roles',
+    `${good}operator: { tokens: { reader: /t, operator: ‸/x/../t } }`,
+    /^operator\.tokens\.operator: is the file of role `reader` too/,
+  ],
 ]);
