@@ -136,6 +136,6 @@ function syncFile(fd: number): void {
 
 function unreadable(file: string): Error {
   return new Error(
-    `${file} holds whom this sidecar must not serve any more, and cannot be read; restore it, or remove it to lift all revocations`,
+    `${file} cannot be read as the file of \`operator.revocations\`, which holds whom this sidecar must not serve any more; restore it from a copy, or name another file there, which begins without any revocation`,
   );
 }

@@ -43,3 +43,21 @@ test('W7: the record is no other file of ours, defaults included', async () => {
   const said = await explain(`record: { file: ${dir}/revocations.json }`);
   for (const one of said) expect(one).toContain('4:17: record.file: is a file of `operator.revocations`');
 });
+
+test('W7: a file that holds no revocations is none to be removed', async () => {
+  writeFileSync(join(dir, 'held'), '{"seq":1}\n');
+  writeFileSync(
+    file,
+    `version: 1
+agent: { name: a }
+identity: none
+ca: { dir: ${dir}/ca, publish: ${dir}/trust }
+listen: { outbound: 127.0.0.1:0, metrics: 127.0.0.1:0, health: 127.0.0.1:0 }
+operator: { socket: ${dir}/s, revocations: ${dir}/held }
+record: { file: ${dir}/events }
+`,
+  );
+  const { code, stderr } = await runWaybill(['run', '--config', file], { env });
+  expect([code, stderr]).toEqual([64, expect.stringContaining(`${dir}/held cannot be read as the file of`)]);
+  expect(stderr).not.toMatch(/remove|delete/);
+});
