@@ -11,12 +11,14 @@ const compiled = new WeakMap<LoadedSettings, CompiledRules>();
  * @throws ConfigErrors with every rule that does not compile, where it stands in the text.
  */
 export function compileRulesOrErrors(config: LoadedSettings, spiffeId: string): CompiledRules {
-  const { agent, rules, tools } = config.settings;
+  const { agent, rules, inbound, tools } = config.settings;
+  // The program behind the way in is a tool of this name there.
+  const named = [...tools.values(), ...(inbound === undefined ? [] : [{ name: inbound.program }])];
   const facts = { ...agent, spiffe_id: spiffeId };
   const known = compiled.get(config);
   if (known !== undefined) return known.as(facts);
   try {
-    const made = compileRules(rules, { agent: facts, environment: agent.environment, tools: [...tools.values()] });
+    const made = compileRules(rules, { agent: facts, environment: agent.environment, tools: named });
     compiled.set(config, made);
     return made;
   } catch (error) {

@@ -61,3 +61,26 @@ test('without one it says so', async () => {
   expect(json(await run('validate', '--json'))['inbound']).toBeNull();
   expect((await run('validate')).stdout).toMatch(/^way in +none$/m);
 });
+
+test('a rule may name the program behind the way in, by what it is, and no other tool that is not there', async () => {
+  const text = (program: string, name: string) => `version: 1
+agent: { name: crm }
+trust: { issuers: [{ issuer: "https://sso.example.org" }] }
+inbound:
+  origin: http://127.0.0.1:15006
+  accept: [{ issuer: "https://sso.example.org", proof: dpop }]
+  program: ${program}
+  forward_to: http://127.0.0.1:8080
+listen: { inbound: 127.0.0.1:15006 }
+rules: [{ name: no-admin, effect: deny, when: 'call.tool == "${name}" && call.path.startsWith("/admin")' }]
+`;
+  const warned = async (program: string, name: string): Promise<readonly string[]> => {
+    writeFileSync(config, text(program, name));
+    const warnings = json(await run('validate', '--json'))['warnings'] as readonly unknown[];
+    return warnings.map((warning) => JSON.stringify(warning)).filter((warning) => warning.includes('no tool is named'));
+  };
+  expect(await warned('agent', 'agent')).toEqual([]);
+  expect(await warned('tool', 'tool')).toEqual([]);
+  expect(await warned('tool', 'agent')).toHaveLength(1);
+  expect(await warned('agent', 'crm')).toHaveLength(1);
+});
