@@ -1,7 +1,10 @@
+import { parseIpPort, type IpPort } from '../../config/addresses.ts';
 import { loadSettingsFile } from '../../config/load.ts';
+import type { Surroundings } from '../../config/paths.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command } from './command.ts';
 import { configOption, defaultConfigFile } from './config-file.ts';
 import { exchangeHttp } from './http-exchange.ts';
+import { findRunning } from './running-file.ts';
 
 /** What listens on all addresses is asked on loopback. */
 const anyAddress: ReadonlyMap<string, string> = new Map([
@@ -13,16 +16,16 @@ const anyAddress: ReadonlyMap<string, string> = new Map([
 export const health: Command = {
   usage: `Usage: waybill health [--config FILE]
 
-Asks the sidecar of a configuration whether it is ready, at /readyz of its listen.health.
+Asks the sidecar that was started with a configuration whether it is ready, at /readyz of its listen.health. Where it listens it left in
+the run folder, so that the answer is about the sidecar and not about a file that it did not take; else the configuration is read.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
 
 Exit code 0 if calls can pass, 1 if not yet (what is missing is shown), 69 if no sidecar answers.
 `,
-  async run({ args, print }) {
+  async run({ args, print, surroundings }) {
     const { values } = parseArguments({ args, options: configOption });
-    const { address, port } = loadSettingsFile(values.config ?? defaultConfigFile).settings.listen.health;
-    if (port === 0) throw new CommandFailure(exitCodes.usage, 'listen.health has no fixed port');
+    const { address, port } = findHealth(values.config ?? defaultConfigFile, surroundings);
     const host = anyAddress.get(address) ?? address;
     const url = new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/readyz`);
     const { status, text } = await exchangeHttp({ url }).catch((error: unknown) => {
@@ -33,3 +36,12 @@ Exit code 0 if calls can pass, 1 if not yet (what is missing is shown), 69 if no
     return status === 200 ? exitCodes.ok : exitCodes.no;
   },
 };
+
+/** A sidecar goes on by its own configuration whatever becomes of the file: a reload that was refused makes no sidecar unwell. */
+function findHealth(file: string, surroundings: Surroundings): IpPort {
+  const running = parseIpPort(findRunning(file, surroundings)?.health ?? '');
+  if (running !== undefined) return running;
+  const { health: place } = loadSettingsFile(file).settings.listen;
+  if (place.port === 0) throw new CommandFailure(exitCodes.usage, 'listen.health has no fixed port');
+  return place;
+}

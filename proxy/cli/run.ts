@@ -9,6 +9,7 @@ import { CommandFailure, exitCodes, parseArguments, type Command, type Invocatio
 import { configOption, defaultConfigFile, findPlaces, loadConfigFile, type CheckedConfig } from './config-file.ts';
 import { ConfigReload } from './reload.ts';
 import { runAgent } from './run-agent.ts';
+import { announceRunning } from './running-file.ts';
 
 /** Longer than all that a closing sidecar waits for; then something hangs, and the process goes all the same. */
 const closeWithinMs = 15_000;
@@ -53,6 +54,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     // With NODE_COMPILE_CACHE, Node.js keeps what it compiled at a polite end only, which a sidecar seldom has.
     flushCompileCache();
     giveBackMemory();
+    const withdraw = announceRunning(file, invocation.surroundings, sidecar.addresses);
     try {
       if (agent !== undefined) {
         // Whoever stopped us while we started would wait in vain for the end of a command that starts now. A start has few turns of the
@@ -68,6 +70,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
       reload.close();
       return exitCodes.ok;
     } finally {
+      withdraw();
       await Promise.race([sidecar.close(), sleep(closeWithinMs, undefined, { ref: false })]);
     }
   },

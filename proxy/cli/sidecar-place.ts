@@ -1,6 +1,8 @@
+import { ConfigErrors } from '../../config/config-errors.ts';
 import { CommandFailure, exitCodes, jsonOption, type Invocation } from './command.ts';
-import { configOption, findConfigFile, findPlaces } from './config-file.ts';
+import { configOption, defaultConfigFile, findConfigFile, findPlaces, type CheckedConfig } from './config-file.ts';
 import type { OperatorPlace } from './operator-client.ts';
+import { findRunning } from './running-file.ts';
 
 /** Options of every command that speaks to a sidecar: where the sidecar is, and how its answer is shown. */
 export const connection = {
@@ -26,18 +28,32 @@ export interface ConnectionValues {
 }
 
 /** Decides which sidecar is meant. Two ways at once are an error: acting on another sidecar than the person means is worse. */
-export function findSidecar(values: ConnectionValues, { surroundings }: Invocation): Sidecar {
+export function findSidecar(values: ConnectionValues, invocation: Invocation): Sidecar {
+  const { surroundings } = invocation;
   const { socket, url, 'token-file': tokenFile } = values;
   if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {
     throw new CommandFailure(exitCodes.usage, 'give --socket PATH, or --url URL together with --token-file FILE');
   }
   // Who names the sidecar itself need not have its configuration in order.
   const named = socket !== undefined || url !== undefined;
-  const found = named && values.config === undefined ? undefined : findConfigFile(values.config, surroundings);
+  const found = named && values.config === undefined ? undefined : findConfigOrAdvise(values.config, invocation);
   const { operatorSocket, caPublish } = findPlaces(found, surroundings);
   if (url === undefined || tokenFile === undefined) {
     return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
   }
   if (!URL.canParse(url)) throw new CommandFailure(exitCodes.usage, '--url is no URL, such as http://127.0.0.1:15000');
   return { place: { url: new URL(url), tokenFile }, trustFolder: caPublish };
+}
+
+/** A file that its sidecar did not take must keep nobody from the sidecar: an emergency seldom waits until it is mended. */
+function findConfigOrAdvise(named: string | undefined, { surroundings, tell }: Invocation): CheckedConfig | undefined {
+  try {
+    return findConfigFile(named, surroundings);
+  } catch (error) {
+    if (error instanceof ConfigErrors) {
+      const socket = findRunning(named ?? defaultConfigFile, surroundings)?.socket ?? 'PATH';
+      tell(`The configuration does not say where the sidecar is; to reach one that runs: --socket ${socket}`);
+    }
+    throw error;
+  }
 }

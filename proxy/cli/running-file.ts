@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { defaultFolders, type Surroundings } from '../../config/paths.ts';
+import { findRunFolderFault } from '../own-folder.ts';
+import { asObject, parseObject } from './json-object.ts';
+
+/** Where a sidecar that runs answers: what the file of its configuration says by now may be something else, or nothing. */
+export interface RunningPlaces {
+  /** `host:port` of `/readyz`. */
+  readonly health: string;
+  /** Path of the operator's socket. */
+  readonly socket: string;
+}
+
+/**
+ * Leaves word in the run folder where the sidecar of a configuration answers, for commands beside it. Where the folder cannot be had,
+ * they read the configuration.
+ * @returns takes the word back.
+ */
+export function announceRunning(
+  file: string,
+  surroundings: Surroundings,
+  { health, socket }: RunningPlaces,
+): () => void {
+  const { run } = defaultFolders(surroundings);
+  const path = pathOf(file, run);
+  const content = JSON.stringify({ health, socket, pid: process.pid });
+  try {
+    mkdirSync(run, { recursive: true, mode: 0o700 });
+    if (findRunFolderFault(run, surroundings.uid) !== undefined) return () => undefined;
+    sweep(run);
+    writeFileSync(`${path}.${process.pid}`, content, { mode: 0o600 });
+    renameSync(`${path}.${process.pid}`, path);
+  } catch {
+    return () => undefined;
+  }
+  return () => {
+    // Another one with the same configuration may have come meanwhile.
+    if (readText(path) !== content) return;
+    try {
+      rmSync(path);
+    } catch {
+      // It is of no more use to anybody: its process is gone.
+    }
+  };
+}
+
+/** Where the sidecar that was started with this configuration answers; undefined where none left word. */
+export function findRunning(file: string, surroundings: Surroundings): RunningPlaces | undefined {
+  const { run } = defaultFolders(surroundings);
+  // Under the temporary folder it could be somebody else's, with word of a sidecar that is well.
+  if (findRunFolderFault(run, surroundings.uid) !== undefined) return undefined;
+  return readWord(pathOf(file, run));
+}
+
+/** Undefined where there is none any more: one that was killed could not take its word back. */
+function readWord(path: string): RunningPlaces | undefined {
+  const { health, socket, pid } = asObject(parseObject(readText(path)));
+  if (typeof health !== 'string' || typeof socket !== 'string') return undefined;
+  return typeof pid === 'number' && isThere(pid) ? { health, socket } : undefined;
+}
+
+/** Takes away what those left that were killed: else each configuration in a temporary folder would leave a file for good. */
+function sweep(run: string): void {
+  for (const name of readdirSync(run)) {
+    const path = join(run, name);
+    if (/^running-[0-9a-f]{16}\.json/.test(name) && readWord(path) === undefined) rmSync(path, { force: true });
+  }
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/** One for each configuration: several sidecars may run beside each other. */
+function pathOf(file: string, run: string): string {
+  const digest = createHash('sha256').update(resolve(file)).digest('hex');
+  return join(run, `running-${digest.slice(0, 16)}.json`);
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
