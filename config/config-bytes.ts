@@ -1,14 +1,47 @@
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { ConfigErrors, type Place } from './config-errors.ts';
 
-/** The bytes of a file. Throws ConfigErrors where it cannot be read. */
-export function readConfigBytes(path: string): Buffer {
+/** Far above any real file; a guard for memory and for the parser. */
+export const maxConfigBytes = 1024 * 1024;
+export const tooLarge = 'is larger than 1 MiB';
+
+/**
+ * What a configuration is read from. The first time a person who named a pipe waits for it (`--config <(…)`). A sidecar that runs must
+ * not: one without a writer would hold up every call.
+ */
+export type ConfigSource = 'anything' | 'regular file';
+
+/** The bytes of a file. Throws ConfigErrors where it is none, cannot be read, or is larger than a configuration may be. */
+export function readConfigBytes(path: string, source: ConfigSource): Buffer {
   try {
-    return readFileSync(path);
+    const { O_RDONLY, O_NONBLOCK } = constants;
+    const fd = openSync(path, source === 'anything' ? O_RDONLY : O_RDONLY | O_NONBLOCK);
+    try {
+      return readWhole(fd, path, source);
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
+    if (error instanceof ConfigErrors) throw error;
     throw fileError(path, `cannot be read: ${reasonOf(error)}`);
   }
+}
+
+function readWhole(fd: number, path: string, source: ConfigSource): Buffer {
+  const status = fstatSync(fd);
+  if (status.isDirectory()) throw fileError(path, 'cannot be read: it is a folder');
+  if (source === 'regular file' && !status.isFile()) throw fileError(path, 'cannot be read: it is no regular file');
+  if (status.size > maxConfigBytes) throw fileError(path, tooLarge);
+  // One byte more than allowed shows that there is more, of a pipe, and of a file that grows meanwhile.
+  const buffer = Buffer.alloc(maxConfigBytes + 1);
+  let size = 0;
+  while (size < buffer.length) {
+    const read = readSync(fd, buffer, size, buffer.length - size, null);
+    if (read === 0) return buffer.subarray(0, size);
+    size += read;
+  }
+  throw fileError(path, tooLarge);
 }
 
 /**

@@ -14,17 +14,27 @@ export interface ConfigError extends Place {
   readonly message: string;
 }
 
+/** More help nobody: the log and the record get those of every change that is not taken. */
+const maxErrors = 100;
+
 /** Everything that is wrong with a configuration, in the order of the text. The values themselves are never repeated here. */
 export class ConfigErrors extends Error {
   readonly fileName: string;
+  /** The first of them. */
   readonly errors: readonly ConfigError[];
+  /** How many there are beside. */
+  readonly more: number;
 
-  constructor(fileName: string, errors: readonly ConfigError[]) {
-    const sorted = errors.toSorted((a, b) => a.line - b.line || a.column - b.column);
-    super(sorted.map((error) => formatError(fileName, error)).join('\n'));
+  /** @param more how many were left out before. */
+  constructor(fileName: string, errors: readonly ConfigError[], more = 0) {
+    const first = errors.toSorted((a, b) => a.line - b.line || a.column - b.column).slice(0, maxErrors);
+    const left = more + errors.length - first.length;
+    const lines = first.map((error) => formatError(fileName, error));
+    super([...lines, ...(left === 0 ? [] : [`${fileName}: and ${left} more`])].join('\n'));
     this.name = 'ConfigErrors';
     this.fileName = fileName;
-    this.errors = Object.freeze(sorted);
+    this.errors = Object.freeze(first);
+    this.more = left;
   }
 }
 

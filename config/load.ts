@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { decodeConfig, fileError, readConfigBytes } from './config-bytes.ts';
+import { decodeConfig, fileError, maxConfigBytes, readConfigBytes, tooLarge } from './config-bytes.ts';
 import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPath } from './config-errors.ts';
 import { readDocument, type SettingsDocument } from './document.ts';
 import { checkOwnPlaces, followLinks } from './own-places.ts';
@@ -20,9 +20,6 @@ export interface LoadedSettings {
   readonly locate: (path: SettingPath) => Place;
 }
 
-/** Far above any real file; a guard for the parser. */
-const maxTextLength = 1024 * 1024;
-
 /** zod would write and compile a function for each object of the schema, which pays when many values are read. */
 const readOnce = { jitless: true } as const;
 
@@ -37,7 +34,7 @@ export function configDigest(content: string | Buffer): string {
  * @throws ConfigErrors with everything that is wrong at once; nothing else.
  */
 export function loadSettings(text: string, fileName: string): LoadedSettings {
-  if (text.length > maxTextLength) throw fileError(fileName, 'is larger than 1 MiB');
+  if (text.length > maxConfigBytes) throw fileError(fileName, tooLarge);
   const document = readDocument(text);
   const faults = document.faults.map((fault) => ({ ...fault, path: formatPath(fault.path) }));
   // After a fault of syntax the rest would be guesses.
@@ -62,7 +59,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
 
 /** The same for a file. A file that cannot be read is a `ConfigErrors` too. */
 export function loadSettingsFile(path: string): LoadedSettings {
-  return loadSettings(decodeConfig(readConfigBytes(path), path), path);
+  return loadSettings(decodeConfig(readConfigBytes(path, 'anything'), path), path);
 }
 
 /**

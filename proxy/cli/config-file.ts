@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { decodeConfig, readConfigBytes } from '../../config/config-bytes.ts';
+import { decodeConfig, readConfigBytes, type ConfigSource } from '../../config/config-bytes.ts';
 import { ConfigErrors, type ConfigError } from '../../config/config-errors.ts';
 import { readDocument } from '../../config/document.ts';
 import { checkPlaces, loadSettings, type LoadedSettings } from '../../config/load.ts';
@@ -24,15 +24,19 @@ export interface CheckedConfig {
  * Loads a configuration and compiles its rules. Throws ConfigErrors with all that is wrong in either, at once; where only the places of
  * its files are wrong, with that.
  */
-export function loadConfigFile(path: string, surroundings: Surroundings): CheckedConfig {
+export function loadConfigFile(
+  path: string,
+  surroundings: Surroundings,
+  source: ConfigSource = 'anything',
+): CheckedConfig {
   // Read once: a pipe has it once only, and a file could be another one a moment later.
-  const text = decodeConfig(readConfigBytes(path), path);
+  const text = decodeConfig(readConfigBytes(path, source), path);
   let config: LoadedSettings;
   try {
     config = loadSettings(text, path);
   } catch (error) {
     if (!(error instanceof ConfigErrors)) throw error;
-    throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(text, error.errors)]);
+    throw new ConfigErrors(error.fileName, [...error.errors, ...findRuleErrors(text, error.errors)], error.more);
   }
   const rules = compileRulesOrErrors(config, '');
   checkPlaces(config, surroundings);

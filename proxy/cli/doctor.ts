@@ -107,14 +107,13 @@ function checkConfig(checked: CheckedConfig, found: Findings): void {
     found.warn(`${setting} lowers safety`, 'Take it out where it is not needed.');
 }
 
-function errorsOf({ errors }: ConfigErrors): readonly Finding[] {
-  return errors.map(({ line, column, path, message }) => ({
-    check: 'config',
-    subject: path,
-    state: 'failed',
-    message: `${line}:${column}: ${message}`,
-    advice: 'The sidecar does not start with it.',
-  }));
+function errorsOf({ errors, more }: ConfigErrors): readonly Finding[] {
+  const first = errors.map(({ line, column, path, message }) => errorOf(path, `${line}:${column}: ${message}`));
+  return more === 0 ? first : [...first, errorOf('', `and ${more} more errors`)];
+}
+
+function errorOf(subject: string, message: string): Finding {
+  return { check: 'config', subject, state: 'failed', message, advice: 'The sidecar does not start with it.' };
 }
 
 const colours: Readonly<Record<FindingState, string>> = { ok: '32', info: '2', warning: '33', failed: '31' };

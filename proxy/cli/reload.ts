@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfigBytes } from '../../config/config-bytes.ts';
@@ -19,7 +20,7 @@ export class ConfigReload {
   readonly #sidecar: Pick<Sidecar, 'reload' | 'rejected'>;
   readonly #log: ProcessLog;
   readonly #watched: WatchedFiles;
-  /** Of the content that was looked at last, good or not. */
+  /** Of the content that was looked at last, good or not: its digest, or why it cannot be read. */
   #seen: string;
   #closed = false;
 
@@ -32,7 +33,9 @@ export class ConfigReload {
   ) {
     this.#file = file;
     this.#surroundings = surroundings;
-    this.#seen = digest;
+    // What could not be read again from the start, such as a pipe, is no news.
+    const state = stateOf(file);
+    this.#seen = state === undefined || isDigest(state) ? digest : state;
     this.#sidecar = sidecar;
     this.#log = log;
     this.#watched = new WatchedFiles(
@@ -47,12 +50,12 @@ export class ConfigReload {
     this.#take(undefined);
   }
 
-  /** @param settled digest of the content that is meant; undefined: whatever stands there. */
+  /** @param settled state of the content that is meant; undefined: whatever stands there. */
   #take(settled: string | undefined): void {
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
     try {
-      const { config } = loadConfigFile(this.#file, this.#surroundings);
+      const { config } = loadConfigFile(this.#file, this.#surroundings, 'regular file');
       // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
       if (settled !== undefined && config.digest !== settled) {
         this.#seen = '';
@@ -73,31 +76,33 @@ export class ConfigReload {
     this.#watched.close();
   }
 
-  /** The digest, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
+  /** The state, when it is the same twice: half of a file may well be a good configuration, without the rules at its end. */
   async #settled(): Promise<string | undefined> {
     for (let before: string | undefined; ;) {
       await sleep(settlesMs);
-      const digest = digestOf(this.#file);
-      if (digest === before || this.#closed) return digest;
-      before = digest;
+      const state = stateOf(this.#file);
+      if (state === before || this.#closed) return state;
+      before = state;
     }
   }
 
   async #look(): Promise<void> {
-    const digest = await this.#settled();
+    const state = await this.#settled();
     // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
-    if (digest === undefined || digest === this.#seen) return;
-    this.#seen = digest;
-    this.#take(digest);
+    if (state === undefined || state === this.#seen) return;
+    this.#seen = state;
+    this.#take(state);
   }
 }
 
-/** Undefined for a file that is empty or cannot be read. */
-function digestOf(file: string): string | undefined {
+/** Digest of the content, or why it cannot be read; undefined for a file that is empty or not there. */
+function stateOf(file: string): string | undefined {
   try {
-    const bytes = readConfigBytes(file);
+    const bytes = readConfigBytes(file, 'regular file');
     return bytes.length === 0 ? undefined : configDigest(bytes);
-  } catch {
-    return undefined;
+  } catch (error) {
+    return existsSync(file) && error instanceof Error ? error.message : undefined;
   }
 }
+
+const isDigest = (state: string): boolean => /^[0-9a-f]{64}$/.test(state);

@@ -28,10 +28,12 @@ Exit code 64 if there are errors; warnings are no errors.
       return exitCodes.ok;
     } catch (error) {
       if (!(error instanceof ConfigErrors)) throw error;
-      const { fileName, errors } = error;
+      const { fileName, errors, more } = error;
+      const count = errors.length + more;
       // Programs find the errors where they find the rest; people see them where errors belong.
-      if (values.json) invocation.print(JSON.stringify({ ok: false, file: fileName, errors }));
-      else invocation.tell(`${error.message}\n${errors.length} ${errors.length === 1 ? 'error' : 'errors'}`);
+      if (values.json)
+        invocation.print(JSON.stringify({ ok: false, file: fileName, errors, ...(more > 0 && { more }) }));
+      else invocation.tell(`${error.message}\n${count} ${count === 1 ? 'error' : 'errors'}`);
       return exitCodes.usage;
     }
   },

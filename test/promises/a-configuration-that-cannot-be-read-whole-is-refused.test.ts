@@ -1,8 +1,10 @@
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, expect, test } from 'vitest';
-import { runWaybill } from '../stage/command-line.ts';
+import { killRemaining, launcher, Running, runWaybill } from '../stage/command-line.ts';
 import { heard } from '../stage/config-edit.ts';
 import { callThrough } from '../stage/raw-call.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
@@ -15,7 +17,10 @@ afterEach(async () => {
   await stage?.close();
   stage = undefined;
 });
-afterAll(() => rmSync(dir, { recursive: true }));
+afterAll(() => {
+  killRemaining();
+  rmSync(dir, { recursive: true });
+});
 
 const text = `version: 1
 agent: { name: a }
@@ -53,4 +58,74 @@ test('W1: a running sidecar takes none either, and goes on by the one before', a
   expect((await callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/x', {})).code).not.toBe(
     'denied_by_rule',
   );
+});
+
+/** The most memory that a process ever had, MiB. */
+const peakOf = (pid: number): number =>
+  Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+
+test('a running sidecar reads no more than a configuration may have, and waits for no pipe', async () => {
+  const { sidecar, dir: own } = (stage = await openStage({ tools: { crm: { port: 1, token: false } } }));
+  const running = join(own, 'waybill.yaml');
+  const good = readFileSync(running, 'utf8');
+  const before = peakOf(sidecar.pid);
+  const passes = async () => (await callThrough(sidecar.addresses.outbound, 'http://crm.test/x', {})).code;
+  // As large as a disk, of which nothing is written.
+  const huge = await heard(stage, () => truncateSync(running, 2 ** 36));
+  expect(huge['event']).toBe('config.rejected');
+  expect(peakOf(sidecar.pid) - before).toBeLessThan(64);
+  for (const put of [() => void execFileSync('mkfifo', [running]), () => mkdirSync(running)]) {
+    rmSync(running, { recursive: true });
+    expect((await heard(stage, put))['event']).toBe('config.rejected');
+    process.kill(sidecar.pid, 'SIGHUP');
+    expect(await passes()).toBe('upstream_unreachable');
+  }
+  rmSync(running, { recursive: true });
+  expect((await heard(stage, () => writeFileSync(running, good)))['event']).toBe('config.reloaded');
+});
+
+test('at the start a pipe is as good as a file, and no larger', async () => {
+  const pipe = join(dir, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const through = (content: string): Running =>
+    new Running('/bin/sh', [
+      '-c',
+      `${content} > '${pipe}' & exec "$0" "$@"`,
+      process.execPath,
+      launcher,
+      'run',
+      '--config',
+      pipe,
+    ]);
+  writeFileSync(
+    file,
+    `version: 1
+agent: { name: a }
+identity: none
+listen: { outbound: 127.0.0.1:0, metrics: 127.0.0.1:0, health: 127.0.0.1:0 }
+ca: { dir: ${dir}/ca, publish: ${dir}/trust }
+operator: { socket: ${dir}/s }
+record: { file: ${dir}/events }
+`,
+  );
+  const sidecar = through(`(head -c 40 '${file}'; sleep 1; tail -c +41 '${file}')`);
+  const { pid } = await sidecar.ready();
+  await sleep(1500);
+  expect(sidecar.stderr).not.toContain('not taken');
+  process.kill(pid, 'SIGTERM');
+  await sidecar.finished;
+  const { code, stderr } = await through('yes').finished;
+  expect([code, stderr]).toEqual([64, `${pipe}:1:1: is larger than 1 MiB\n`]);
+});
+
+test('of very many errors the first are told, and how many there are', async () => {
+  writeFileSync(file, `${text}${Array.from({ length: 5000 }, (_, at) => `k${at}: 1\n`).join('')}`);
+  const { code, stderr } = await runWaybill(['validate', '--config', file]);
+  const lines = stderr.trimEnd().split('\n');
+  expect([code, lines.length, ...lines.slice(-2)]).toEqual([64, 102, `${file}: and 4900 more`, '5000 errors']);
+  const { errors, more } = JSON.parse((await runWaybill(['validate', '--json', '--config', file])).stdout) as {
+    errors: readonly unknown[];
+    more: number;
+  };
+  expect([errors.length, more]).toEqual([100, 4900]);
 });
