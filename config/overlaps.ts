@@ -1,20 +1,83 @@
 import type { MatchSettings } from './matches.ts';
 
-/** Whether some call could be a call of both. */
-export function overlap(a: MatchSettings, b: MatchSettings): boolean {
+/** How many pairs of patterns are compared letter by letter; a second or two. */
+const maxCompared = 100_000;
+
+/** What is compared, with the paths taken apart. */
+interface Compared<Tool> {
+  readonly tool: Tool;
+  readonly match: MatchSettings;
+  readonly paths: readonly PathEnds[] | undefined;
+}
+
+/**
+ * Pairs of tools of which some call could be a call of both, in their order. There are as many pairs as the square of the tools: most
+ * are told apart by how their patterns begin and end.
+ * @returns whether all were compared.
+ */
+export function* findOverlapping<Tool extends { readonly match: MatchSettings }>(
+  tools: readonly Tool[],
+): Generator<readonly [Tool, Tool], boolean> {
+  const all = tools.map((tool): Compared<Tool> => ({ tool, match: tool.match, paths: tool.match.paths?.map(endsOf) }));
+  let compared = 0;
+  const pathsMeet = (a: PathEnds, b: PathEnds): boolean => {
+    if (!endsMeet(a, b) || compared >= maxCompared) return false;
+    compared += 1;
+    return patternsMeet(a.segments, b.segments, '**', segmentsMeet);
+  };
+  for (const [index, a] of all.entries()) {
+    for (let at = index + 1; at < all.length; at += 1) {
+      const b = all[at];
+      if (b !== undefined && overlap(a, b, pathsMeet)) yield [a.tool, b.tool];
+      if (compared >= maxCompared) return false;
+    }
+  }
+  return true;
+}
+
+function overlap(
+  { match: a, paths }: Compared<unknown>,
+  { match: b, paths: others }: Compared<unknown>,
+  pathsMeet: (a: PathEnds, b: PathEnds) => boolean,
+): boolean {
   return (
     hostsMeet(a.host, b.host) &&
     (a.port === undefined || b.port === undefined || a.port === b.port) &&
     listsMeet(a.methods, b.methods, (x, y) => x === y) &&
-    listsMeet(a.paths, b.paths, pathsMeet)
+    listsMeet(paths, others, pathsMeet)
+  );
+}
+
+/** A path pattern, and the text that each of its paths begins and ends with. */
+interface PathEnds {
+  readonly segments: readonly string[];
+  readonly start: string;
+  readonly end: string;
+}
+
+/** A `**` may stand for nothing, and then the slash beside it is none either: `/api/**` takes `/api`. */
+function endsOf(pattern: string): PathEnds {
+  const [first, last] = [pattern.indexOf('*'), pattern.lastIndexOf('*')];
+  const start = first < 0 ? pattern : pattern.slice(0, first);
+  const end = pattern.slice(last + 1);
+  return {
+    segments: pattern.split('/'),
+    start: pattern.startsWith('**', first) ? start.replace(/\/$/, '') : start,
+    end: pattern[last - 1] === '*' ? end.replace(/^\//, '') : end,
+  };
+}
+
+function endsMeet(a: PathEnds, b: PathEnds): boolean {
+  return (
+    (a.start.startsWith(b.start) || b.start.startsWith(a.start)) && (a.end.endsWith(b.end) || b.end.endsWith(a.end))
   );
 }
 
 /** An absent list rules nothing, so it meets every other. */
-function listsMeet(
-  a: readonly string[] | undefined,
-  b: readonly string[] | undefined,
-  meet: (a: string, b: string) => boolean,
+function listsMeet<Item>(
+  a: readonly Item[] | undefined,
+  b: readonly Item[] | undefined,
+  meet: (a: Item, b: Item) => boolean,
 ): boolean {
   return a === undefined || b === undefined || a.some((x) => b.some((y) => meet(x, y)));
 }
@@ -25,11 +88,6 @@ function hostsMeet(a: string, b: string): boolean {
   if (a.startsWith('*.') && b.startsWith('*.')) return a.endsWith(b.slice(1)) || b.endsWith(a.slice(1));
   if (a.startsWith('*.')) return b.endsWith(a.slice(1));
   return b.startsWith('*.') && a.endsWith(b.slice(1));
-}
-
-/** Whether two path patterns have a path in common; `**` stands for any number of segments. */
-function pathsMeet(a: string, b: string): boolean {
-  return patternsMeet(a.split('/'), b.split('/'), '**', segmentsMeet);
 }
 
 /** Within one segment, letter by letter. */

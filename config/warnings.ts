@@ -1,7 +1,7 @@
 import { isLoopbackAddress, type IpPort } from './addresses.ts';
 import { meantFor } from './client-auth.ts';
 import { findInboundWarnings } from './inbound-warnings.ts';
-import { overlap } from './overlaps.ts';
+import { findOverlapping } from './overlaps.ts';
 import { isGraver } from './risks.ts';
 import type { Settings } from './settings.ts';
 import type { ToolSettings } from './tools.ts';
@@ -18,17 +18,22 @@ export function findWarnings(settings: Settings): readonly string[] {
   ];
 }
 
+/** More pairs of tools than a person reads; each of many tools may overlap with each. */
+const maxOverlaps = 100;
+
 /** Pairs of tools that a call could both be; which of them it is, is settled, but not always what was meant. */
 function findOverlaps(tools: readonly ToolSettings[]): readonly string[] {
-  return tools.flatMap((tool, index) =>
-    tools
-      .slice(index + 1)
-      .filter((other) => overlap(tool.match, other.match))
-      .map(
-        (other) =>
-          `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.`,
-      ),
-  );
+  const warnings: string[] = [];
+  const pairs = findOverlapping(tools);
+  let next = pairs.next();
+  for (; next.done !== true; next = pairs.next()) {
+    if (warnings.length === maxOverlaps) return [...warnings, 'tools: there are more overlaps than these.'];
+    const [tool, other] = next.value;
+    warnings.push(
+      `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.`,
+    );
+  }
+  return next.value ? warnings : [...warnings, 'tools: there are too many path patterns to find all overlaps.'];
 }
 
 /** Tools and purposes that no call can use as things stand. */

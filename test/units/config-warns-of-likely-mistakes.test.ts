@@ -22,6 +22,11 @@ describe('tools that overlap are named', () => {
     ['host: h, paths: ["/a*c"]', 'host: h, paths: ["/ab*"]'],
     ['host: h, paths: ["/api/**"]', 'host: h, paths: ["/api"]'],
     ['host: h, paths: ["/**/x"]', 'host: h, paths: ["/a/**"]'],
+    ['host: h, paths: ["/**"]', 'host: h, paths: ["/"]'],
+    ['host: h, paths: ["/a/**/b"]', 'host: h, paths: ["/a/b"]'],
+    ['host: h, paths: ["/a/**/b"]', 'host: h, paths: ["/a/*"]'],
+    ['host: h, paths: ["/**/b/**"]', 'host: h, paths: ["/b"]'],
+    ['host: h, paths: ["/*/b"]', 'host: h, paths: ["/a*/**"]'],
     ['host: h, methods: [GET, PUT]', 'host: h, methods: [PUT]'],
     ['host: h, methods: [GET]', 'host: h'],
   ])('{ %s } and { %s }', (first, second) => {
