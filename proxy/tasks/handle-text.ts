@@ -23,11 +23,14 @@ export function standsAlone(text: string): boolean {
   return /(?<![A-Za-z0-9_+/-])wbh_/.test(unescapedAscii(text));
 }
 
+/** Looked for at its dots: from each `ey` on, a text of many of them would be read to its end again and again. */
+const tokenStart = /(?<=ey[A-Za-z0-9_-]{8,})\.[A-Za-z0-9_-]+\./;
+
 /** Whether a text could hold a compact JWS: its header is a JSON object, in base64url `ey…`, and dots may be percent-encoded. */
 export function mayHoldToken(text: string): boolean {
   // What is escaped twice is read by a program that decodes twice.
   const plain = text.includes('%') ? unescapedAscii(unescapedAscii(text)) : text;
-  return plain.includes('ey') && /ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\./.test(plain);
+  return plain.includes('ey') && tokenStart.test(plain);
 }
 
 /** Everything in a text that has the shape of a handle, in any spelling; they may overlap, or one could hide behind its own prefix. */
