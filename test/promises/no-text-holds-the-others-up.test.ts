@@ -8,6 +8,7 @@ import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 /** Far more than any of these takes, and far less than the second for which each of them stopped everything once. */
 const shortMs = 300;
+const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 
 let tool: Server;
 let stage: Stage;
@@ -51,11 +52,14 @@ function inward(path: string, headers: Record<string, string> = {}): Promise<Raw
 }
 
 const path = `/${'ey'.repeat(15_000)}`;
+const state = { traceparent: trace, tracestate: `a=1${' '.repeat(30_000)}b` };
 
 test.for<readonly [string, () => Promise<RawAnswer>, number]>([
   ['a path that begins a token again and again', () => out(path, 'plain.test'), 401],
   ['the same of a tool with a credential', () => out(path, 'crm.test'), 407],
   ['the same on the way in, of nobody', () => inward(path), 401],
+  ['a tracestate of spaces', () => out('/x', 'plain.test', state), 401],
+  ['the same on the way in', () => inward('/x', state), 401],
 ])('W1: %s is read in no time', tries, async ([, send, status]) => {
   const came = await timed(send);
   expect(came.status).toBe(status);
