@@ -133,6 +133,12 @@ export function readTrailers(trailers: Readonly<Record<string, string | string[]
 /** What a challenge in `WWW-Authenticate` asks of us: a nonce (RFC 9449 9), or another token (RFC 6750 3.1). */
 export function readChallenge(challenge: string | undefined, nonce: string | undefined): 'nonce' | 'token' | undefined {
   if (challenge === undefined) return undefined;
-  if (nonce !== undefined && /\bdpop\b[^]*\berror\s*=\s*"?use_dpop_nonce"?/i.test(challenge)) return 'nonce';
-  return /\b(?:bearer|dpop)\b[^]*\berror\s*=\s*"?invalid_token"?/i.test(challenge) ? 'token' : undefined;
+  if (nonce !== undefined && states(challenge, /\bdpop\b/i, /\berror\s*=\s*"?use_dpop_nonce/i)) return 'nonce';
+  return states(challenge, /\b(?:bearer|dpop)\b/i, /\berror\s*=\s*"?invalid_token/i) ? 'token' : undefined;
+}
+
+/** Whether an error stands behind a scheme. As one expression the rest would be read for each time that a tool names the scheme. */
+function states(challenge: string, scheme: RegExp, error: RegExp): boolean {
+  const at = challenge.search(scheme);
+  return at >= 0 && error.test(challenge.slice(at));
 }

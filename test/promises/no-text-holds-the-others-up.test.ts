@@ -1,7 +1,8 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { listenOnFreePort } from '../stage/free-port.ts';
-import { exchangeRaw, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
+import { basic, exchangeRaw, requestBytes, type RawAnswer } from '../stage/raw-call.ts';
+import type { StagedTask } from '../stage/sidecar-process.ts';
 import { tries } from '../stage/tries.ts';
 import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
@@ -13,13 +14,16 @@ const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 let tool: Server;
 let stage: Stage;
 let wayIn: WayInStage;
+let task: StagedTask;
+/** What the tool asks for. */
+let challenge = '';
 
 beforeAll(async () => {
   tool = createServer((socket: Socket) => {
     socket
       .on('error', () => undefined)
       .on('data', () => {
-        const lines = ['HTTP/1.1 401 No', 'Content-Length: 2'];
+        const lines = ['HTTP/1.1 401 No', 'DPoP-Nonce: abc', `WWW-Authenticate: ${challenge}`, 'Content-Length: 2'];
         socket.write(`${lines.join('\r\n')}\r\n\r\nno`);
       });
   });
@@ -28,6 +32,7 @@ beforeAll(async () => {
     openStage({ tools: { crm: { port }, plain: { port, token: false } } }),
     openWayIn(),
   ]);
+  task = await stage.task();
 });
 afterAll(async () => {
   await Promise.all([stage?.close(), wayIn?.close()]);
@@ -63,5 +68,13 @@ test.for<readonly [string, () => Promise<RawAnswer>, number]>([
 ])('W1: %s is read in no time', tries, async ([, send, status]) => {
   const came = await timed(send);
   expect(came.status).toBe(status);
+  expect(came.ms).toBeLessThan(shortMs);
+});
+
+test('W1: a challenge that a tool makes long is read in no time', tries, async () => {
+  challenge = 'dpop '.repeat(11_000);
+  const came = await timed(() => out('/x', 'crm.test', { 'Proxy-Authorization': basic(task.handle) }));
+  challenge = '';
+  expect(came.status).toBeGreaterThanOrEqual(400);
   expect(came.ms).toBeLessThan(shortMs);
 });
