@@ -41,7 +41,7 @@ Exit code 1 if a chain is broken, or if there is no line to check.
     const files = positionals.length > 0 ? positionals : [findRecord(values.config, invocation)];
     const known = await readKnown(values);
     const report = await verifyEvents(files, known).catch((error: unknown) => {
-      throw unreadable(error);
+      throw unreadable(error, files);
     });
     if (values.json) invocation.print(JSON.stringify(describe(report)));
     else show(report, invocation);
@@ -100,10 +100,11 @@ function isDevice(path: string): boolean {
   }
 }
 
-/** Errors of the system name the file; anything else is a fault. */
-function unreadable(error: unknown): unknown {
-  if (!(error instanceof Error && 'code' in error && 'path' in error)) return error;
-  return new CommandFailure(exitCodes.usage, `${String(error.path)} cannot be read (${String(error.code)})`);
+/** What the system says is about a file, which it names where it could not open it (not of a folder, say); anything else is a fault. */
+function unreadable(error: unknown, files: readonly string[]): unknown {
+  if (!(error instanceof Error && 'code' in error && 'syscall' in error)) return error;
+  const what = 'path' in error ? String(error.path) : files.join(', ');
+  return new CommandFailure(exitCodes.usage, `${what} cannot be read (${String(error.code)})`);
 }
 
 /** The report as `--json` prints it. Names are those of the events themselves. */

@@ -207,4 +207,9 @@ test('what cannot be understood verifies nothing', async () => {
     ['--bundle', join(dir, 'none')],
   ])
     expect((await runWaybill(['events', 'verify', join(dir, 'copy.jsonl'), ...args])).code).toBe(64);
+  expect(await runWaybill(['events', 'verify', dir])).toMatchObject({
+    code: 64,
+    stdout: '',
+    stderr: `waybill events: ${dir} cannot be read (EISDIR)\n`,
+  });
 });
