@@ -161,11 +161,19 @@ class Reader {
   }
 }
 
-/** The parser's own words, without what it quotes of the text after a colon: that may be a secret in the wrong place. */
+/** In place of words of the parser that quote the text. */
+const ownWords: ReadonlyMap<string, string> = new Map([
+  ['BAD_DIRECTIVE', 'this directive (a line that begins with "%") is not known'],
+  ['TAG_RESOLVE_FAILED', 'this tag (a word that begins with "!") is not known'],
+  ['BAD_COLLECTION_TYPE', 'this tag (a word that begins with "!") does not fit what follows'],
+  ['BAD_DQ_ESCAPE', 'this is no escape sequence; in single quotes a backslash is one'],
+]);
+
+/** The parser's own words, without what it quotes of the text, most often after a colon: that may be a secret in the wrong place. */
 function describeSyntax(error: YAMLError): string {
   if (error.code === 'BAD_ALIAS') return starHint;
   if (error.code === 'MULTIPLE_DOCS') return 'a second document (`---`) begins here; the file holds one';
-  return `not valid YAML: ${error.message.replace(/: [\s\S]*$/, '')}`;
+  return `not valid YAML: ${ownWords.get(error.code) ?? error.message.replace(/: [\s\S]*$/, '')}`;
 }
 
 /** Offset of a node; undefined for one that is not written (`key:` without a value). */

@@ -92,11 +92,7 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   // A map, so that no name but ours is a command, not even `constructor`.
   const listed = commands.get(name ?? '');
   if (listed === undefined) {
-    const problem =
-      name === undefined
-        ? 'which command?'
-        : `there is no command ${JSON.stringify(name)}${suggest(name, commands.keys())}`;
-    return told(`waybill: ${problem}\n\n${overview()}`, exitCodes.usage);
+    return name === undefined ? told(`waybill: which command?\n\n${overview()}`, exitCodes.usage) : unknown(name);
   }
   const command = await listed.load();
   if (asksForHelp(args)) return printed(command.usage);
@@ -119,8 +115,14 @@ function asksForHelp(args: readonly string[]): boolean {
 
 /** `waybill help`, and `waybill help COMMAND`. */
 async function help(name: string | undefined): Promise<number> {
-  const command = commands.get(name ?? '');
-  return printed(command === undefined ? overview() : (await command.load()).usage);
+  if (name === undefined) return printed(overview());
+  const command = commands.get(name);
+  return command === undefined ? unknown(name) : printed((await command.load()).usage);
+}
+
+function unknown(name: string): number {
+  const problem = `there is no command ${JSON.stringify(name)}${suggest(name, commands.keys())}`;
+  return told(`waybill: ${problem}\n\n${overview()}`, exitCodes.usage);
 }
 
 /** All commands, one line each. */

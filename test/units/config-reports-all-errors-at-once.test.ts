@@ -52,7 +52,17 @@ test('a text that is no YAML is placed, and what it holds is not repeated', () =
   const found = explain('agent: { name: "hunter2" hunter3 }\n\tx: 1\n');
   expect(found[0]).toMatch(/^1:26 : not valid YAML: /);
   expect(found.join('\n')).not.toContain('hunter');
-  for (const text of ['a: 1\n}hunter2', 'a: |hunter2\n x', 'a: !hunter2 x']) {
+  const quoting = ['%YAML hunter2\n---\na: 1', '%hunter2 x\n---\na: 1', '%TAG hunter2\n---\na: 1', 'a: !hunter2! x'];
+  quoting.push('a: !<hunter2> x', 'a: "\\hunter2"', 'a: "\\xhunter2"', 'a: !!hunter2 [x]', 'a: !!map hunter2');
+  quoting.push(
+    '%YAML 1.2 hunter2\n---\na: 1',
+    'a: &hunter2 &hunter3 x',
+    'a: "x" hunter2',
+    '@hunter2',
+    'a: `hunter2',
+    '- hunter2\nb',
+  );
+  for (const text of ['a: 1\n}hunter2', 'a: |hunter2\n x', 'a: !hunter2 x', ...quoting]) {
     expect(explain(text).length).toBeGreaterThan(0);
     expect(explain(text).join('\n')).not.toContain('hunter');
   }

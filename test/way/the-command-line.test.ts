@@ -66,6 +66,7 @@ test('--help explains the program and each command, --version says which it is',
     expect(help.stdout).toMatch(new RegExp(`^Usage: waybill ${command}[\\s\\S]*^Exit code|[Ee]xit code`, 'm'));
   }
   expect((await run('help', 'events')).stdout).toMatch(/^Usage: waybill events/);
+  expect(await run('help', 'task')).toMatchObject({ code: 64, stdout: '', stderr: expect.stringContaining('tasks') });
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
