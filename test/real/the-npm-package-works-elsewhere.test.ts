@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readSource } from '../repo/sources.ts';
 import { PackedPackage } from '../stage/packed-package.ts';
@@ -32,8 +32,19 @@ test('the package holds the program as JavaScript, its pages, and nothing that o
   expect(files.filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'))).toEqual([]);
 });
 
-test('packing leaves package.json of the clone as it was', () => {
+test('its pages link to what it holds, and say the rest in words', () => {
+  for (const page of packed.files.filter((path) => path.endsWith('.md'))) {
+    const links = [...packed.read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)].map(([, to = '']) => to);
+    const absent = links.filter((to) => !packed.files.includes(posix.normalize(posix.join(posix.dirname(page), to))));
+    expect(absent, page).toEqual([]);
+  }
+  expect(packed.read('README.md')).toContain('ARCHITECTURE.md: both ways');
+  expect(packed.read('README.md')).toContain('[config/settings.md](config/settings.md)');
+});
+
+test('packing leaves package.json and the pages of the clone as they were', () => {
   expect(packed.manifestAfter).toBe(readSource('package.json'));
+  expect(packed.readmeAfter).toBe(readSource('README.md'));
 });
 
 test('a project that installs it keeps its own Node.js', (context) => {

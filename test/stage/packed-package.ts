@@ -18,6 +18,8 @@ export class PackedPackage {
   readonly files: readonly string[];
   /** Text of package.json in the clone after packing. */
   readonly manifestAfter: string;
+  /** The same of its README. */
+  readonly readmeAfter: string;
   readonly #folder: string;
   readonly #tarball: string;
 
@@ -35,9 +37,15 @@ export class PackedPackage {
     this.files = description.files.map(({ path }) => path);
     this.#tarball = join(this.#folder, description.filename);
     this.manifestAfter = readFileSync(join(clone, 'package.json'), 'utf8');
+    this.readmeAfter = readFileSync(join(clone, 'README.md'), 'utf8');
     this.project = join(this.#folder, 'project');
     mkdirSync(this.project);
     writeFileSync(join(this.project, 'package.json'), '{ "private": true, "type": "module" }\n');
+  }
+
+  /** Text of a file in the tarball. */
+  read(path: string): string {
+    return spawnSync('tar', ['-xzOf', this.#tarball, `package/${path}`], { encoding: 'utf8' }).stdout;
   }
 
   /** Installs it with its dependencies from the registry. Returns what npm said where that fails, else undefined. */
