@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfigBytes } from '../../config/config-bytes.ts';
@@ -33,9 +33,8 @@ export class ConfigReload {
   ) {
     this.#file = file;
     this.#surroundings = surroundings;
-    // What could not be read again from the start, such as a pipe, is no news.
-    const state = stateOf(file);
-    this.#seen = state === undefined || isDigest(state) ? digest : state;
+    // A pipe cannot be read again, which is no news. Whatever else became of the file since it was read, is.
+    this.#seen = (isPipe(file) ? stateOf(file) : undefined) ?? digest;
     this.#sidecar = sidecar;
     this.#log = log;
     this.#watched = new WatchedFiles(
@@ -105,4 +104,10 @@ function stateOf(file: string): string | undefined {
   }
 }
 
-const isDigest = (state: string): boolean => /^[0-9a-f]{64}$/.test(state);
+function isPipe(file: string): boolean {
+  try {
+    return statSync(file).isFIFO();
+  } catch {
+    return false;
+  }
+}
