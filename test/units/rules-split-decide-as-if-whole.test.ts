@@ -159,4 +159,4 @@ test('deciding the parts of rules at load, per task and per call gives what eval
   );
   fc.assert(property, { numRuns: 400 });
   expect(compared).toBeGreaterThan(1000);
-});
+}, 120_000);
