@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { forms } from '../../proxy/forward/screen/forms.ts';
 import { Maskers } from '../../proxy/forward/screen/masker.ts';
 import { Pattern } from '../../proxy/forward/screen/pattern.ts';
+import { tries } from '../stage/tries.ts';
 
 const part = (bytes: number): string => randomBytes(bytes).toString('base64url');
 const ascii = (text: string): Buffer => Buffer.from(text, 'latin1');
@@ -55,4 +56,42 @@ test('what begins like a credential by four bytes or fewer goes on at once', () 
   const maskers = new Maskers([new Pattern(token)]);
   expect(maskers.push(ascii(`: ${signature.slice(0, 9)}`)).toString()).toBe(': ');
   expect(maskers.push(ascii(' no')).toString()).toBe(`${signature.slice(0, 9)} no`);
+});
+
+/** Time for one kilobyte, of half a megabyte. */
+function msPerKilobyte(unit: Buffer, pattern: Pattern): number {
+  const body = Buffer.alloc(500_000, unit);
+  const startedAt = performance.now();
+  screen(body, pattern, 65_536);
+  return (performance.now() - startedAt) / 500;
+}
+
+test(
+  'text that is made of parts of it, just too short or just long enough, takes no time',
+  { ...tries, timeout: 60_000 },
+  () => {
+    const token = `${part(40)}.${part(200)}.${part(64)}`;
+    const signature = ascii(token.split('.')[2] ?? '');
+    const pattern = new Pattern(token);
+    screen(signature, pattern, 100);
+    const units = forms
+      .flatMap(({ write }) => write(signature).slice(0, 1))
+      .flatMap((text) => [22, 23].map((length) => Buffer.concat([text.subarray(5, 5 + length), ascii('!')])));
+    const slow = [...units, ascii(' '), ascii(',\n        {'), ascii(',\n        45')]
+      .map((unit) => ({ unit: unit.toString('latin1'), ms: msPerKilobyte(unit, pattern) }))
+      // Once it was 2 to 20.
+      .filter(({ ms }) => ms > 0.7);
+    expect(slow).toEqual([]);
+  },
+);
+
+test('of a secret that repeats itself, what is too much to compare is masked', tries, () => {
+  for (const secret of ['ab'.repeat(1500), '0'.repeat(200)]) {
+    const pattern = new Pattern(secret);
+    const unit = Buffer.concat([ascii(secret.slice(0, 22)), ascii('!')]);
+    screen(unit, pattern, 100);
+    expect(msPerKilobyte(unit, pattern)).toBeLessThan(0.7);
+    const came = screen(Buffer.concat([unit, Buffer.alloc(200_000, unit), ascii(secret)]), pattern, 65_536);
+    expect(came.includes(secret.slice(0, 40))).toBe(false);
+  }
 });

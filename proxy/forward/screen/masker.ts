@@ -7,6 +7,12 @@ const star = 0x2a;
 const readsWords = endianness() === 'LE';
 const nothing = Buffer.alloc(0);
 const mostPassed = 4;
+/** Bytes that are compared with the secret in one answer; beyond, the rest of it is masked. */
+const maxCompared = 1_000_000;
+/** So many more for each byte of the answer. */
+const comparedPerByte = 64;
+/** A place costs so much more than the bytes that agree there. */
+const placeCost = 8;
 /** A part that begins in the bytes that passed has a whole window within so many that follow. */
 const borderBytes = 64;
 
@@ -23,6 +29,8 @@ class Masker {
   /** Where the secret goes on, when the last chunk ended within it. */
   #within: readonly Place[] = [];
   #masked = false;
+  /** Bytes that may still be compared. */
+  #credit = maxCompared;
 
   constructor(pattern: Pattern) {
     this.#pattern = pattern;
@@ -40,6 +48,7 @@ class Masker {
   /** What may go on of this chunk and of what was held back before; may be empty. */
   push(chunk: Buffer): Buffer {
     if (chunk.length === 0) return nothing;
+    this.#credit += chunk.length * comparedPerByte;
     const isNew = this.#held.length === 0 && !this.#goesOnIn(chunk);
     // Most chunks end with a byte that some form begins with. They are not put together with the next one for that.
     const passed = isNew ? 0 : this.#context.length;
@@ -75,6 +84,7 @@ class Masker {
   }
 
   #screen(bytes: Buffer): Buffer {
+    if (this.#credit < 0) return this.#maskAll(bytes);
     let from = 0;
     let at = this.#within.length > 0 ? 0 : this.#next(bytes, 0);
     // As nearly always.
@@ -88,9 +98,19 @@ class Masker {
     for (; at >= 0; at = this.#next(bytes, from)) {
       from = run.maskAround(at, this.#pattern);
       this.#within = run.reachesEnd;
+      if (run.compared > this.#credit) return this.#maskAll(bytes);
     }
+    this.#credit -= run.compared;
     this.#masked ||= run.hasMasked;
     return run.bytes;
+  }
+
+  /** An answer that is made of parts of a secret that repeats itself would stop everything else: the rest of it is not looked at, and not seen. */
+  #maskAll(bytes: Buffer): Buffer {
+    this.#credit = Number.NEGATIVE_INFINITY;
+    this.#masked = true;
+    this.#within = [];
+    return Buffer.alloc(bytes.length, star);
   }
 
   /** The next place from `from` on at which a window of the secret may stand, or -1. One in 16 bytes is looked at. */
@@ -155,6 +175,8 @@ class Run {
   hasMasked = false;
   /** Places of the secret that go on beyond the end of the chunk. */
   reachesEnd: readonly Place[] = [];
+  /** Bytes that were compared. */
+  compared = 0;
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
@@ -179,9 +201,12 @@ class Run {
     const { bytes } = this;
     let [start, end] = [at, at];
     const further: Place[] = [];
-    for (const place of pattern.places(bytes.subarray(at, at + windowBytes))) {
+    const places = pattern.placesAround(bytes, at);
+    if (places === undefined) this.compared = Number.POSITIVE_INFINITY;
+    for (const place of places ?? []) {
       const before = agreementBefore(place, bytes, at);
       const after = agreement(place, bytes, at);
+      this.compared += placeCost + before + after;
       if (before + after < pattern.shortestRun) continue;
       start = Math.min(start, at - before);
       end = Math.max(end, at + after);

@@ -1,6 +1,7 @@
 import { endianness } from 'node:os';
-import { agreement, inLowerCase, otherCase, type Place, type Text } from './agreement.ts';
+import { agreement, otherCase, type Place, type Text } from './agreement.ts';
 import { forms, type Form } from './forms.ts';
+import { PlaceIndex } from './place-index.ts';
 
 /** Bytes that are looked up together: long enough that they are no accident, short enough to be met in every part of 23 bytes. */
 const windowBytes = 8;
@@ -38,7 +39,7 @@ export class Pattern {
   /** One bit for each two bytes that follow each other in a common form or a beginning; what does not end so needs no further look. */
   readonly #pairs = new Uint32Array(2 ** 11);
   readonly #firsts: ReadonlySet<number | undefined>;
-  #whole: readonly Text[] | undefined;
+  #index: PlaceIndex | undefined;
 
   /** @param secret ASCII text, at least eight characters long: a shorter one would be met by chance. */
   constructor(secret: string) {
@@ -105,15 +106,20 @@ export class Pattern {
     return this.search(scratchWords, this.stride >>> 2, (length + 3) >>> 2) >= 0;
   }
 
-  /** Where in which forms these bytes stand; empty where it was a chance after all. */
-  *places(window: Buffer): Generator<Place> {
+  /** Where a run may stand in which forms that holds the window there; undefined where too many would have to be compared. */
+  placesAround(bytes: Buffer, at: number): readonly Place[] | undefined {
     // Written out when it is needed for the first time: most answers hold no secret.
-    this.#whole ??= textsOf(Buffer.from(this.#secret, 'latin1'), () => true);
-    const folded = Buffer.from(window.map(inLowerCase));
-    for (const text of this.#whole) {
-      const wanted = text.inAnyCase ? folded : window;
-      for (let at = text.bytes.indexOf(wanted); at >= 0; at = text.bytes.indexOf(wanted, at + 1)) yield { text, at };
-    }
+    this.#index ??= this.#indexed();
+    return this.#index.isPartial ? undefined : this.#index.around(bytes, at);
+  }
+
+  #indexed(): PlaceIndex {
+    const whole = textsOf(Buffer.from(this.#secret, 'latin1'), () => true);
+    // Without signs that a form changes, many forms are alike.
+    const distinct = new Map(whole.map((text) => [`${text.inAnyCase}${text.bytes.toString('latin1')}`, text]));
+    const isKnown = (text: Buffer, at: number): boolean =>
+      this.#mayBe(mix(text.readInt32LE(at), text.readInt32LE(at + 4)));
+    return new PlaceIndex([...distinct.values()], this.shortestRun, isKnown);
   }
 
   /** Whether some form has the last of these bytes, any number of them, and then this one, where a part of it may begin. */
