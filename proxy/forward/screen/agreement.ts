@@ -32,7 +32,7 @@ function isSame(written: number | undefined, byte: number | undefined, inAnyCase
 }
 
 /** Of a hex digit; all else as it is. */
-function inLowerCase(byte: number): number {
+export function inLowerCase(byte: number): number {
   return byte >= 0x41 && byte <= 0x46 ? byte | 0x20 : byte;
 }
 

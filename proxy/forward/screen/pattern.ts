@@ -1,7 +1,7 @@
 import { endianness } from 'node:os';
 import { agreement, otherCase, type Place, type Text } from './agreement.ts';
 import { forms, type Form } from './forms.ts';
-import { PlaceIndex } from './place-index.ts';
+import { Places } from './places.ts';
 
 /** Bytes that are looked up together: long enough that they are no accident, short enough to be met in every part of 23 bytes. */
 const windowBytes = 8;
@@ -27,7 +27,6 @@ export class Pattern {
   readonly stride: number;
   /** A run of so many bytes of a form is a part of the secret; a shorter one may be chance. */
   readonly shortestRun: number;
-  readonly #secret: string;
   /** One bit for each hash of a window, by its upper 18 bits: small enough to stay in the nearest cache. */
   readonly #filter = new Uint32Array(2 ** (bits - 5));
   /** The hashes themselves, open addressing; 0 is an empty slot. */
@@ -39,11 +38,10 @@ export class Pattern {
   /** One bit for each two bytes that follow each other in a common form or a beginning; what does not end so needs no further look. */
   readonly #pairs = new Uint32Array(2 ** 11);
   readonly #firsts: ReadonlySet<number | undefined>;
-  #index: PlaceIndex | undefined;
+  readonly #places: Places;
 
   /** @param secret ASCII text, at least eight characters long: a shorter one would be met by chance. */
   constructor(secret: string) {
-    this.#secret = secret;
     const jws = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.(?<signature>[A-Za-z0-9_-]{32,})$/.exec(secret);
     const core = Buffer.from(jws?.groups?.['signature'] ?? secret, 'latin1');
     const isLong = ({ bytes }: Text): boolean => bytes.length >= windowBytes;
@@ -52,6 +50,11 @@ export class Pattern {
     const shortest = Math.min(...[...common, ...rare].map(({ bytes }) => bytes.length));
     this.stride = Math.max(1, Math.min(widest, shortest - windowBytes + 1));
     this.shortestRun = this.stride + windowBytes - 1;
+    this.#places = new Places({
+      texts: () => textsOf(Buffer.from(secret, 'latin1'), () => true),
+      shortestRun: this.shortestRun,
+      isKnown: (text, at) => this.#mayBe(mix(text.readInt32LE(at), text.readInt32LE(at + 4))),
+    });
     const hashes: number[] = [];
     for (const { bytes } of common) learn(bytes, false, hashes);
     for (const { bytes, inAnyCase } of rare) learn(bytes.subarray(0, enough), inAnyCase, hashes);
@@ -108,18 +111,7 @@ export class Pattern {
 
   /** Where a run may stand in which forms that holds the window there; undefined where too many would have to be compared. */
   placesAround(bytes: Buffer, at: number): readonly Place[] | undefined {
-    // Written out when it is needed for the first time: most answers hold no secret.
-    this.#index ??= this.#indexed();
-    return this.#index.isPartial ? undefined : this.#index.around(bytes, at);
-  }
-
-  #indexed(): PlaceIndex {
-    const whole = textsOf(Buffer.from(this.#secret, 'latin1'), () => true);
-    // Without signs that a form changes, many forms are alike.
-    const distinct = new Map(whole.map((text) => [`${text.inAnyCase}${text.bytes.toString('latin1')}`, text]));
-    const isKnown = (text: Buffer, at: number): boolean =>
-      this.#mayBe(mix(text.readInt32LE(at), text.readInt32LE(at + 4)));
-    return new PlaceIndex([...distinct.values()], this.shortestRun, isKnown);
+    return this.#places.around(bytes, at);
   }
 
   /** Whether some form has the last of these bytes, any number of them, and then this one, where a part of it may begin. */

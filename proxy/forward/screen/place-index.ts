@@ -4,7 +4,7 @@ const windowBytes = 8;
 /** Places of a secret that are kept. One that repeats itself has far more, and is none. */
 const maxPlaces = 65_536;
 /** So many more for each of its characters. */
-const placesPerCharacter = 16;
+const placesPerCharacter = 128;
 /** A place is one number: the text, and where in it. */
 const textBits = 23;
 const atMask = 2 ** textBits - 1;
@@ -39,6 +39,12 @@ export class PlaceIndex {
     this.#before = new Uint32Array(found.length * 2 + 2);
     this.#last = new Uint32Array(2 ** Math.ceil(Math.log2(found.length * 2 + 1)));
     if (!this.isPartial) for (let place = 0; place < found.length; place += 1) this.#enter(place);
+  }
+
+  /** Bytes of memory that it takes, with its texts. */
+  get size(): number {
+    const { byteLength } = this.#places;
+    return byteLength + this.#before.byteLength + this.#last.byteLength + sizeOf(this.#texts);
   }
 
   /** Places around which a run may stand, if the window at `at` belongs to it; some may be there twice, and some by chance. */
@@ -80,4 +86,9 @@ export class PlaceIndex {
       hash = Math.imul(hash ^ ((bytes[at] ?? 0) | 0x20), 0x9e3779b1);
     return (hash ^ (hash >>> 15)) & (this.#last.length - 1);
   }
+}
+
+/** Bytes of texts. */
+export function sizeOf(texts: readonly Text[]): number {
+  return texts.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }
