@@ -172,8 +172,9 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#body?.end((last) => {
       if (this.#ended) return;
       const kept = readTrailers(trailers ?? {});
-      if (kept.length > 0)
-        this.#response.addTrailers(kept.map(([name, value]): [string, string] => [name, this.#screen.text(value)]));
+      // A name carries what a value does.
+      const masked = kept.map((pair): [string, string] => [this.#screen.text(pair[0]), this.#screen.text(pair[1])]);
+      if (masked.length > 0) this.#response.addTrailers(masked);
       if (last === '') this.#response.end();
       else this.#response.end(last, 'latin1');
       this.#end(this.#answered('ok'));

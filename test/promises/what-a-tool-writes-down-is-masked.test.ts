@@ -192,3 +192,19 @@ function expectHidden(came: string): void {
   for (const text of [signature, Buffer.from(signature).toString('base64')])
     for (let at = 0; at + 23 <= text.length; at += 1) expect(came.includes(text.slice(at, at + 23))).toBe(false);
 }
+
+test('W3: nor in the name of a trailer, which comes in lower case', async () => {
+  answer = (response) => {
+    response.writeHead(200, { Trailer: 'X-T' }).write('content');
+    const hex = Buffer.from(signature).toString('hex');
+    response.addTrailers([
+      [`x-${hex}`, 'is a name'],
+      ['X-T', 'is another'],
+    ]);
+    response.end();
+  };
+  const { head } = await call();
+  const [name = ''] = /^.*(?=: is a name)/m.exec(head) ?? [];
+  expect(head).toContain('x-t: is another');
+  expect(name).toBe(`x-${'*'.repeat(signature.length * 2)}`);
+});
