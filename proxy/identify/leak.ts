@@ -26,29 +26,59 @@ const inHeaders = { handles: true, marks: false, tokens: true };
 const tokensOnly = { handles: false, marks: false, tokens: true };
 
 /**
- * Refuses a call that carries a handle or a token of ours where none belongs: path, query, cookie, or a header that is passed on. Such a
- * call would hand it to the tool, its logs and our record (DESIGN 7, `credential_leak`; W8).
+ * Refuses a call that carries a handle or a token of ours where none belongs: path, query, cookie, a header that is passed on or its name,
+ * a host of the agent's choice. Such a call would hand it to the tool, its logs and our record (DESIGN 7, `credential_leak`; W8).
  */
-export function checkLeak(
-  call: Call,
-  { handles, secrets }: { readonly handles: HandleBook; readonly secrets: KnownSecrets },
-): void {
+export function checkLeak(call: Call, { handles, secrets }: Known): void {
   const { path } = call.target;
   checkText(path, handles);
-  const { forward, cookies, credentials } = call.headers;
+  const { forward, cookies, selection, credentials, via } = call.headers;
   let all = path.length < shortest ? '' : path;
-  for (const list of [forward, cookies]) {
-    for (let at = 1; at < list.length; at += 2) {
-      const value = list[at] ?? '';
-      checkText(value, handles);
-      if (value.length >= shortest) all += `\n${value}`;
-    }
-  }
+  all = withPassed(withPassed(all, forward, handles), cookies, handles);
+  if (selection.length > 0 && passesSelection(call)) all = withPassed(all, selection, handles);
+  if (via !== undefined) all = withPassed(all, ['via', via], handles);
+  all += hostIn(call);
   if (all !== '' && secrets.findsEscaped(Buffer.from(all, 'latin1'), inHeaders)) throw new Refusal('credential_leak');
-  // Where a credential of ours goes in, the agent's own is taken out; elsewhere its key passes, and a token of ours is none of its keys.
-  if (call.tool.credentialed || credentials.length === 0) return;
-  const keys = credentials.filter((_text, at) => at % 2 === 1).join('\n');
-  if (secrets.findsEscaped(Buffer.from(keys, 'latin1'), tokensOnly)) throw new Refusal('credential_leak');
+  // Where a credential of ours goes in, the agent's own is taken out; elsewhere its key passes, and nothing of ours is one of its keys.
+  if (!call.tool.credentialed && credentials.length > 0) checkKeys(credentials, { handles, secrets });
+}
+
+interface Known {
+  readonly handles: HandleBook;
+  readonly secrets: KnownSecrets;
+}
+
+/** The text with what is long enough of these headers, so that all is searched at once. */
+function withPassed(text: string, headers: readonly string[], handles: HandleBook): string {
+  let all = text;
+  for (let at = 0; at < headers.length; at += 2) {
+    const name = headers[at] ?? '';
+    const value = headers[at + 1] ?? '';
+    checkText(value, handles);
+    if (name.length >= shortest) all += `\n${name}`;
+    if (value.length >= shortest) all += `\n${value}`;
+  }
+  return all;
+}
+
+/** Whether the tool gets to see in which form the agent wants the answer: where it is screened, we choose. */
+function passesSelection({ tool }: Call): boolean {
+  return !tool.credentialed || tool.settings.unsafe_response_screen === 'off';
+}
+
+/** The host, where the agent chooses it, as it is and without the dots that a name has to have every 63 characters. */
+function hostIn({ target: { origin }, tool }: Call): string {
+  return tool.host === origin.host ? '' : `\n${origin.host}\n${origin.host.replaceAll('.', '')}`;
+}
+
+/** A handle in a form that the ladder reads names the task, and is taken out. */
+function checkKeys(credentials: readonly string[], { handles, secrets }: Known): void {
+  const keys = credentials.filter((_text, at) => at % 2 === 1);
+  if (!secrets.findsEscaped(Buffer.from(keys.join('\n'), 'latin1'), inHeaders)) return;
+  for (const key of keys) {
+    const wanted = handles.carries(key) ? tokensOnly : inHeaders;
+    if (secrets.findsEscaped(Buffer.from(key, 'latin1'), wanted)) throw new Refusal('credential_leak');
+  }
 }
 
 function checkText(text: string, handles: HandleBook): void {

@@ -182,6 +182,8 @@ function targetOf(call: Call, token?: InboundToken, isWithheld = false): string 
   const { rawPath } = call;
   const holds = isWithheld || mayHoldHandle(rawPath) || mayHoldToken(rawPath) || holdsPartOf(token, rawPath);
   const path = holds ? '[withheld]' : rawPath;
+  // A host that a tool does not name is the agent's own text as well.
+  if (isWithheld && call.tool.host !== origin.host) known = known.replace(JSON.stringify(origin.host), '"[withheld]"');
   // Methods are tokens (RFC 9110 5.6.2) and names of tools identifiers: neither holds what JSON escapes.
   return `,"tool":"${call.tool.name}","target":{"method":"${call.method}",${known}${JSON.stringify(path)}}`;
 }

@@ -31,7 +31,7 @@ export interface LeakStage extends Stage {
   expectStopped(sends: Record<string, () => Promise<RawAnswer>>): Promise<void>;
 }
 
-/** Opens one. Tools: `crm`, `open` without credential, `unscreened`, `keyed` with a static key, `slow`. */
+/** Opens one. Tools: `crm`, `open` without credential, `hosts` of any name, `unscreened`, `keyed` with a static key, `slow`. */
 export async function openLeakStage(): Promise<LeakStage> {
   const tool = await openEchoTool();
   let received = '';
@@ -87,6 +87,7 @@ function openTools(tool: EchoTool, slow: ScriptedTool, key: string): Promise<Sta
     tools: {
       crm: { port: tool.port },
       open: { port: tool.port, token: false },
+      hosts: { port: tool.port, host: '*.hosts.test', token: false },
       unscreened: { port: tool.port, more: { unsafe_response_screen: 'off' } },
       keyed: { port: tool.port, token: false, more: { secret: { file, in: 'header', name: 'x-key' } } },
       slow: { port: slow.port },
