@@ -77,7 +77,7 @@ class Reading implements ReplyHeaders {
   challenge: string | undefined;
   length: number | undefined;
   readonly cookies: string[] = [];
-  nominated: string[] | undefined;
+  nominated: Set<string> | undefined;
 }
 
 function readOwn(reading: Reading, found: ReplyHeaderClass, name: string, value: string, keepCookies: boolean): void {
@@ -104,18 +104,20 @@ function textOf(part: Buffer | string | undefined): string {
   return typeof part === 'string' ? part : (part?.toString('latin1') ?? '');
 }
 
-function nominations(before: string[] | undefined, value: string): string[] | undefined {
+function nominations(before: Set<string> | undefined, value: string): Set<string> | undefined {
   const lower = value.toLowerCase();
   if (lower === 'keep-alive' || lower === 'close') return before;
-  return [...(before ?? []), ...lower.split(',').map((option) => option.trim())];
+  const all = before ?? new Set<string>();
+  for (const option of lower.split(',')) all.add(option.trim());
+  return all;
 }
 
-function withoutNominated(forward: readonly string[], nominated: readonly string[]): string[] {
+function withoutNominated(forward: readonly string[], nominated: ReadonlySet<string>): string[] {
   const kept: string[] = [];
   for (let at = 0; at < forward.length; at += 2) {
     const name = forward[at] ?? '';
     // Framing and type are never hop-by-hop, whatever a tool nominates.
-    if (/^content-/i.test(name) || !nominated.includes(name.toLowerCase())) kept.push(name, forward[at + 1] ?? '');
+    if (/^content-/i.test(name) || !nominated.has(name.toLowerCase())) kept.push(name, forward[at + 1] ?? '');
   }
   return kept;
 }

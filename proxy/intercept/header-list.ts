@@ -107,7 +107,7 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
       return;
     case 'tracestate': {
       const kept = withoutOwnTrace(value);
-      if (kept !== value) reading.traceMarks = [...(reading.traceMarks ?? []), ...ownTraceIn(value)];
+      if (kept !== value) (reading.traceMarks ??= []).push(...ownTraceIn(value));
       if (kept === '' && value !== '') return;
       reading.tracestate = reading.tracestate === undefined ? kept : `${reading.tracestate},${kept}`;
       reading.forward.push(name, kept);
@@ -124,12 +124,14 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
 
 function readCredential(reading: Reading, name: string, value: string): void {
   const lower = name.toLowerCase();
-  for (let at = 0; at < reading.credentials.length; at += 2) {
-    // Several proofs are told by the way in, in its turn: what is wrong with the token comes first.
-    if (reading.credentials[at]?.toLowerCase() === lower && lower !== 'dpop')
-      throw malformed(`${name} is there more than once`);
-  }
+  // Several proofs are told by the way in, in its turn: what is wrong with the token comes first.
+  if (lower !== 'dpop') refuseRepeated(reading, lower, name);
   reading.credentials.push(name, value);
+}
+
+function refuseRepeated({ credentials }: Reading, lower: string, name: string): void {
+  for (let at = 0; at < credentials.length; at += 2)
+    if (credentials[at]?.toLowerCase() === lower) throw malformed(`${name} is there more than once`);
 }
 
 function readConnection(reading: Reading, value: string): void {
@@ -148,22 +150,26 @@ function dropNominated(reading: Reading, nominated: string[], classOfName: (name
       throw new Refusal('header_forbidden', `Connection must not name ${printable(option)}.`);
     }
   }
-  dropFrom(reading.forward, nominated);
-  dropFrom(reading.selection, nominated);
+  const names = new Set(nominated);
+  dropFrom(reading.forward, names);
+  dropFrom(reading.selection, names);
 }
+
+const stateName = new Set(['tracestate']);
+const traceNames = new Set(['traceparent', 'tracestate']);
 
 /** A trace that cannot be read is begun anew behind us, without what stood beside it (W3C Trace Context 4.2). */
 function checkTrace({ traceparent, tracestate, forward }: Reading): void {
-  if (traceparent !== undefined && !isTraceparent(traceparent)) dropFrom(forward, ['traceparent', 'tracestate']);
-  else if (tracestate !== undefined && !isTracestate(tracestate)) dropFrom(forward, ['tracestate']);
+  if (traceparent !== undefined && !isTraceparent(traceparent)) dropFrom(forward, traceNames);
+  else if (tracestate !== undefined && !isTracestate(tracestate)) dropFrom(forward, stateName);
 }
 
 /** @param list names and values, flat. @param names lower case. */
-function dropFrom(list: string[], names: readonly string[]): void {
+function dropFrom(list: string[], names: ReadonlySet<string>): void {
   const kept: string[] = [];
   for (let at = 0; at < list.length; at += 2) {
     const name = list[at] ?? '';
-    if (!names.includes(name.toLowerCase())) kept.push(name, list[at + 1] ?? '');
+    if (!names.has(name.toLowerCase())) kept.push(name, list[at + 1] ?? '');
   }
   list.length = 0;
   list.push(...kept);
