@@ -60,13 +60,12 @@ export class InventoryComparison {
       return [this.#told(found), this.#wanted()];
     });
     // A token in nobody's hands goes back: what the service still takes is what is listed, and nothing beside it.
-    await this.#untilEqual('what the service would take', async () => [
-      [...this.aliveAtService()].map(describe).toSorted(),
-      this.#truth
-        .held(Date.now())
-        .map(({ token }) => describe(token.text))
-        .toSorted(),
-    ]);
+    await this.#untilEqual('what the service would take', async () => {
+      // A task may have come to its deadline since the first look.
+      this.#truth.expire(Date.now());
+      const held = this.#truth.held(Date.now()).map(({ token }) => describe(token.text));
+      return [[...this.aliveAtService()].map(describe).toSorted(), held.toSorted()];
+    });
     if (inAllForms) await this.#compareForms();
     this.comparisons += 1;
   }
