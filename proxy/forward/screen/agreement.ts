@@ -40,3 +40,8 @@ export function inLowerCase(byte: number): number {
 export function otherCase(byte: number): number {
   return byte >= 0x61 && byte <= 0x66 ? byte & 0xdf : byte;
 }
+
+/** Bytes of texts. */
+export function sizeOf(texts: readonly Text[]): number {
+  return texts.reduce((sum, { bytes }) => sum + bytes.length, 0);
+}

@@ -1,8 +1,8 @@
 import { endianness } from 'node:os';
 import { agreement, agreementBefore, type Place } from './agreement.ts';
 import type { Pattern } from './pattern.ts';
+import { windowBytes } from './window.ts';
 
-const windowBytes = 8;
 const star = 0x2a;
 const readsWords = endianness() === 'LE';
 const nothing = Buffer.alloc(0);
@@ -122,19 +122,15 @@ class Masker {
     const first = from + ((4 - ((bytes.byteOffset + from) & 3)) & 3);
     if (first > last) return -1;
     const words = new Int32Array(bytes.buffer, bytes.byteOffset + first, (bytes.length - first) >>> 2);
-    const word = this.#pattern.search(words, stride >>> 2);
+    const word = this.#pattern.find(bytes, words, first);
     return word < 0 ? -1 : first + word * 4;
   }
 
   /** For secrets so short that every few bytes have to be looked at, and for machines of the other byte order. */
   #nextByBytes(bytes: Buffer, from: number): number {
-    const { stride } = this.#pattern;
-    const words = new Int32Array(2);
-    for (let at = from; at + windowBytes <= bytes.length; at += stride) {
-      words[0] = bytes.readInt32LE(at);
-      words[1] = bytes.readInt32LE(at + 4);
-      if (this.#pattern.search(words, 2) === 0) return at;
-    }
+    const pattern = this.#pattern;
+    for (let at = from; at + windowBytes <= bytes.length; at += pattern.stride)
+      if (pattern.standsAt(bytes, at)) return at;
     return -1;
   }
 }

@@ -1,6 +1,6 @@
-import type { Place, Text } from './agreement.ts';
+import { sizeOf, type Place, type Text } from './agreement.ts';
+import { windowBytes } from './window.ts';
 
-const windowBytes = 8;
 /** Places of a secret that are kept. One that repeats itself has far more, and is none. */
 const maxPlaces = 65_536;
 /** So many more for each of its characters. */
@@ -86,9 +86,4 @@ export class PlaceIndex {
       hash = Math.imul(hash ^ ((bytes[at] ?? 0) | 0x20), 0x9e3779b1);
     return (hash ^ (hash >>> 15)) & (this.#last.length - 1);
   }
-}
-
-/** Bytes of texts. */
-export function sizeOf(texts: readonly Text[]): number {
-  return texts.reduce((sum, { bytes }) => sum + bytes.length, 0);
 }

@@ -1,7 +1,7 @@
-import { inLowerCase, type Place, type Text } from './agreement.ts';
-import { PlaceIndex, sizeOf } from './place-index.ts';
+import { inLowerCase, sizeOf, type Place, type Text } from './agreement.ts';
+import { PlaceIndex } from './place-index.ts';
+import { windowBytes } from './window.ts';
 
-const windowBytes = 8;
 /** A tool that echoes a token is looked through its texts; an index, dearer to make than so many looks, is for answers made of parts. */
 const looksWithoutIndex = 64;
 /** Bytes that the texts and indexes of all secrets may take; beyond, those are given back that were made first. */

@@ -1,5 +1,6 @@
 import { endianness } from 'node:os';
 import { forms } from './forms.ts';
+import { mix, windowBytes } from './window.ts';
 
 /** What kinds of secret to look for. A mark names a task in traces, and stores of traces may see it. */
 export interface Wanted {
@@ -10,8 +11,7 @@ export interface Wanted {
 
 type Kind = keyof Wanted;
 
-/** Bytes that are looked up together, at every fourth place: each text has to be long enough to cover one of these wherever it stands. */
-const windowBytes = 8;
+/** A window is looked up at every fourth place: each text has to be long enough to cover one of these wherever it stands. */
 const shortestText = windowBytes + 3;
 /** Shorter keys could be words that mean something else. */
 const shortestSecret = 16;
@@ -224,9 +224,4 @@ function withoutEscapes(text: string): string {
 
 function hashAt(bytes: Buffer, at: number): number {
   return mix(bytes[readWord](at), bytes[readWord](at + 4));
-}
-
-/** 32 bits of two words; where they agree by chance, the bytes themselves are compared. */
-function mix(low: number, high: number): number {
-  return Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca6b);
 }
