@@ -13,6 +13,7 @@ const maxAnswerLength = 16 * 1024 * 1024;
 
 /** Makes one request on a connection of its own. Rejects with the system's error (`code`) where nobody answers. No proxy, no redirect. */
 export async function exchangeHttp({ url, body, ...options }: Exchange): Promise<{ status: number; text: string }> {
+  if (options.socketPath === '') throw new Error('the path of the socket is empty');
   const start = url.protocol === 'https:' ? requestHttps : requestHttp;
   // An agent of its own: the global one would take the proxy of the environment, which may be the sidecar itself.
   const request = start(url, { ...options, agent: false, signal: AbortSignal.timeout(timeoutMs) });

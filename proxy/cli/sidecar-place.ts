@@ -34,6 +34,8 @@ export function findSidecar(values: ConnectionValues, invocation: Invocation): S
   if ((url === undefined) !== (tokenFile === undefined) || (url !== undefined && socket !== undefined)) {
     throw new CommandFailure(exitCodes.usage, 'give --socket PATH, or --url URL together with --token-file FILE');
   }
+  // Node.js takes an empty path for none, and would ask whoever listens at port 80.
+  if (socket === '') throw new CommandFailure(exitCodes.usage, '--socket is empty: it names the path of a socket');
   // Who names the sidecar itself need not have its configuration in order.
   const named = socket !== undefined || url !== undefined;
   const found = named && values.config === undefined ? undefined : findConfigOrAdvise(values.config, invocation);

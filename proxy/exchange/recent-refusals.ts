@@ -5,7 +5,10 @@ const transientMs = 1000;
 const lastingMs = 5000;
 const maxRefusals = 10_000;
 
-/** The last refusals by order: a service that is down, or says no, is not asked once per call of a busy agent. */
+/**
+ * The last refusals by order: a service that is down, or says no, is not asked once per call of a busy agent. By a clock that nobody sets:
+ * a step back would repeat a refusal for as long as the step.
+ */
 export class RecentRefusals {
   readonly #byKey = new Map<string, { readonly refusal: Refusal; readonly untilMs: number }>();
 

@@ -1,6 +1,9 @@
 const renewOnceInMs = 30_000;
 
-/** Which orders were renewed lately: a tool that calls every token expired must not turn each call into an exchange. */
+/**
+ * Which orders were renewed lately: a tool that calls every token expired must not turn each call into an exchange. By a clock that nobody
+ * sets: a step back would deny renewals for as long as the step.
+ */
 export class RecentRenewals {
   /** In the order of time, so that the front holds what no longer matters. */
   readonly #atMs = new Map<string, number>();

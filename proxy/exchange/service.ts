@@ -11,6 +11,7 @@ import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import type { PresentCertificate } from './client-auth/tls-client.ts';
 import { DeadGrant, isOfStatement } from './dead-grant.ts';
+import { contradicts } from './introspected.ts';
 import { Deadline } from './deadline.ts';
 import { Discovery, endpointsFor, type ServiceEndpoints } from './discovery.ts';
 import type { EndpointCall, EndpointReply } from './endpoint.ts';
@@ -132,7 +133,7 @@ export class TokenService {
       const introspect = () => this.#client.introspect(token, endpoints, deadline);
       const claims = await (visit.isProbe ? introspect() : withOneRetry(introspect, deadline, world));
       // Only the literal `true`: "true" and 1 are how a broken service says something else.
-      return claims['active'] === true;
+      return claims['active'] === true && !contradicts(claims, token, world.now());
     } catch (error) {
       visit.fail(error);
       const failure = heard(error, this.#options);

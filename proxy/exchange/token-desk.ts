@@ -70,9 +70,9 @@ export class TokenDesk {
   take(order: TokenOrder): IssuedToken | Promise<IssuedToken> {
     const now = this.#world.now();
     const entry = this.#custody.find(order.key);
-    if (entry?.token.isUsable(now) !== true) return this.#obtain(order, now);
+    if (entry?.token.isUsable(now) !== true) return this.#obtain(order);
     if (now < entry.refreshAtMs) this.#trail.cache('hit');
-    else this.#refresh(order, now);
+    else this.#refresh(order);
     entry.token.lastUsedAtMs = now;
     return entry.token;
   }
@@ -82,15 +82,16 @@ export class TokenDesk {
    * 30 s ago: a tool that calls every token expired must not turn each call into an exchange.
    */
   renew(order: TokenOrder, token: IssuedToken): Promise<IssuedToken> | undefined {
-    const now = this.#world.now();
     const entry = this.#custody.find(order.key);
     // Another call has renewed it meanwhile, or is about to.
-    if (entry !== undefined && entry.token !== token && entry.token.isUsable(now)) return Promise.resolve(entry.token);
+    if (entry !== undefined && entry.token !== token && entry.token.isUsable(this.#world.now()))
+      return Promise.resolve(entry.token);
     const flight = this.#flights.get(order.key);
     if (flight !== undefined) return flight.promise;
     if (this.#custody.isTaskEnded(order.txn)) return Promise.reject(taskEnded());
-    if (!this.#renewals.mayRenew(order.key, now)) return undefined;
-    this.#renewals.note(order.key, now);
+    const monotonicMs = this.#world.monotonic();
+    if (!this.#renewals.mayRenew(order.key, monotonicMs)) return undefined;
+    this.#renewals.note(order.key, monotonicMs);
     this.#custody.discard(order.key);
     return this.#fly(order, 'renewal');
   }
@@ -157,10 +158,10 @@ export class TokenDesk {
   }
 
   /** There is no usable token: joins the exchange that is under way, repeats a fresh refusal, or starts. */
-  #obtain(order: TokenOrder, now: number): Promise<IssuedToken> {
+  #obtain(order: TokenOrder): Promise<IssuedToken> {
     if (this.#custody.isTaskEnded(order.txn)) throw taskEnded();
     const flight = this.#flights.get(order.key);
-    const recent = flight === undefined ? this.#refusals.find(order.key, now) : undefined;
+    const recent = flight === undefined ? this.#refusals.find(order.key, this.#world.monotonic()) : undefined;
     this.#trail.cache(recent === undefined ? 'miss' : 'negative');
     if (recent !== undefined) throw recent;
     const landing = flight?.promise ?? this.#fly(order, 'first');
@@ -172,8 +173,8 @@ export class TokenDesk {
   }
 
   /** In the background: the caller has a good token and does not wait. */
-  #refresh(order: TokenOrder, now: number): void {
-    if (this.#flights.has(order.key) || this.#refusals.find(order.key, now) !== undefined) {
+  #refresh(order: TokenOrder): void {
+    if (this.#flights.has(order.key) || this.#refusals.find(order.key, this.#world.monotonic()) !== undefined) {
       this.#trail.cache('stale');
       return;
     }
@@ -207,7 +208,7 @@ export class TokenDesk {
     try {
       token = await service.exchange(order);
     } catch (error) {
-      if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.now());
+      if (error instanceof Refusal) this.#refusals.add(order.key, error, this.#world.monotonic());
       if (error instanceof DeadGrant && error.isConfirmed) this.#onDeadGrant(order.txn);
       throw error;
     }

@@ -5,7 +5,16 @@ import { createSecureContext, TLSSocket, type DetailedPeerCertificate, type Secu
 import { Refusal } from '../refusal.ts';
 import { normalHost } from './authority.ts';
 import { ownName, type Door, type PeerCertificate } from './call.ts';
-import { closeServer, hearBrokenRequests, hearRequests, httpServer, type Hearers, type Listener } from './listener.ts';
+import {
+  afterAnswers,
+  answerOwed,
+  closeServer,
+  hearBrokenRequests,
+  hearRequests,
+  httpServer,
+  type Hearers,
+  type Listener,
+} from './listener.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
 
 /** Our own certificate for callers: the X.509-SVID of this moment. `key` is PEM. */
@@ -160,6 +169,11 @@ function refuseConnect(server: Server, hearers: Hearers): void {
     const id = hearers.nextCallId();
     const refusal = new Refusal('message_malformed', 'CONNECT is not served here.');
     hearers.onRefused(id, refusal, undefined);
-    socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
+    // Nobody reads behind a CONNECT any more, and a caller that went away would not be noticed.
+    if (answerOwed(socket) !== undefined) socket.resume().once('end', () => socket.destroy());
+    // Ours in the middle of an answer under way would be read as a part of it.
+    afterAnswers(socket, () =>
+      socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy()),
+    );
   });
 }

@@ -139,12 +139,12 @@ function hearConnects(
 }
 
 /** The answer that a connection is to carry now; undefined when all its requests are answered. */
-function answerOwed(socket: Socket): ServerResponse | undefined {
+export function answerOwed(socket: Socket): ServerResponse | undefined {
   return (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
 }
 
 /** Does it when the answers that are owed on a connection have gone out, or it is closed. */
-function afterAnswers(socket: Socket, then: () => void): void {
+export function afterAnswers(socket: Socket, then: () => void): void {
   const owed = answerOwed(socket);
   if (owed === undefined || socket.destroyed) then();
   else owed.once('close', () => afterAnswers(socket, then));

@@ -120,7 +120,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   };
   if (kind.replay !== undefined) members['replay'] = { reason: refusal.code, grade: kind.replay };
   if (refusal.serviceError !== undefined) members['cause'] = refusal.serviceError;
-  if (target !== undefined) members['target'] = { ...target, host: recordedHost(target.host) };
+  if (target !== undefined) members['target'] = { ...target, host: recordedHost(target.host, call?.tool) };
   if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);
   if (attributed !== undefined) text += whose(attributed);
@@ -160,12 +160,16 @@ function subjectOf({ token, caller }: CallerFacts): string {
   return `,"subject":${JSON.stringify({ iss: token?.kind === 'access' ? token.iss : '', sub: token?.sub ?? caller })}`;
 }
 
-/** How a handle begins in hex, and the header of a JWT in the small letters of a host. */
-const secretInHost = /7762685f|eyj[a-z0-9_-]{8}/;
+/** How a handle begins in hex, with or without dots between. */
+const handleInHost = /7762685f/;
+/** A JWT in the small letters of a host: from the beginning of a label on, and longer than names that begin so. */
+const tokenInHost = /(?:^|\.)e\.?y\.?j[a-z0-9_.-]{37}/;
 
 /** A host is the agent's choice where a tool takes any: one that holds a handle or a token, in labels or whole, is withheld (W8). */
-function recordedHost(host: string): string {
-  return mayHoldHandle(host) || secretInHost.test(host.replaceAll('.', '')) ? '[withheld]' : host;
+function recordedHost(host: string, tool: Call['tool'] | undefined): string {
+  if (host === tool?.host) return host;
+  const holds = mayHoldHandle(host) || handleInHost.test(host.replaceAll('.', '')) || tokenInHost.test(host);
+  return holds ? '[withheld]' : host;
 }
 
 const origins = new WeakMap<Origin, string>();
@@ -175,7 +179,7 @@ function targetOf(call: Call, token?: InboundToken, isWithheld = false): string 
   let known = origins.get(origin);
   if (known === undefined) {
     const { scheme, port } = origin;
-    known = `${JSON.stringify({ scheme, host: recordedHost(origin.host), port }).slice(1, -1)},"path":`;
+    known = `${JSON.stringify({ scheme, host: recordedHost(origin.host, call.tool), port }).slice(1, -1)},"path":`;
     origins.set(origin, known);
   }
   // Refused as a leak or not, also of an earlier process: a path that holds a handle or a token is no text for others to read (W8).

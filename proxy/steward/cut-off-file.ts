@@ -86,7 +86,8 @@ export function writeCutOffs(file: string, revocations: Revocations, nowMs: numb
 /** Within the bounds of what a sidecar keeps, and of each the later time. */
 function joined(there: Revocations, here: Revocations): CutOffs {
   const txns = [...there.txns, ...here.txns].toSorted((a, b) => a.atMs - b.atMs);
-  return new CutOffs(() => [], { cutOffs: [...there.cutOffs, ...here.cutOffs], txns }, new Freshness(() => 0, always));
+  // Whose agent an entry stops is not known here, and who forgets it would let that agent in again.
+  return new CutOffs(undefined, { cutOffs: [...there.cutOffs, ...here.cutOffs], txns }, new Freshness(() => 0, always));
 }
 
 function contentOf(all: CutOffs, nowMs: number): object {

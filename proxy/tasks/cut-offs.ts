@@ -36,13 +36,16 @@ export class CutOffs {
   readonly txns: RevokedTxns;
   /** How long they count as all that there are. */
   readonly freshness: Freshness;
-  readonly #ownAgent: () => readonly string[];
+  readonly #ownAgent: (() => readonly string[]) | undefined;
   /** Oldest first. */
   readonly #kept = new Map<string, CutOff>();
   #onForgotten: (() => void) | undefined;
 
-  /** @param ownAgent all names that our own agent has had; asked each time, since its SPIFFE ID may come late. */
-  constructor(ownAgent: () => readonly string[], { cutOffs, txns }: Revocations, freshness: Freshness) {
+  /**
+   * @param ownAgent all names that our own agent has had; asked each time, since its SPIFFE ID may come late. Undefined for the cut-offs
+   * of several sidecars: any agent may be one's own.
+   */
+  constructor(ownAgent: (() => readonly string[]) | undefined, { cutOffs, txns }: Revocations, freshness: Freshness) {
     this.#ownAgent = ownAgent;
     this.freshness = freshness;
     this.txns = new RevokedTxns(txns);
@@ -55,7 +58,7 @@ export class CutOffs {
   }
 
   get ownAgent(): readonly string[] {
-    return this.#ownAgent();
+    return this.#ownAgent?.() ?? [];
   }
 
   /** @param listener called once, when there is more than can be kept; also where that was before. */
@@ -83,7 +86,7 @@ export class CutOffs {
   }
 
   #forgetOne(): void {
-    const own = this.#ownAgent();
+    const own = this.#ownAgent?.();
     // What stops a standing task too is kept while there is anything else, and then only everything stands for it.
     const oldest = this.#findOldest((one) => stopsTokensOnly(one, own));
     const found = oldest ?? this.#findOldest(({ kind }) => kind !== 'all' && kind !== 'forgotten');
@@ -123,7 +126,7 @@ export class CutOffs {
     if (chain !== undefined && this.#stopsRoot(chain, grant === undefined ? Infinity : issuedAtMs)) return true;
     if (this.#isBefore({ kind: 'all' }, issuedAtMs) || this.#mayBeForgotten(opening)) return true;
     if (this.#isBefore({ kind: 'subject', iss, sub }, issuedAtMs)) return true;
-    for (const id of agentsOf(opening, this.#ownAgent())) {
+    for (const id of agentsOf(opening, this.ownAgent)) {
       // A caller whose key is in wrong hands could ask its issuer for a new token; a new SVID it gets by attestation only.
       const isOldCaller = id === caller && callerIssuedAtMs !== undefined;
       if (this.#isBefore({ kind: 'agent', id }, issuedAtMs)) return true;
@@ -164,9 +167,10 @@ const none: ReadonlySet<string> = new Set();
 const forgotten: Principal = { kind: 'forgotten' };
 
 /** Whether a principal is stopped by what it comes with alone: the standing task comes with nothing. */
-function stopsTokensOnly(principal: Principal, own: readonly string[]): boolean {
-  if (principal.kind === 'agent') return !own.includes(principal.id);
+function stopsTokensOnly(principal: Principal, own: readonly string[] | undefined): boolean {
+  const isOwn = (name: string): boolean => own === undefined || own.includes(name);
+  if (principal.kind === 'agent') return !isOwn(principal.id);
   // Without an issuer it is a workload, and the agent here may be its own subject.
-  if (principal.kind === 'subject') return principal.iss !== '' || !own.includes(principal.sub);
+  if (principal.kind === 'subject') return principal.iss !== '' || !isOwn(principal.sub);
   return principal.kind === 'token';
 }

@@ -43,10 +43,12 @@ export interface Spending {
 export function claim(verified: Verified, spending: Spending): Claimed {
   const { proof, token, txnToken } = verified;
   const now = spending.world.now();
+  // They were good when the head came; the body may have taken longer.
+  if (token !== undefined && token.expiresAtMs <= now) throw expired();
   if (proof !== undefined) claimProof(proof, now, spending);
   if (spending.tokensOnce && token?.kind === 'access') claimToken(token, proof?.jkt ?? token.ath, now, spending);
   if (spending.txnOnceIn !== undefined && txnToken !== undefined) {
-    checkWarm(txnToken.iatSeconds * 1000, spending);
+    checkIssued(txnToken.iatSeconds * 1000, now, spending);
     const { txn: id, expiresAtMs } = txnToken;
     spend(
       { kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs },
@@ -79,18 +81,34 @@ function claimToken(
   spending: Spending,
 ): void {
   if (jti === undefined) throw new Refusal('token_invalid', 'A token for one use needs a jti.');
-  // No nonce is in a token: one that may have been used before the start is refused, whatever its proof.
   const { iat } = claims;
-  checkWarm(typeof iat === 'number' ? iat * 1000 : 0, spending);
+  checkIssued(typeof iat === 'number' ? iat * 1000 : 0, now, spending);
   spend({ kind: 'token', owner: iss, id: jti, expiresAtMs }, presenter, now, spending);
 }
 
 function spend(thing: Spendable, presenter: string, now: number, { spent }: Spending): void {
-  if (thing.expiresAtMs <= now) throw new Refusal('token_invalid', 'The access token is not valid here (expired).');
+  if (thing.expiresAtMs <= now) throw expired();
   const outcome = spent.claim(thing, presenter, now);
   if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'token_spent' : 'ledger_full');
 }
 
+/**
+ * No nonce is in a token for one use: one from before our start is refused, whatever its proof, for it may have been used then. So is one
+ * that is further ahead of our clock than a proof may be: it was used before the start, and says that it was issued behind it.
+ */
+function checkIssued(issuedAtMs: number, now: number, spending: Spending): void {
+  if (issuedAtMs > now + spending.window.futureMs)
+    throw new Refusal(
+      'token_invalid',
+      'The access token is for one use, and says that it was issued in the future (iat).',
+    );
+  checkWarm(issuedAtMs, spending);
+}
+
 function checkWarm(madeAtMs: number, { startedAtMs, window }: Spending): void {
   if (madeAtMs <= startedAtMs + window.futureMs + 1000) throw new Refusal('ledger_warming');
+}
+
+function expired(): Refusal {
+  return new Refusal('token_invalid', 'The access token is not valid here (expired).');
 }

@@ -50,7 +50,8 @@ export interface FakeTokenService {
   /** Texts of the tokens that it issued, and of those that were revoked; a subject token can be put there too. */
   readonly issued: string[];
   readonly revoked: string[];
-  /** How it answers revocation requests. */
+  /** What introspection says beside or instead of what is so; how it answers revocation requests. */
+  introspected: object;
   revokeStatus: number;
   revokeBody: string;
   lie: Lie | undefined;
@@ -74,6 +75,7 @@ export async function openFakeTokenService(options: FakeTokenServiceOptions = {}
 
 class Fake implements FakeTokenService {
   issuer = '';
+  introspected = {};
   readonly counts = { metadata: 0, jwks: 0, token: 0, introspect: 0, revoke: 0 };
   readonly requests: SeenRequest[] = [];
   readonly issued: string[] = [];
@@ -174,9 +176,9 @@ class Fake implements FakeTokenService {
   #introspect(form: URLSearchParams, response: ServerResponse): void {
     this.counts.introspect++;
     const token = form.get('token') ?? '';
-    const known = this.issued.includes(token) || this.#subjects.has(token);
-    const active = known && !this.revoked.includes(token) && this.lie !== 'inactive';
-    send(response, 200, active ? { active, ...this.#claims.get(token) } : { active });
+    const known = (this.issued.includes(token) || this.#subjects.has(token)) && !this.revoked.includes(token);
+    const active = known && this.lie !== 'inactive';
+    send(response, 200, active ? { active, ...this.#claims.get(token), ...this.introspected } : { active });
   }
 
   async #token(form: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -226,9 +228,8 @@ class Fake implements FakeTokenService {
   }
 
   async #makeToken(claims: JWTPayload, subject: string | null): Promise<string> {
+    if (this.lie === 'opaque') return randomBytes(24).toString('base64url');
     switch (this.lie) {
-      case 'opaque':
-        return randomBytes(24).toString('base64url');
       case 'echo_subject':
         return subject ?? '';
       case 'foreign_key':
@@ -244,7 +245,6 @@ class Fake implements FakeTokenService {
     }
   }
 
-  #sign(claims: JWTPayload, typ: string | undefined, key?: CryptoKey): Promise<string> {
-    return signWith(this.#signer, claims, typ, key);
-  }
+  #sign = (claims: JWTPayload, typ: string | undefined, key?: CryptoKey): Promise<string> =>
+    signWith(this.#signer, claims, typ, key);
 }

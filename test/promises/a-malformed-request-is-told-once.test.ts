@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
-import { exchangeRaw } from '../stage/raw-call.ts';
+import { dial, exchangeRaw } from '../stage/raw-call.ts';
 import { expectEachRefused, expectPasses, refusalCounts } from '../stage/refused-way-in.ts';
 import { removeFolder, startSidecar, type SidecarProcess } from '../stage/sidecar-process.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
@@ -80,3 +81,27 @@ test('W1: on the way in too, whatever else is wrong with it', async () => {
 function refusals(): unknown[] {
   return sidecar.events().filter((event) => event['code'] === 'message_malformed');
 }
+
+test('W13: our refusal of a CONNECT is no part of an answer under way on the way in', async () => {
+  const stage = await openWayIn({
+    answer: (_call, response) => {
+      response.writeHead(200, { 'content-length': '100' }).write('{"balance":"');
+      setTimeout(() => response.end('9'.repeat(88)), 600);
+    },
+  });
+  try {
+    const caller = await stage.caller();
+    const socket = dial(stage.to.address());
+    let text = '';
+    socket.on('data', (data: Buffer) => (text += data.toString('latin1')));
+    socket.write(caller.bytes({ path: '/long' }));
+    await sleep(250);
+    socket.write('CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n');
+    await once(socket, 'close');
+    const body = text.slice(text.indexOf('\r\n\r\n') + 4);
+    expect(body.slice(0, 100)).toBe(`{"balance":"${'9'.repeat(88)}`);
+    expect(body.slice(100, 112)).toBe('HTTP/1.1 400');
+  } finally {
+    await stage.close();
+  }
+});

@@ -7,6 +7,7 @@ import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { expectPasses } from '../stage/refused-way-in.ts';
 import { findSecrets, secretsOfToken } from '../stage/secret-scan.ts';
 import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
+import { openStage } from '../stage/way-out-stage.ts';
 
 let stage: WayInStage;
 let tool: EchoTool;
@@ -118,3 +119,18 @@ describe('W8: a path that holds a token is forwarded as it came, and withheld fr
     }
   });
 });
+
+test.for(['keyjar-service.example.org', 'eyjafjallajokull.example.org', 'api.heyjobs.example.org'])(
+  'the host of a tool is in the record as the configuration names it: %s',
+  async (host) => {
+    const honest = await openStage({ tools: { crm: { host, port: tool.port } } });
+    try {
+      const { handle } = await honest.task();
+      expect((await callThrough(honest.sidecar.addresses.outbound, `http://${host}/x`, { handle })).status).toBe(200);
+      const admitted = readRecord(honest.sidecar.eventsFile).find(({ event }) => event === 'call.admitted');
+      expect(admitted?.['target']).toMatchObject({ host });
+    } finally {
+      await honest.close();
+    }
+  },
+);

@@ -48,3 +48,17 @@ test('W6: what is over when its body has come is refused as that, and is no lack
     await stage.close();
   }
 });
+
+test('W1: a token that ended while its body came opens no task', async () => {
+  const stage = await openWayIn();
+  try {
+    const caller = await stage.caller();
+    const exp = Math.floor(Date.now() / 1000) + 2;
+    const token = await stage.to.mint({ cnf: { jkt: caller.key.jkt }, exp });
+    await expectEachRefused(stage, [
+      { what: 'the token has ended', code: 'token_invalid', send: () => sendSlowly(stage, caller, { token }, 3500) },
+    ]);
+  } finally {
+    await stage.close();
+  }
+});

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openCaller, type Caller } from '../stage/caller.ts';
 import { expectEachRefused, expectPasses } from '../stage/refused-way-in.ts';
@@ -7,13 +8,15 @@ import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 let stage: WayInStage;
 
 beforeAll(async () => {
-  stage = await openWayIn({ inbound: { token: { once: true } } });
+  stage = await openWayIn({ inbound: { token: { once: true } }, sections: { replay: { future: '1s' } } });
+  // A token for one use must be younger than the ledger.
+  await sleep(3200);
 });
 afterAll(() => stage?.close());
 
 /** A caller whose token was issued after the sidecar began to remember. */
 async function fresh(claims: Record<string, unknown> = {}): Promise<Caller> {
-  const caller = await openCaller(stage.to, { iat: Math.floor(Date.now() / 1000) + 20, ...claims });
+  const caller = await openCaller(stage.to, claims);
   await caller.send({ proof: null });
   return caller;
 }
@@ -58,5 +61,21 @@ test('a token without an id, or from before the start, could have been used: it 
   await expectEachRefused(stage, [
     { what: 'no jti', code: 'token_invalid', send: () => nameless.send() },
     { what: 'from before', code: 'ledger_warming', send: () => old.send() },
+  ]);
+});
+
+test('W6: nor does one pass twice that its issuer dated ahead, across a kill between the two uses', async () => {
+  const iat = Math.floor(Date.now() / 1000) + 20;
+  const ahead = await openCaller(stage.to, { iat });
+  ahead.nonce = (await stage.caller()).nonce;
+  const before = (await ahead.send()).status;
+  await stage.sidecar.kill();
+  await stage.restart();
+  const after = await openCaller(stage.to);
+  await after.send({ proof: null });
+  const { status } = await ahead.send({ nonce: after.nonce });
+  expect([before, status].filter((one) => one === 200).length).toBeLessThan(2);
+  await expectEachRefused(stage, [
+    { what: 'dated ahead', code: 'token_invalid', send: () => ahead.send({ nonce: after.nonce }) },
   ]);
 });

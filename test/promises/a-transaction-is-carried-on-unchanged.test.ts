@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type KeyIssuer, openKeyIssuer } from '../fakes/key-issuer.ts';
 import type { Caller } from '../stage/caller.ts';
@@ -137,10 +138,12 @@ test('demanded, and good for one request each, where the configuration says so; 
       program: 'tool',
       present: 'original',
     },
+    sections: { replay: { future: '1s' } },
   });
   try {
+    await sleep(3200);
     const user = await stage.caller();
-    const fresh = { iat: now() + 20, exp: now() + 100, sub: 'pairwise' };
+    const fresh = { iat: now(), exp: now() + 100, sub: 'pairwise' };
     const [first, second] = [txnToken(fresh), txnToken(fresh)];
     await expectEachRefused(stage, [{ what: 'none', code: 'token_missing', send: () => user.send() }]);
     await expectPasses(stage, 'first use', () => user.send(withTxn(first)));

@@ -92,4 +92,18 @@ describe('whether a token is active', () => {
     expect((await other.send()).code).toBe('token_invalid');
     expect(stage.service.counts.introspect - asked).toBe(3);
   });
+
+  test.for([
+    ['another subject', { sub: 'mallory' }],
+    ['an end that is over', { exp: 1 }],
+    ['an end that is none', { exp: 'never' }],
+    ['another issuer', { iss: 'https://other.example.org' }],
+    ['another key', { cnf: { jkt: 'zzz' } }],
+    ['a certificate that it is bound to', { cnf: { 'x5t#S256': 'zzz' } }],
+  ] as const)('what is said of %s is not said of this token', async ([what, introspected]) => {
+    const caller = await fresh(true);
+    stage.service.introspected = introspected;
+    await expectEachRefused(stage, [{ what, code: 'token_invalid', send: () => caller.send() }]);
+    stage.service.introspected = {};
+  });
 });

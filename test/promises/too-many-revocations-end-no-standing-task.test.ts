@@ -44,6 +44,29 @@ const tryOpen = async ({ sidecar }: Stage, sub: string, iat: number): Promise<nu
 const use = async ({ sidecar }: Stage): Promise<number> =>
   (await callThrough(sidecar.addresses.outbound, 'http://crm.test/x', {})).status;
 
+test('W11: an agent that was revoked stays so over a restart, however much was revoked after it', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-many-'));
+  const agent = { principal: { kind: 'agent', id: 'invoice-bot' }, before: new Date(oldMs).toISOString() };
+  const before = new Date(oldMs + 1000).toISOString();
+  const cutOffs = names.slice(1).map((sub) => ({ principal: { kind: 'subject', iss: service.issuer, sub }, before }));
+  writeFileSync(
+    join(dir, 'revocations.json'),
+    JSON.stringify({ version: 1, cut_offs: [agent, ...cutOffs], tasks: [] }),
+  );
+  const stage = await open(dir);
+  try {
+    // The standing task is not opened at all.
+    expect(await use(stage)).toBe(407);
+    for (const sub of ['one-more', 'another'])
+      expect((await revoke(stage, { subject: { iss: service.issuer, sub } })).status).toBe(200);
+    await stage.sidecar.stop();
+    await stage.restart();
+    expect(await use(stage)).toBe(407);
+  } finally {
+    await stage.close();
+  }
+});
+
 test('W11: one sidecar keeps its standing task over a restart; whoever is forgotten stays out, and it is told once', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'waybill-many-'));
   const before = new Date(oldMs).toISOString();
