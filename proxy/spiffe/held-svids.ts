@@ -25,6 +25,8 @@ export class HeldSvids {
   readonly #onEvent: (event: SvidEvent) => void;
   readonly #hint: string | undefined;
   #context: X509Context | undefined;
+  /** As it was taken, with what has ended since: its source sends it once, and a clock that was ahead may be set back. */
+  #taken: X509Context | undefined;
   /** When the first of the SVIDs ends. */
   #endsAtMs = Infinity;
   #timer: NodeJS.Timeout | undefined;
@@ -54,9 +56,14 @@ export class HeldSvids {
     if (next.default.expiresAtMs <= this.#now()) throw new MalformedAnswer('the X509-SVID has expired');
     // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.
     if (next.digest === this.#context?.digest) return;
+    this.#taken = next;
+    this.#begin(next);
+    this.#watchExpiry();
+  }
+
+  #begin(next: X509Context): void {
     const isFirst = this.#context === undefined;
     this.#hold(next);
-    this.#watchExpiry();
     const { spiffeId, serial, expiresAtMs } = next.default;
     this.#onEvent({ kind: 'svid.rotated', spiffeId: spiffeId.toString(), serial, expiresAtMs, isFirst });
   }
@@ -64,6 +71,11 @@ export class HeldSvids {
   /** Forgets all SVIDs and their keys. */
   drop(cause: SvidLoss): void {
     clearTimeout(this.#timer);
+    this.#taken = undefined;
+    this.#lose(cause);
+  }
+
+  #lose(cause: SvidLoss): void {
     const lost = this.#context;
     this.#hold(undefined);
     if (lost !== undefined) this.#onEvent({ kind: 'svid.lost', spiffeId: lost.default.spiffeId.toString(), cause });
@@ -72,6 +84,7 @@ export class HeldSvids {
   /** Forgets all SVIDs without an event: nothing was lost, the client is done. */
   close(): void {
     clearTimeout(this.#timer);
+    this.#taken = undefined;
     this.#hold(undefined);
   }
 
@@ -88,7 +101,18 @@ export class HeldSvids {
 
   #look(): void {
     this.#dropExpired();
-    if (this.#context !== undefined) this.#watchExpiry();
+    this.#takeUpAgain();
+    if (this.#taken !== undefined) this.#watchExpiry();
+  }
+
+  /** What ended by a clock that was ahead, when that was set back. */
+  #takeUpAgain(): void {
+    const now = this.#now();
+    if (this.#taken === undefined || this.#taken.default.expiresAtMs <= now) return;
+    const good = this.#taken.svids.filter((svid) => svid.expiresAtMs > now);
+    if (good.length <= (this.#context?.svids.length ?? 0)) return;
+    const again = good.length === this.#taken.svids.length ? this.#taken : joinSvids(good);
+    if (again !== undefined) this.#begin(again);
   }
 
   #dropExpired(): void {
@@ -97,7 +121,7 @@ export class HeldSvids {
     const now = this.#now();
     if (this.#endsAtMs > now) return;
     // Without its default the rest is not used either: changing to another identity by the passing of time would surprise everybody.
-    if (this.#context.default.expiresAtMs <= now) return this.drop('expired');
+    if (this.#context.default.expiresAtMs <= now) return this.#lose('expired');
     this.#hold(joinSvids(this.#context.svids.filter((svid) => svid.expiresAtMs > now)));
   }
 }

@@ -47,6 +47,8 @@ export class SvidFiles {
   readonly #x509Bundles: HeldBundles<readonly Buffer[]>;
   readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
   readonly #files: WatchedFiles;
+  /** Whether the certificate has ended, and its tokens with it. */
+  #isEnded = false;
   #tokens: readonly { readonly svid: JwtSvid; readonly audiences: readonly string[] }[] = [];
   #bundles: ReadonlyMap<string, X509Bundle> = new Map();
   #keyWasShared = false;
@@ -114,13 +116,16 @@ export class SvidFiles {
 
   #svidsChanged(event: SvidEvent): void {
     // One identity, one end: a token that lives longer does not stand in for a certificate that nobody renewed.
-    if (event.kind === 'svid.lost') this.#tokens = [];
+    // For that only the certificate has to come back: the clock may be set back, and the folder is not read again.
+    this.#isEnded = event.kind === 'svid.lost';
     this.#options.onEvent(event);
   }
 
   /** Tokens that have not ended, of the identity that the certificate names. The one that lives longest comes first. */
   #usable() {
     const [now, id] = [this.#options.now(), this.#svids.current()?.default.spiffeId];
+    // Asked behind that, which looks at the clock.
+    if (this.#isEnded) return [];
     return this.#tokens
       .filter(({ svid }) => svid.expiresAtMs > now && (id === undefined || id.equals(svid.spiffeId)))
       .toSorted((one, other) => other.svid.expiresAtMs - one.svid.expiresAtMs);
@@ -150,6 +155,7 @@ export class SvidFiles {
     if (x509 === undefined && next.length === 0) throw new MalformedAnswer('the folder holds no SVID that is good now');
     if (x509 !== undefined) this.#svids.take({ svids: [x509], crl: [], federated_bundles: [] });
     this.#tokens = next;
+    this.#isEnded = false;
     if (authorities.size > 0) this.#takeAuthorities(authorities);
     if (jwtAuthorities !== undefined) this.#jwtBundles.take(withDigests(jwtAuthorities, (key) => JSON.stringify(key)));
     if (keyIsShared && !this.#keyWasShared) this.#options.onEvent({ kind: 'folder', reason: 'key_shared' });
