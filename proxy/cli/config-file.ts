@@ -53,10 +53,16 @@ export function findConfigFile(named: string | undefined, surroundings: Surround
 export function findPlaces(
   found: Pick<CheckedConfig, 'config'> | undefined,
   surroundings: Surroundings,
-): Pick<Paths, 'operatorSocket' | 'caPublish' | 'recordFile'> {
+): Pick<Paths, 'run' | 'state' | 'operatorSocket' | 'caPublish' | 'recordFile'> {
   if (found !== undefined) return resolvePaths(found.config.settings, surroundings);
   const { run, state } = defaultFolders(surroundings);
-  return { operatorSocket: `${run}/operator.sock`, caPublish: `${run}/trust`, recordFile: `${state}/events.jsonl` };
+  return {
+    run,
+    state,
+    operatorSocket: `${run}/operator.sock`,
+    caPublish: `${run}/trust`,
+    recordFile: `${state}/events.jsonl`,
+  };
 }
 
 /** Errors of rules in a text that is wrong elsewhere too: each rule is compiled alone, as far as its text can be read. */

@@ -2,6 +2,7 @@ import { ConfigErrors } from '../../config/config-errors.ts';
 import { CommandFailure, exitCodes, jsonOption, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findConfigFile, findPlaces, type CheckedConfig } from './config-file.ts';
 import type { OperatorPlace } from './operator-client.ts';
+import { findFolderFault } from '../own-folder.ts';
 import { findRunning } from './running-file.ts';
 
 /** Options of every command that speaks to a sidecar: where the sidecar is, and how its answer is shown. */
@@ -39,7 +40,10 @@ export function findSidecar(values: ConnectionValues, invocation: Invocation): S
   // Who names the sidecar itself need not have its configuration in order.
   const named = socket !== undefined || url !== undefined;
   const found = named && values.config === undefined ? undefined : findConfigOrAdvise(values.config, invocation);
-  const { operatorSocket, caPublish } = findPlaces(found, surroundings);
+  const { run, state, operatorSocket, caPublish } = findPlaces(found, surroundings);
+  // Under the temporary folder somebody else could wait for subject tokens, and say that all is revoked. What is named is meant.
+  const fault = named ? undefined : findFolderFault({ run, state, caPublish, operatorSocket }, surroundings.uid);
+  if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
   if (url === undefined || tokenFile === undefined) {
     return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
   }

@@ -15,6 +15,8 @@ export interface Finished {
 export interface CommandOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
+  readonly uid?: number;
+  readonly gid?: number;
 }
 
 const started = new Set<ChildProcess>();

@@ -49,4 +49,14 @@ describe('a run folder that somebody else could have made is refused', () => {
     const paths = { ...at(join(top, 'run')), caDir: top, caPublish: top, operatorSocket: join(top, 'operator.sock') };
     expect(() => claimRunFolder(paths, uid)).not.toThrow();
   });
+
+  test('without a home, also where only the record and the revocations lie in it', () => {
+    const temporary = join(top, `waybill-${uid}`);
+    mkdirSync(temporary);
+    chmodSync(temporary, 0o777);
+    const paths = { ...at(join(top, 'run')), state: join(temporary, 'state') };
+    expect(() => claimRunFolder(paths, uid)).not.toThrow();
+    for (const kept of ['recordFile', 'revocationsFile'])
+      expect(() => claimRunFolder({ ...paths, [kept]: join(temporary, 'state', 'x') }, uid)).toThrow(/can be written/);
+  });
 });

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Settings } from '../../../config/settings.ts';
 import type { ToolSettings } from '../../../config/tools.ts';
 import { readSecret, secretFiles } from '../../exchange/issuers/brokered-secret.ts';
-import { findRunFolderFault } from '../../own-folder.ts';
+import { findFolderFault } from '../../own-folder.ts';
 import { Refusal } from '../../refusal.ts';
 import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
@@ -40,8 +40,7 @@ async function checkSecret({ name, secret }: ToolSettings, found: Findings): Pro
 
 /** A run folder in a place that everybody can write to may be somebody else's. */
 function checkRunFolder(paths: Patient['paths'], uid: number, found: Findings): void {
-  const used = [paths.caDir, paths.caPublish, paths.operatorSocket].some((path) => path.startsWith(`${paths.run}/`));
-  const fault = used ? findRunFolderFault(paths.run, uid) : undefined;
+  const fault = findFolderFault(paths, uid);
   if (fault !== undefined) found.fail(fault, 'The sidecar does not start with it.');
 }
 
