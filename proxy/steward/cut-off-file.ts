@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fsyncSync,
@@ -14,12 +15,12 @@ import { z } from 'zod';
 import { CutOffs, type Revocations } from '../tasks/cut-offs.ts';
 import { always, Freshness } from '../tasks/freshness.ts';
 import { tokenOf } from '../tasks/principals.ts';
+import { takeLock } from './file-lock.ts';
 
 /** Far above what as many cut-offs as may be take. */
 const maxFileBytes = 67_108_864;
-/** After so long a file that was begun is nobody's any more; milliseconds. */
-const leftOverMs = 1000;
-const pauseMs = 5;
+/** How often a file is written anew that somebody else replaced meanwhile. */
+const maxTries = 5;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const text = z.string().max(4096);
@@ -69,18 +70,27 @@ export function readCutOffs(file: string): Revocations {
 export function writeCutOffs(file: string, revocations: Revocations, nowMs: number): void {
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const part = `${file}.part`;
-  const fd = openPart(part, nowMs);
-  try {
-    // Only now: what another one writes from here on waits for us.
-    writeWhole(fd, Buffer.from(`${JSON.stringify(contentOf(joined(readCutOffs(file), revocations), nowMs))}\n`));
-    renameSync(part, file);
-  } catch (error) {
-    rmSync(part, { force: true });
-    throw error;
-  }
+  // Only behind the lock is it read: what another one writes from then on waits for us, or finds that we have lost it.
+  for (let left = maxTries; !replace(file, revocations, nowMs); left -= 1)
+    if (left === 0) throw new Error(`others write ${file} all the time`);
   // The new name is on disk only when its folder is.
   syncFile(openSync(folder, 'r'));
+}
+
+/** Whether it was written; not where somebody took our lock for that of a process that was killed: he may have read it before. */
+function replace(file: string, revocations: Revocations, nowMs: number): boolean {
+  const lock = takeLock(`${file}.part`);
+  // A name of its own: whoever loses the lock never puts half a file in the place of the whole.
+  const part = `${file}.${randomBytes(8).toString('hex')}.part`;
+  try {
+    writeWhole(part, Buffer.from(`${JSON.stringify(contentOf(joined(readCutOffs(file), revocations), nowMs))}\n`));
+    if (!lock.isOurs()) return false;
+    renameSync(part, file);
+    return true;
+  } finally {
+    rmSync(part, { force: true });
+    lock.release();
+  }
 }
 
 /** Within the bounds of what a sidecar keeps, and of each the later time. */
@@ -98,27 +108,8 @@ function contentOf(all: CutOffs, nowMs: number): object {
   };
 }
 
-/** The file that is written first also says that somebody writes: whoever comes meanwhile has to see what he adds. */
-function openPart(part: string, nowMs: number): number {
-  for (let waitedMs = 0; ; waitedMs += pauseMs) {
-    try {
-      return openSync(part, 'wx', 0o600);
-    } catch (error) {
-      const found = lstatSync(part, { throwIfNoEntry: false });
-      if (found?.isFile() === false || !isTaken(error)) throw error;
-      // Writing takes some milliseconds: what has been there for long was left by a process that was killed.
-      if (found === undefined) continue;
-      if (waitedMs >= leftOverMs || Math.abs(nowMs - found.mtimeMs) > leftOverMs) rmSync(part, { force: true });
-      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
-    }
-  }
-}
-
-function isTaken(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EEXIST';
-}
-
-function writeWhole(fd: number, bytes: Buffer): void {
+function writeWhole(part: string, bytes: Buffer): void {
+  const fd = openSync(part, 'wx', 0o600);
   try {
     for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
     fsyncSync(fd);

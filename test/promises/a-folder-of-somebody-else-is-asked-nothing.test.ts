@@ -34,16 +34,18 @@ afterAll(() => {
   rmSync(top, { recursive: true, force: true });
 });
 
-test.for([['tasks', 'open', '--subject-token-file', 'TOKEN'], ['tasks', 'list'], ['revoke', '--all', '--reason', 'test'], ['inventory']])(
-  'a socket that another user may have put there is asked nothing: %s',
-  async (args) => {
-    const named = args.map((arg) => (arg === 'TOKEN' ? join(top, 'token') : arg));
-    const { code, stderr } = await runWaybill(named, {
-      env: { PATH: process.env['PATH'] ?? '', TMPDIR: top },
-      cwd: top,
-      ...(isRoot ? { uid: nobody, gid: nobody } : {}),
-    });
-    expect([code, heard]).toEqual([69, []]);
-    expect(stderr).toMatch(/can be written by, another user/);
-  },
-);
+test.for([
+  ['tasks', 'open', '--subject-token-file', 'TOKEN'],
+  ['tasks', 'list'],
+  ['revoke', '--all', '--reason', 'test'],
+  ['inventory'],
+])('a socket that another user may have put there is asked nothing: %s', async (args) => {
+  const named = args.map((arg) => (arg === 'TOKEN' ? join(top, 'token') : arg));
+  const { code, stderr } = await runWaybill(named, {
+    env: { PATH: process.env['PATH'] ?? '', TMPDIR: top },
+    cwd: top,
+    ...(isRoot ? { uid: nobody, gid: nobody } : {}),
+  });
+  expect([code, heard]).toEqual([69, []]);
+  expect(stderr).toMatch(/can be written by, another user/);
+});
