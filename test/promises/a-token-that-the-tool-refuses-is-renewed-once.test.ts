@@ -166,7 +166,7 @@ describe('W1: a tool that refuses every token does not turn each call into an ex
           },
         },
       },
-      { now: () => Date.now() + aheadMs },
+      { now: () => Date.now() + aheadMs, monotonic: () => performance.now() + aheadMs },
     );
     const opened = await callOperator(inside.sidecar.addresses.socket, 'POST', '/v1/tasks', {
       subject_token: await service.subjectToken(),
