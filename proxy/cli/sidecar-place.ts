@@ -42,7 +42,9 @@ export function findSidecar(values: ConnectionValues, invocation: Invocation): S
   const found = named && values.config === undefined ? undefined : findConfigOrAdvise(values.config, invocation);
   const { run, state, operatorSocket, caPublish } = findPlaces(found, surroundings);
   // Under the temporary folder somebody else could wait for subject tokens, and say that all is revoked. What is named is meant.
-  const fault = named ? undefined : findFolderFault({ run, state, caPublish, operatorSocket }, surroundings.uid);
+  // Root's folders are those of the system, and the sidecar's user may well own its own.
+  const isMeant = named || surroundings.uid === 0;
+  const fault = isMeant ? undefined : findFolderFault({ run, state, caPublish, operatorSocket }, surroundings.uid);
   if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
   if (url === undefined || tokenFile === undefined) {
     return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
