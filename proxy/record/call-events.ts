@@ -160,16 +160,13 @@ function subjectOf({ token, caller }: CallerFacts): string {
   return `,"subject":${JSON.stringify({ iss: token?.kind === 'access' ? token.iss : '', sub: token?.sub ?? caller })}`;
 }
 
-/** How a handle begins in hex, with or without dots between. */
-const handleInHost = /7762685f/;
-/** A JWT in the small letters of a host: from the beginning of a label on, and longer than names that begin so. */
-const tokenInHost = /(?:^|\.)e\.?y\.?j[a-z0-9_.-]{37}/;
+/** How a handle begins in hex, and a JWT in the small letters of a host: no JWT is as short as names with these letters are. */
+const secretInHost = /7762685f|eyj[a-z0-9_-]{29}/;
 
 /** A host is the agent's choice where a tool takes any: one that holds a handle or a token, in labels or whole, is withheld (W8). */
 function recordedHost(host: string, tool: Call['tool'] | undefined): string {
   if (host === tool?.host) return host;
-  const holds = mayHoldHandle(host) || handleInHost.test(host.replaceAll('.', '')) || tokenInHost.test(host);
-  return holds ? '[withheld]' : host;
+  return mayHoldHandle(host) || secretInHost.test(host.replaceAll('.', '')) ? '[withheld]' : host;
 }
 
 const origins = new WeakMap<Origin, string>();

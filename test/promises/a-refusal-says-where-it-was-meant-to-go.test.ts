@@ -107,6 +107,8 @@ describe('W8: a host that holds a handle or a token is withheld', () => {
       `x.${hex.slice(0, 60)}.${hex.slice(60)}`,
       `${hex.slice(0, 3)}.${hex.slice(3, 50)}`,
       jwt,
+      `t-${jwt}`,
+      `${jwt.slice(0, 2)}.${jwt.slice(2)}`,
     ];
     for (const name of names) {
       const withheld = { host: '[withheld]' };
@@ -126,7 +128,12 @@ describe('W8: a host that holds a handle or a token is withheld', () => {
   });
 
   test('while a name that only looks a little like one is told', async () => {
-    for (const name of ['keyservers-internal.prod.example.test', 'wb.h_.test', 'eyes.test'])
+    for (const name of [
+      'keyservers-internal.prod.example.test',
+      'keyjar-service.example.test',
+      'wb.h_.test',
+      'eyes.test',
+    ])
       expect(await toldOf(await connect(`${name}:443`, { Host: `${name}:443` }))).toMatchObject([
         'destination_unlisted',
         { host: name },
