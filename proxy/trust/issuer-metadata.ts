@@ -15,8 +15,11 @@ export type Metadata = Readonly<Record<string, unknown>>;
 
 /** Real documents have 2 to 8 KiB. */
 const maxMetadataBytes = 256 * 1024;
-/** Endpoints move rarely; a service that was found is found for a day, even if it does not publish its metadata meanwhile. */
-const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 600_000 };
+/**
+ * Endpoints move rarely; a service that was found is found for a day, even if it does not publish its metadata meanwhile.
+ * The wait for it is short: a moved endpoint is one refusal, and the time is for the requests that follow.
+ */
+const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, freshPart: 0.1, retryMs: 1000, renewMs: 600_000 };
 
 /** Metadata documents of configured issuers (RFC 8414, OpenID Connect Discovery), cached by issuer and by who vouches for it. */
 export class IssuerMetadata {

@@ -62,10 +62,11 @@ const kindOfAlg: Readonly<Record<string, string>> = {
 const maxJwksBytes = 256 * 1024;
 const maxKeys = 100;
 /**
- * An issuer that is down for a day still has its tokens verified; a key that it withdrew is gone after ten minutes at most. An unknown
- * `kid` fetches at most every ten seconds: the header is the sender's to choose.
+ * An issuer that is down for a day still has its tokens verified; a key that it withdrew is gone with the first fetch after ten
+ * minutes, which is waited for as long as half of the time allows. An unknown `kid` fetches at most every ten seconds: the header is
+ * the sender's to choose.
  */
-const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, retryMs: 1000, renewMs: 10_000 };
+const keeping = { ttlMs: 600_000, keepMs: 24 * 3_600_000, freshPart: 0.5, retryMs: 1000, renewMs: 10_000 };
 
 /** Verified key sets by URL, and by who vouches for it. Keys of different URLs never mix: the same `kid` elsewhere is another key. */
 export class JwksCache {

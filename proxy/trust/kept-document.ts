@@ -6,6 +6,8 @@ export interface Keeping {
   readonly ttlMs: number;
   /** While fetching fails, the last good one is used until this age. */
   readonly keepMs: number;
+  /** The part of his time that a reader waits for a newer one where an old one may be used. */
+  readonly freshPart: number;
   /** After a failed fetch nothing is asked for this long; after each further one twice as long, up to four times as long. */
   readonly retryMs: number;
   /** Out of turn (an unknown key), at most one fetch in this time: else anybody's bad token is a request to the issuer. */
@@ -41,16 +43,20 @@ export class KeptDocument<T> {
     return this.#good?.value;
   }
 
-  /** The document. Rejects with what `load` rejected with when there is no usable one. */
+  /**
+   * The document. Where an old one may still be used, a newer one is waited for in part of the time only, since the rest is
+   * needed for what the document is for; its fetch goes on. Rejects with what `load` rejected with when there is no usable one.
+   */
   async read(timeoutMs: number): Promise<T> {
-    const { ttlMs, keepMs } = this.#keeping;
-    if (this.#good !== undefined && this.#isWithin(this.#good.loadedAtMs, ttlMs)) return this.#good.value;
+    const { ttlMs, keepMs, freshPart } = this.#keeping;
+    const held = this.#good;
+    if (held !== undefined && this.#isWithin(held.loadedAtMs, ttlMs)) return held.value;
+    if (held === undefined || !this.#isWithin(held.loadedAtMs, keepMs)) return this.#fetch(timeoutMs);
     try {
-      return await this.#fetch(timeoutMs);
-    } catch (cause) {
+      return await this.#fetch(timeoutMs, timeoutMs * freshPart);
+    } catch {
       // Old keys for a while rather than none: else an issuer's short outage stops every task, and is an attacker's lever.
-      if (this.#good !== undefined && this.#isWithin(this.#good.loadedAtMs, keepMs)) return this.#good.value;
-      throw cause;
+      return held.value;
     }
   }
 
@@ -70,7 +76,7 @@ export class KeptDocument<T> {
   }
 
   /** Whoever comes while a fetch is under way waits for that one, and has its result; but no longer than his own time. */
-  async #fetch(timeoutMs: number): Promise<T> {
+  async #fetch(timeoutMs: number, waitMs = timeoutMs): Promise<T> {
     if (this.#flight === undefined) {
       if (this.#failure !== undefined && this.#isWithin(this.#failure.atMs, this.#failure.pauseMs))
         throw this.#failure.cause;
@@ -79,8 +85,9 @@ export class KeptDocument<T> {
       });
     }
     const { promise, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => reject(this.#late()), timeoutMs);
+    const timer = setTimeout(() => reject(this.#late()), waitMs);
     try {
+      // The race hears of a fetch that fails later too: one that nobody waits for any more is no unhandled rejection.
       return await Promise.race([this.#flight, promise]);
     } finally {
       clearTimeout(timer);

@@ -152,6 +152,20 @@ test('while an issuer is down its last keys are used for a day, and it is not as
   await expect(verify(text)).rejects.toThrow(/^keys unavailable$/);
 });
 
+test('an issuer that is slow holds nobody up, and its newer keys count as soon as they are there', async () => {
+  const { old, fresh } = await rotateAfterFetch();
+  publish(fresh.jwk);
+  world.aheadMs = 600_001;
+  fetchMs = 300;
+  const startedMs = performance.now();
+  await verify(await old.sign(), 'sig', 300);
+  expect(performance.now() - startedMs).toBeLessThan(280);
+  // What is not among the old ones is waited for.
+  await verify(await fresh.sign());
+  await expect(verify(await old.sign())).rejects.toThrow('key');
+  expect(fetches).toBe(3);
+});
+
 test('a set without keys revokes them all, a document without a set revokes nothing', async () => {
   const key = await makeKey('k1');
   publish(key.jwk);
