@@ -4,7 +4,8 @@ import type { World } from '../world.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { credentialOf, type ExchangeTrail, type RevocationCause } from './exchange-trail.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { type RevocableToken, RevocationQueue, type RevokingService } from './revocation.ts';
+import { RevocationQueue } from './revocation.ts';
+import type { RevocableToken, RevokingService } from './revocation-line.ts';
 import { type CacheEntry, refreshTime, TokenCache } from './token-cache.ts';
 import type { TokenOrder } from './token-order.ts';
 

@@ -1,5 +1,5 @@
 import type { IssuedToken } from './issued-token.ts';
-import type { RevokingService } from './revocation.ts';
+import type { RevokingService } from './revocation-line.ts';
 import type { TokenOrder } from './token-order.ts';
 
 /** A token with the order that it was issued for, and the service that it goes back to. */

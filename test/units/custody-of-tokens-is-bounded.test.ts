@@ -4,7 +4,8 @@ import type { EndpointReply } from '../../proxy/exchange/endpoint.ts';
 import { credentialOf } from '../../proxy/exchange/exchange-trail.ts';
 import { IssuedToken } from '../../proxy/exchange/issued-token.ts';
 import { RecentRefusals } from '../../proxy/exchange/recent-refusals.ts';
-import { RevocationQueue, type RevokingService } from '../../proxy/exchange/revocation.ts';
+import { RevocationQueue } from '../../proxy/exchange/revocation.ts';
+import type { RevokingService } from '../../proxy/exchange/revocation-line.ts';
 import { TokenCache } from '../../proxy/exchange/token-cache.ts';
 import { makeTokenOrder } from '../../proxy/exchange/token-order.ts';
 import { Refusal } from '../../proxy/refusal.ts';
@@ -15,6 +16,7 @@ import { RecordingTrail, shiftedWorld } from '../fakes/token-desk.ts';
 /** A service whose answers a test scripts, and which knows how many requests are at it at once. */
 class ScriptedService implements RevokingService {
   readonly name = 'corp';
+  hangs = false;
   asked = 0;
   atOnce = 0;
   most = 0;
@@ -25,8 +27,9 @@ class ScriptedService implements RevokingService {
   async revoke(): Promise<EndpointReply | undefined> {
     this.asked++;
     this.most = Math.max(this.most, ++this.atOnce);
-    await new Promise((done) => setTimeout(done, 2));
+    await new Promise((done) => setTimeout(done, this.hangs ? 50 : 2));
     this.atOnce--;
+    if (this.hangs) throw new Error('timeout');
     return this.answer();
   }
 }
@@ -91,11 +94,19 @@ test('a replaced token goes back when its use is over, unless it has ended by it
   await custody.drain(1000);
 });
 
-function queueOf(count: number, queue: RevocationQueue): boolean[] {
+function queueOf(count: number, queue: RevocationQueue, to = service): boolean[] {
   return Array.from({ length: count }, (_, i) => {
     const token = new Secret(`token-${i}`);
     const credential = credentialOf({ service: 'corp', id: token.id, audience: [], scopes: [] });
-    return queue.add({ service, token, credential, txn: 't', tool: 'c', cause: 'completed', validUntilMs: undefined });
+    return queue.add({
+      service: to,
+      token,
+      credential,
+      txn: 't',
+      tool: 'c',
+      cause: 'completed',
+      validUntilMs: undefined,
+    });
   });
 }
 
@@ -124,6 +135,51 @@ test('a service that never takes a token is asked eight times', async () => {
   }
   await eventually('it gives up', () => trail.revocations.length === 1);
   expect([trail.revocations, service.asked]).toEqual([['completed failed'], 8]);
+});
+
+test('one that gives no answer is asked for one token at a time, after pauses, until it does', async () => {
+  const trail = new RecordingTrail();
+  const queue = new RevocationQueue(shiftedWorld(), trail);
+  const sick = new ScriptedService();
+  sick.hangs = true;
+  queueOf(100, queue, sick);
+  await new Promise((done) => setTimeout(done, 1500));
+  expect([sick.asked, sick.most]).toEqual([9, 8]);
+  sick.hangs = false;
+  await queue.drain(5000);
+  expect(trail.revokedTokens).toHaveLength(100);
+});
+
+test('a queue that is full of the tokens of one service takes those of another', async () => {
+  const trail = new RecordingTrail();
+  const queue = new RevocationQueue(shiftedWorld(), trail);
+  const [sick, well] = [new ScriptedService(), new ScriptedService()];
+  sick.hangs = true;
+  queueOf(10_000, queue, sick);
+  expect(queueOf(5, queue, well)).toEqual(Array.from({ length: 5 }, () => true));
+  expect(trail.revocations).toEqual(Array.from({ length: 5 }, () => 'completed lost'));
+  await eventually('all five are back', () => trail.revokedTokens.length === 5);
+  sick.hangs = false;
+  await queue.drain(20_000);
+  expect(trail.revokedTokens).toHaveLength(10_000);
+});
+
+test('what waited for two minutes of silence is given up, and what came since is not', async () => {
+  const trail = new RecordingTrail();
+  let laterMs = 0;
+  const queue = new RevocationQueue({ ...shiftedWorld(), monotonic: () => performance.now() + laterMs }, trail);
+  const sick = new ScriptedService();
+  sick.hangs = true;
+  queueOf(20, queue, sick);
+  await eventually('the first silence', () => sick.asked === 8 && sick.atOnce === 0);
+  laterMs = 121_000;
+  queueOf(3, queue, sick);
+  void queue.drain(1);
+  await eventually('they are given up', () => trail.revocations.length === 20);
+  expect(new Set(trail.revocations)).toEqual(new Set(['completed failed']));
+  sick.hangs = false;
+  await queue.drain(5000);
+  expect(trail.revokedTokens).toHaveLength(3);
 });
 
 test('the memory of refusals is bounded and ends', () => {
