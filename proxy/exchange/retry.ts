@@ -36,7 +36,17 @@ export class NonceDemanded extends Refusal {
   }
 }
 
-/** Does the work with a statement, and once more, with another one, where a nonce was all that it lacked. */
+/** There is no other statement for a second attempt. The cause was told and counted where it happened: at another service. */
+export class NoStatement extends Error {
+  constructor(cause: unknown) {
+    super('no other statement', { cause });
+  }
+}
+
+/**
+ * Does the work with a statement, and once more, with another one, where a nonce was all that it lacked. Rejects with `NoStatement` where
+ * there is no other one.
+ */
 export async function withNonce<S, T>(
   work: (statement: S) => Promise<T>,
   first: S,
@@ -46,7 +56,10 @@ export async function withNonce<S, T>(
     return await work(first);
   } catch (error) {
     if (!(error instanceof NonceDemanded)) throw error;
-    return work(await another());
+    const second = await another().catch((cause: unknown) => {
+      throw new NoStatement(cause);
+    });
+    return work(second);
   }
 }
 

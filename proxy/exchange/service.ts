@@ -21,7 +21,7 @@ import { grantRequest } from './grant-request.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { statementOrder } from './issuers/chaining.ts';
 import { Rejection } from './rejection.ts';
-import { withNonce, withOneRetry } from './retry.ts';
+import { NoStatement, withNonce, withOneRetry } from './retry.ts';
 import { type RawAnswer, ServiceClient } from './service-client.ts';
 import { readFault, readOutcome, refuse } from './service-refusal.ts';
 import { ServiceGate, type Visit } from './service-gate.ts';
@@ -102,8 +102,10 @@ export class TokenService {
       tellCut(token, order, startedMs, this.#options);
       return token;
     } catch (error) {
-      visit.fail(error);
-      const told = tellFailure(error, order, startedMs, this.#options);
+      // Else a grantor that fails, or asks for a pause, would close the way to this service for orders that need no grantor.
+      const isOurs = !(error instanceof NoStatement);
+      if (isOurs) visit.fail(error);
+      const told = isOurs ? tellFailure(error, order, startedMs, this.#options) : error.cause;
       if (told instanceof Refusal) outcome = readOutcome(told);
       throw told;
     } finally {
