@@ -26,6 +26,14 @@ export function findFolderFault(paths: Kept, uid: number): string | undefined {
   return undefined;
 }
 
+/**
+ * Why a command must not believe what lies in these default folders. Those of root lie where root alone makes folders, and may have been
+ * given to the user of the sidecar: root still reaches it.
+ */
+export function findForeignFault(paths: Kept, uid: number): string | undefined {
+  return uid === 0 ? undefined : findFolderFault(paths, uid);
+}
+
 /** Why a run folder that is there cannot be used, in a sentence for the operator; undefined where it can, or is still to be made. */
 export function findRunFolderFault(run: string, uid: number): string | undefined {
   const found = lstatSync(run, { throwIfNoEntry: false });

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Seal } from '../record/seals.ts';
 import { verifyEvents, type ChainReport } from '../record/verify-events.ts';
+import { findForeignFault } from '../own-folder.ts';
 import { readBundleFile } from '../spiffe/file-bundle.ts';
 import type { X509Bundle } from '../spiffe/x509-path.ts';
 import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
@@ -81,10 +82,13 @@ async function readBundle(file: string): Promise<X509Bundle> {
 
 /** The record of the configuration; there may be none to read where standard output alone is the record. */
 function findRecord(config: string | undefined, { surroundings }: Invocation): string {
-  const { recordFile } = findPlaces(findConfigFile(config, surroundings), surroundings);
+  const { run, state, recordFile } = findPlaces(findConfigFile(config, surroundings), surroundings);
   if (recordFile === undefined) {
     throw new CommandFailure(exitCodes.usage, 'the record of this configuration is standard output: name a file of it');
   }
+  // Under the temporary folder somebody else could have left a record that is whole, and none of ours.
+  const fault = findForeignFault({ run, state, recordFile }, surroundings.uid);
+  if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
   // Whoever reads a pipe takes its lines from the reader that they are for.
   if (isDevice(recordFile))
     throw new CommandFailure(exitCodes.usage, `${recordFile} is no file: name one with what was read of the record`);

@@ -30,8 +30,19 @@ export async function callOperator(
   });
   if (status < 200 || status > 299) throw new OperatorRefusal(status, text);
   const answer = parseObject(text);
-  if (answer === undefined) throw new CommandFailure(exitCodes.fault, 'what answers there is no sidecar');
+  if (answer === undefined) throw noSidecar();
   return answer;
+}
+
+/** A count of an answer. Without one, nobody may take what was asked for as done. */
+export function countIn(answer: JsonObject, name: string): number {
+  const count = answer[name];
+  if (typeof count !== 'number') throw noSidecar();
+  return count;
+}
+
+function noSidecar(): CommandFailure {
+  return new CommandFailure(exitCodes.fault, 'what answers there is no sidecar: it may have done nothing');
 }
 
 /** One request, by socket or by HTTP. The token is read for each: a rotated one needs nothing else. */

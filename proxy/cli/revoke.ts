@@ -1,5 +1,5 @@
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
-import { callOperator, OperatorRefusal } from './operator-client.ts';
+import { callOperator, countIn, OperatorRefusal } from './operator-client.ts';
 import { connection, findSidecar } from './sidecar-place.ts';
 
 const options = {
@@ -76,9 +76,10 @@ function principalOf(values: {
 }
 
 function show(revoked: Readonly<Record<string, unknown>>, json: boolean, { print, tell }: Invocation): void {
+  const tasks = countIn(revoked, 'tasks');
+  const credentials = countIn(revoked, 'credentials');
   if (json) print(JSON.stringify(revoked));
-  else
-    print(`revoked: ${String(revoked['tasks'])} tasks ended, ${String(revoked['credentials'])} credentials taken back`);
+  else print(`revoked: ${tasks} tasks ended, ${credentials} credentials taken back`);
   if (revoked['fleet'] === 'pending')
     tell(
       'waybill revoke: done on this sidecar, and not yet in the store of the fleet; the others hear of it when the store answers this one',

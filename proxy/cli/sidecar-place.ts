@@ -1,8 +1,9 @@
+import { resolve } from 'node:path';
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { CommandFailure, exitCodes, jsonOption, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findConfigFile, findPlaces, type CheckedConfig } from './config-file.ts';
 import type { OperatorPlace } from './operator-client.ts';
-import { findFolderFault } from '../own-folder.ts';
+import { findForeignFault } from '../own-folder.ts';
 import { findRunning } from './running-file.ts';
 
 /** Options of every command that speaks to a sidecar: where the sidecar is, and how its answer is shown. */
@@ -18,6 +19,8 @@ export const connection = {
 export interface Sidecar {
   readonly place: OperatorPlace;
   readonly trustFolder: string;
+  /** Why nothing in the trust folder may be believed; undefined where it may. */
+  readonly trustFault: string | undefined;
 }
 
 /** The options of `connection` as they were given. */
@@ -41,16 +44,18 @@ export function findSidecar(values: ConnectionValues, invocation: Invocation): S
   const named = socket !== undefined || url !== undefined;
   const found = named && values.config === undefined ? undefined : findConfigOrAdvise(values.config, invocation);
   const { run, state, operatorSocket, caPublish } = findPlaces(found, surroundings);
-  // Under the temporary folder somebody else could wait for subject tokens, and say that all is revoked. What is named is meant.
-  // Root's folders are those of the system, and the sidecar's user may well own its own.
-  const isMeant = named || surroundings.uid === 0;
-  const fault = isMeant ? undefined : findFolderFault({ run, state, caPublish, operatorSocket }, surroundings.uid);
-  if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
+  // Under the temporary folder somebody else could have a CA for the shell of who opens a task. Who revokes asks for none.
+  const trustFault = findForeignFault({ run, state, caPublish }, surroundings.uid);
+  const trust = { trustFolder: caPublish, trustFault };
   if (url === undefined || tokenFile === undefined) {
-    return { place: { socket: socket ?? operatorSocket }, trustFolder: caPublish };
+    const meant = socket ?? operatorSocket;
+    // He could wait there for subject tokens, and say that all is revoked.
+    const fault = findForeignFault({ run, state, operatorSocket: resolve(meant) }, surroundings.uid);
+    if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
+    return { place: { socket: meant }, ...trust };
   }
   if (!URL.canParse(url)) throw new CommandFailure(exitCodes.usage, '--url is no URL, such as http://127.0.0.1:15000');
-  return { place: { url: new URL(url), tokenFile }, trustFolder: caPublish };
+  return { place: { url: new URL(url), tokenFile }, ...trust };
 }
 
 /** A file that its sidecar did not take must keep nobody from the sidecar: an emergency seldom waits until it is mended. */

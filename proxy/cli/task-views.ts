@@ -3,12 +3,17 @@ import { join } from 'node:path';
 import { agentEnvironment, exportLine } from './agent-environment.ts';
 import type { Invocation } from './command.ts';
 import { asObject, type JsonObject } from './json-object.ts';
+import type { Sidecar } from './sidecar-place.ts';
 import { formatTable } from './table.ts';
 
 /** Prints what makes a shell work in an opened task, on standard output alone, and says what that is. */
-export function showOpened(opened: JsonObject, trustFolder: string, { print, tell }: Invocation): void {
+export function showOpened(
+  opened: JsonObject,
+  { trustFolder, trustFault }: Pick<Sidecar, 'trustFolder' | 'trustFault'>,
+  { print, tell }: Invocation,
+): void {
   // A variable that names a missing file makes curl and Python fail at every https call.
-  const isTrusted = existsSync(join(trustFolder, 'ca.pem'));
+  const isTrusted = trustFault === undefined && existsSync(join(trustFolder, 'ca.pem'));
   const proxy = textOf(opened['proxy']);
   const handles = asObject(opened['handles']);
   print(
@@ -27,8 +32,9 @@ export function showOpened(opened: JsonObject, trustFolder: string, { print, tel
   if (Object.keys(handles).length > 0) {
     tell('# Each WAYBILL_HANDLE_… is good at its own tool alone: put it in the place of the one in the proxy URL.');
   }
-  if (!isTrusted)
-    tell(`# No certificate of the sidecar's CA is in ${trustFolder}: calls to https tools will not trust it.`);
+  if (isTrusted) return;
+  const why = trustFault ?? `No certificate of the sidecar's CA is in ${trustFolder}`;
+  tell(`# ${why}: calls to https tools will not trust it.`);
 }
 
 /** Prints tasks as a table, the open ones first. */

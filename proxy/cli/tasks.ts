@@ -1,5 +1,5 @@
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
-import { callOperator, OperatorRefusal, readTextFile } from './operator-client.ts';
+import { callOperator, countIn, OperatorRefusal, readTextFile } from './operator-client.ts';
 import { connection, findSidecar } from './sidecar-place.ts';
 import { showOpened, showTasks } from './task-views.ts';
 
@@ -86,10 +86,10 @@ async function open(invocation: Invocation, args: readonly string[]): Promise<vo
     peer: { pid: numberOf(values.pid), descendants: values.descendants, executable: values.executable },
     parent: values.parent,
   };
-  const { place, trustFolder } = findSidecar(values, invocation);
-  const opened = await callOperator(place, 'POST', '/v1/tasks', order);
+  const sidecar = findSidecar(values, invocation);
+  const opened = await callOperator(sidecar.place, 'POST', '/v1/tasks', order);
   if (values.json) invocation.print(JSON.stringify(opened));
-  else showOpened(opened, trustFolder, invocation);
+  else showOpened(opened, sidecar, invocation);
 }
 
 /** What is no number is refused by the API, as what it is. */
@@ -123,9 +123,8 @@ async function end(invocation: Invocation, args: readonly string[], action: stri
   const { place } = findSidecar(values, invocation);
   const path = `/v1/tasks/${encodeURIComponent(txn)}/${action}`;
   const ended = await callOperator(place, 'POST', path, { reason: values.reason });
+  const dropped = countIn(ended, 'credentials_dropped');
+  const queued = countIn(ended, 'revocations_queued');
   if (values.json) invocation.print(JSON.stringify(ended));
-  else {
-    const { state, credentials_dropped: dropped, revocations_queued: queued } = ended;
-    invocation.print(`${txn} ${String(state)}: ${String(dropped)} tokens dropped, ${String(queued)} to be revoked`);
-  }
+  else invocation.print(`${txn} ${String(ended['state'])}: ${dropped} tokens dropped, ${queued} to be revoked`);
 }

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { claimRunFolder } from '../../proxy/own-folder.ts';
+import { claimRunFolder, findForeignFault } from '../../proxy/own-folder.ts';
 
 const uid = process.getuid?.() ?? 0;
 
@@ -58,5 +58,13 @@ describe('a run folder that somebody else could have made is refused', () => {
     expect(() => claimRunFolder(paths, uid)).not.toThrow();
     for (const kept of ['recordFile', 'revocationsFile'])
       expect(() => claimRunFolder({ ...paths, [kept]: join(temporary, 'state', 'x') }, uid)).toThrow(/can be written/);
+  });
+
+  test('by commands as well; but root reaches the sidecar of the user whom it gave its folder of the system', () => {
+    const run = join(top, 'run');
+    mkdirSync(run);
+    chmodSync(run, 0o777);
+    expect(findForeignFault(at(run), 1000)).toMatch(/another user/);
+    expect(findForeignFault(at(run), 0)).toBeUndefined();
   });
 });

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { callOperator } from '../operator-client.ts';
 import { inStep, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
+import { askSidecar } from './sidecar-check.ts';
 
 /** Whether the ports of the sidecar are free, unless one answers at the operator's socket: it has them. */
-export async function checkPorts({ config, paths, world }: Patient, found: Findings): Promise<void> {
-  const isRunning = await inStep(callOperator({ socket: paths.operatorSocket }, 'GET', '/v1/sidecar')).then(
+export async function checkPorts(patient: Patient, found: Findings): Promise<void> {
+  const { config, world } = patient;
+  const isRunning = await askSidecar(patient).then(
     () => true,
     () => false,
   );

@@ -1,14 +1,24 @@
 import { version } from '../../open-record.ts';
-import { CommandFailure } from '../command.ts';
+import { findForeignFault } from '../../own-folder.ts';
+import { CommandFailure, exitCodes } from '../command.ts';
 import { callOperator } from '../operator-client.ts';
 import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
+/** What the sidecar says of itself. Nobody is asked where the socket lies in a folder that somebody else may have made: he is no sidecar. */
+export async function askSidecar({ paths, surroundings }: Patient): Promise<Readonly<Record<string, unknown>>> {
+  const { run, state, operatorSocket } = paths;
+  const fault = findForeignFault({ run, state, operatorSocket }, surroundings.uid);
+  if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, fault);
+  return inStep(callOperator({ socket: operatorSocket }, 'GET', '/v1/sidecar'));
+}
+
 /** Whether a sidecar answers at the operator's socket, and whether it runs this program and this configuration. */
-export async function checkSidecar({ config, paths }: Patient, found: Findings): Promise<void> {
+export async function checkSidecar(patient: Patient, found: Findings): Promise<void> {
+  const { config } = patient;
   let self: Readonly<Record<string, unknown>>;
   try {
-    self = await inStep(callOperator({ socket: paths.operatorSocket }, 'GET', '/v1/sidecar'));
+    self = await askSidecar(patient);
   } catch (error) {
     const why = error instanceof CommandFailure ? error.message : wordOf(error);
     found.info(`none answers: ${why}`);
