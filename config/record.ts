@@ -6,7 +6,7 @@ export const recordTable = z
   .strictObject({
     file: path.optional().meta({
       description:
-        'File of events, one JSON object a line. A pipe or `/dev/stdout` is written to without blocking; one that is full refuses calls. Without it, `stdout: true` alone makes standard output the record.',
+        'File of events, one JSON object a line. A pipe or `/dev/stdout` is written to without blocking; one that is full refuses calls. Without it, `stdout: true` alone makes standard output the record. With `waybill run -- COMMAND` it must be a file that the command does not inherit.',
       examples: ['/var/lib/waybill/events.jsonl'],
       'x-default': '`<state>/events.jsonl` unless `stdout` is true',
     }),

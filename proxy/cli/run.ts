@@ -7,6 +7,7 @@ import { openSidecar, type Sidecar } from '../sidecar.ts';
 import { agentEnvironment } from './agent-environment.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findPlaces, loadConfigFile, type CheckedConfig } from './config-file.ts';
+import { refuseSharedRecord } from './record-apart.ts';
 import { ConfigReload } from './reload.ts';
 import { runAgent } from './run-agent.ts';
 import { announceRunning } from './running-file.ts';
@@ -15,6 +16,8 @@ import { announceRunning } from './running-file.ts';
 const closeWithinMs = 15_000;
 const sharedUid =
   'agent and sidecar run as the same user: the agent can read the memory and files of the sidecar, so custody against a hostile agent is not promised';
+const sharedCopy =
+  'standard output has both the copy of the record and what the command prints, which may look like lines of it: believe record.file alone';
 
 /** `waybill run`: the sidecar itself, in the foreground. */
 export const run: Command = {
@@ -22,6 +25,7 @@ export const run: Command = {
 
 Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good and changes nothing that takes effect at a start only (config/settings.md marks it); tasks stay open. A record that was moved away (rotated) goes on in a new file, at SIGHUP at once, else within two seconds. Its log is on standard error, JSON lines; the line "ready" names the addresses.
 With a COMMAND it starts that with the environment that leads it through the sidecar, hands SIGTERM, SIGINT and SIGHUP on to it, and ends when it ends, with its exit code. Then no changed file is taken.
+The record must be a file then (record.file): the command writes to standard output and standard error, too.
 This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
@@ -33,6 +37,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     const { values } = parseArguments({ args: own, options: configOption });
     const file = values.config ?? defaultConfigFile;
     const checked = loadConfigFile(file, invocation.surroundings);
+    if (agent !== undefined) refuseSharedRecord(findPlaces(checked, invocation.surroundings).recordFile);
     // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
     // Before it opens: a signal during the start must still close what was opened.
@@ -110,6 +115,8 @@ async function runBehind(
 ): Promise<number> {
   log.warn(sharedUid);
   const { caPublish } = findPlaces({ config }, surroundings);
+  // Before this, a record that is standard output alone was refused.
+  if (config.settings.record.stdout) log.warn(sharedCopy);
   const own = agentEnvironment({ proxy: `http://${sidecar.addresses.outbound}`, trustFolder: caPublish });
   return runAgent(agent, { ...surroundings.env, ...own });
 }
