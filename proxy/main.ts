@@ -77,6 +77,9 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
   ],
 ]);
 
+/** Whom it is told that standard output takes no more, by commands that close something first. */
+const unwritten: (() => void)[] = [];
+
 watchLifeline();
 watchFaults();
 const ended = await main(process.argv.slice(2));
@@ -148,6 +151,7 @@ function invocationOf(args: readonly string[]): Invocation {
     colour: stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
     print: (line) => void stdout.write(`${line}\n`),
     tell: say,
+    hearUnwritten: (listener) => void unwritten.push(listener),
   };
 }
 
@@ -192,7 +196,11 @@ function watchFaults(): void {
     openProcessLog().fatal(faultFacts(error), 'fault');
     process.exit(exitCodes.fault);
   });
-  process.stdout.on('error', (error) => endUnwritten(error, exitCodes.ok));
+  process.stdout.on('error', (error) => {
+    // Who listens ends by himself, and what standard output says is looked at then.
+    if (unwritten.length === 0) endUnwritten(error, exitCodes.ok);
+    for (const listener of unwritten) listener();
+  });
 }
 
 /**

@@ -12,6 +12,8 @@ export interface Invocation {
   readonly print: (line: string) => void;
   /** A line for people beside the result, on standard error. */
   readonly tell: (line: string) => void;
+  /** Calls back when standard output takes no more, in place of the end of the process: for a command that has something to close. */
+  readonly hearUnwritten: (listener: () => void) => void;
 }
 
 /** One command of the program; each is a file of this folder. */

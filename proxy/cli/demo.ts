@@ -1,4 +1,4 @@
-import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command } from './command.ts';
+import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
 import { describeSubjectToken } from './demo/claims.ts';
 import { filesOf, names, urlOf } from './demo/config.ts';
 import { Narration } from './demo/narration.ts';
@@ -28,7 +28,7 @@ a worker, that a tool, each behind a sidecar of its own, and a thief tries what 
   --json   that line alone
   --keep   goes on running afterwards, with a new task to try things in, until Ctrl-C
 
-Exit code 1 if a step did not show what it was to show.
+Exit code 1 if a step did not show what it was to show, or nobody was there any more to see it.
 `,
   async run(invocation) {
     const { values } = parseArguments({
@@ -36,7 +36,7 @@ Exit code 1 if a step did not show what it was to show.
       options: { ...jsonOption, ci: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
     });
     const narration = new Narration(values.json ? () => undefined : invocation.print, invocation.colour);
-    const interrupted = hearStop();
+    const interrupted = hearStop(invocation);
     // Filled as the steps end, so that an interruption or failure leaves those before it.
     const results: StepResult[] = [];
     const report = (end: DemoEnd): void => {
@@ -55,14 +55,14 @@ Exit code 1 if a step did not show what it was to show.
         throw error;
       });
       const ended = await Promise.race([play(stage, narration, results), interrupted]);
-      if (ended === 'interrupted') {
+      if (ended !== 'played') {
         narration.end();
-        report({ ok: false, why: ended });
+        report({ ok: false, why: 'interrupted' });
         return exitCodes.no;
       }
       const ok = results.length === steps.length && results.every((result) => result.ok);
       if (ok) conclude(narration, values.keep);
-      if (ok && values.keep) await keepOpen(stage, narration, interrupted);
+      if (ok && values.keep && (await keepOpen(stage, narration, interrupted)) === 'left') return exitCodes.no;
       report({ ok, replays: await sumReplaysBlocked(await metricsOf(stage)).catch(() => ({})) });
       return ok ? exitCodes.ok : exitCodes.no;
     } catch (error) {
@@ -82,10 +82,15 @@ interface DemoEnd {
   readonly why?: string;
 }
 
-/** Resolves at Ctrl-C. What was opened is closed then as at any other end. */
-function hearStop(): Promise<'interrupted'> {
-  const { promise, resolve } = Promise.withResolvers<'interrupted'>();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve('interrupted'));
+/** How a demo is stopped: by who reads it, or because nobody does any more (a closed terminal, `| head`). */
+type Stop = 'ended' | 'left';
+
+/** Resolves at Ctrl-C, and when the reader is gone. What was opened is closed then as at any other end: keys of CAs lie in its folder. */
+function hearStop({ hearUnwritten }: Invocation): Promise<Stop> {
+  const { promise, resolve } = Promise.withResolvers<Stop>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve('ended'));
+  process.on('SIGHUP', () => resolve('left'));
+  hearUnwritten(() => resolve('left'));
   return promise;
 }
 
@@ -165,7 +170,7 @@ function conclude(narration: Narration, isKept: boolean): void {
 }
 
 /** Leaves the parts running for the reader, in a task of their own. */
-async function keepOpen(stage: Stage, narration: Narration, stopped: Promise<unknown>): Promise<void> {
+async function keepOpen(stage: Stage, narration: Narration, stopped: Promise<Stop>): Promise<Stop> {
   const task = await openTask(stage, 'task');
   const files = filesOf(stage.folder);
   narration.title('Still running, until Ctrl-C');
@@ -178,7 +183,7 @@ async function keepOpen(stage: Stage, narration: Narration, stopped: Promise<unk
     `npx waybill tasks list --socket ${files.operatorSocket}`,
     `npx waybill tasks complete ${task.txn} --socket ${files.operatorSocket}`,
   );
-  await stopped;
+  return stopped;
 }
 
 /** A user's name as a sentence has it. */

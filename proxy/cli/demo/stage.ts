@@ -41,7 +41,7 @@ export interface Stage {
 
 /** Opens the parts and puts the end of each on `stack`, so that what was opened is closed whatever happens. */
 export async function openStage(stack: AsyncDisposableStack, { env }: Surroundings): Promise<Stage> {
-  const folder = await mkdtemp(join(tmpdir(), 'waybill-demo-'));
+  const folder = await mkdtemp(join(findRoom(tmpdir()), 'waybill-demo-'));
   stack.defer(() => rm(folder, { recursive: true, force: true }));
   const authority = await openAuthority(names.trustDomain);
   const workloadApiSocket = join(folder, 'agent.sock');
@@ -77,6 +77,21 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
   const introspect = (token: Secret) => introspectAt(service.issuer, clientSecret, token);
   const chain = openBeside(stack, (own) => openChainStage(own, { folder, authority, service, serverEnvironment }));
   return { folder, service, tools, front, sidecar, subjectToken, baseEnvironment, introspect, chain };
+}
+
+/** The longest path of a socket, bytes: macOS has four less than Linux. */
+const longestSocket = process.platform === 'linux' ? 107 : 103;
+/** What the longest path of the demo adds to its temporary folder. */
+const longestPart = '/waybill-demo-XXXXXX/tickets/operator.sock';
+
+/** Sockets lie below the temporary folder, and some of them are named in URLs: a part that cannot start would tell of it in its own words. */
+function findRoom(temporary: string): string {
+  const isPlain = /^\/[\x21-\x7e]*$/.test(temporary) && !/[%?#]/.test(temporary);
+  if (isPlain && temporary.length + longestPart.length <= longestSocket) return temporary;
+  const most = longestSocket - longestPart.length;
+  throw new Error(
+    `the temporary folder ${JSON.stringify(temporary)} does not suit the sockets of the demo: set TMPDIR to one of at most ${most} characters, all ASCII, without spaces, %, ? and #, such as /tmp`,
+  );
 }
 
 /** Begins to open parts that are needed later. Their end waits for their beginning, so that nothing opens behind the back of who closes. */
