@@ -3,8 +3,11 @@ import { loadSettingsFile } from '../../config/load.ts';
 import type { Surroundings } from '../../config/paths.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command } from './command.ts';
 import { configOption, defaultConfigFile } from './config-file.ts';
-import { exchangeHttp } from './http-exchange.ts';
+import { AnswerTooLong, exchangeHttp, NoAnswerInTime } from './http-exchange.ts';
 import { findRunning } from './running-file.ts';
+
+/** Health checks wait a few seconds themselves, and a sidecar that takes longer is not well. */
+const withinMs = 3000;
 
 /** What listens on all addresses is asked on loopback. */
 const anyAddress: ReadonlyMap<string, string> = new Map([
@@ -21,14 +24,16 @@ the run folder, so that the answer is about the sidecar and not about a file tha
 
   --config FILE   the configuration; default: ${defaultConfigFile}
 
-Exit code 0 if calls can pass, 1 if not yet (what is missing is shown), 69 if no sidecar answers.
+Exit code 0 if calls can pass, 1 if not yet (what is missing is shown), 69 if no sidecar answers within ${withinMs / 1000} s.
 `,
   async run({ args, print, surroundings }) {
     const { values } = parseArguments({ args, options: configOption });
     const { address, port } = findHealth(values.config ?? defaultConfigFile, surroundings);
     const host = anyAddress.get(address) ?? address;
     const url = new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/readyz`);
-    const { status, text } = await exchangeHttp({ url }).catch((error: unknown) => {
+    const { status, text } = await exchangeHttp({ url, withinMs }).catch((error: unknown) => {
+      if (error instanceof NoAnswerInTime || error instanceof AnswerTooLong)
+        throw new CommandFailure(exitCodes.unavailable, `what listens at ${url.host} ${error.message}`);
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'no answer';
       throw new CommandFailure(exitCodes.unavailable, `no sidecar answers at ${url.host} (${code})`);
     });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { isLoopbackAddress } from '../../config/addresses.ts';
 import { CommandFailure, exitCodes } from './command.ts';
-import { exchangeHttp } from './http-exchange.ts';
+import { AnswerTooLong, exchangeHttp, NoAnswerInTime } from './http-exchange.ts';
 import { parseObject, type JsonObject } from './json-object.ts';
 
 /** Where the operator's API is: its socket, or HTTP with the file of a bearer token. */
@@ -26,7 +26,7 @@ export async function callOperator(
   body?: object,
 ): Promise<JsonObject> {
   const { status, text } = await send(place, method, path, body).catch((error: unknown) => {
-    throw absenceOf(place, error);
+    throw absenceOf(place, method, error);
   });
   if (status < 200 || status > 299) throw new OperatorRefusal(status, text);
   const answer = parseObject(text);
@@ -84,9 +84,14 @@ export function readTextFile(file: string, option: string): string {
 }
 
 /** Nobody there, or nobody who may be spoken to: exit code 69, with what to do about it. */
-function absenceOf(place: OperatorPlace, error: unknown): unknown {
+function absenceOf(place: OperatorPlace, method: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof CommandFailure) return error;
   const where = 'socket' in place ? place.socket : place.url.origin;
+  if (error instanceof NoAnswerInTime || error instanceof AnswerTooLong) {
+    // Whoever thinks that nobody is there would start another one, or ask again for what was done.
+    const open = method === 'GET' ? '' : '; what was asked may still be done, or have been: see "waybill tasks list"';
+    return new CommandFailure(exitCodes.unavailable, `what listens at ${where} ${error.message}${open}`);
+  }
   const code = 'code' in error ? String(error.code) : error.name;
   if (code === 'EACCES' || code === 'EPERM') {
     return new CommandFailure(
