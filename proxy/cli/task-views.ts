@@ -16,10 +16,11 @@ export function showOpened(
   const isTrusted = trustFault === undefined && existsSync(join(trustFolder, 'ca.pem'));
   const proxy = textOf(opened['proxy']);
   const handles = asObject(opened['handles']);
+  const variables = nameVariables(Object.keys(handles));
   print(
     exportLine({
       ...agentEnvironment({ proxy, trustFolder: isTrusted ? trustFolder : undefined }),
-      ...Object.fromEntries(Object.entries(handles).map(([tool, handle]) => [variableOf(tool), String(handle)])),
+      ...Object.fromEntries([...variables].map(([name, tool]) => [name, String(handles[tool])])),
     }),
   );
   const subject = asObject(opened['subject']);
@@ -32,6 +33,7 @@ export function showOpened(
   if (Object.keys(handles).length > 0) {
     tell('# Each WAYBILL_HANDLE_… is good at its own tool alone: put it in the place of the one in the proxy URL.');
   }
+  for (const [name, tool] of variables) if (name !== variableOf(tool)) tell(`# ${name} is that of ${tool}.`);
   if (isTrusted) return;
   const why = trustFault ?? `No certificate of the sidecar's CA is in ${trustFolder}`;
   tell(`# ${why}: calls to https tools will not trust it.`);
@@ -51,6 +53,20 @@ export function showTasks(answer: JsonObject, { print, tell }: Invocation): void
   ]);
   if (rows.length === 0) tell('no tasks');
   else for (const row of formatTable([['TXN', 'STATE', 'SUBJECT', 'PURPOSE', 'TOOLS', 'UNTIL'], ...rows])) print(row);
+}
+
+/** A variable for each tool: numbered where another tool's has the same name, since a handle that is not printed is lost. */
+function nameVariables(tools: readonly string[]): ReadonlyMap<string, string> {
+  const plain = new Set(tools.map(variableOf));
+  const named = new Map<string, string>();
+  for (const tool of tools) {
+    const first = variableOf(tool);
+    let name = first;
+    // Never a name that is that of another tool without a number.
+    for (let number = 2; named.has(name) || (name !== first && plain.has(name)); number++) name = `${first}_${number}`;
+    named.set(name, tool);
+  }
+  return named;
 }
 
 /** `WAYBILL_HANDLE_CRM` for `crm`: letters, digits and underscores are what a shell takes. */

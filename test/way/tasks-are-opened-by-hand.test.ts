@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -95,6 +97,31 @@ test('the name of a subject does not speak to the terminal', async () => {
 test('one handle for each tool is printed as one variable each', async () => {
   const { stdout } = await run('open', '--subject-token-file', tokenFile, '--handles', 'per_tool', ...here());
   expect(stdout).toMatch(/ WAYBILL_HANDLE_CRM=wbh_[A-Za-z0-9_-]+/);
+});
+
+test('two tools of which a shell would have one name have two variables, and it is told which is whose', async () => {
+  const socket = join(sidecar.dir, 'names.sock');
+  const server = createServer((request, response) => {
+    request.resume();
+    response.writeHead(201);
+    const handles = { 'crm-a': 'wbh_1', crm_a: 'wbh_2', 'crm-a-2': 'wbh_3', mail: 'wbh_4' };
+    response.end(JSON.stringify({ txn: 't', proxy: 'http://task:h@127.0.0.1:1', handles, subject: {}, tools: [] }));
+  }).listen(socket);
+  await once(server, 'listening');
+  const { stdout, stderr } = await run('open', '--subject-token-file', tokenFile, '--socket', socket);
+  server.close();
+  expect(
+    stdout
+      .trim()
+      .split(' ')
+      .filter((word) => word.startsWith('WAYBILL_')),
+  ).toEqual([
+    'WAYBILL_HANDLE_CRM_A=wbh_1',
+    'WAYBILL_HANDLE_CRM_A_3=wbh_2',
+    'WAYBILL_HANDLE_CRM_A_2=wbh_3',
+    'WAYBILL_HANDLE_MAIL=wbh_4',
+  ]);
+  expect(stderr).toContain('# WAYBILL_HANDLE_CRM_A_3 is that of crm_a.');
 });
 
 test('the API answers over its port too, with the token of a role', async () => {
