@@ -98,11 +98,11 @@ export class StoreSession {
 
   /** An answer counts only from the master. One that lost its replicas may have been replaced, and not know it. */
   async #ask(question: Promise<unknown>): Promise<readonly unknown[]> {
-    const [role, acked, results] = await within(
-      Promise.all([this.#redis.call('hello').then(roleOf), this.#reachReplicas(), question]),
+    const [reply, acked, results] = await within(
+      Promise.all([this.#redis.call('hello'), this.#reachReplicas(), question]),
       this.#answerMs,
     );
-    if (role !== 'master') throw new StoreUnfit('it is not the master');
+    if (factOf(reply, 'role') !== 'master') throw new StoreUnfit('it is not the master');
     if (acked < this.#replicas) throw new StoreUnfit('too few replicas take what it is told');
     return resultsOf(results);
   }
@@ -114,10 +114,13 @@ export class StoreSession {
       return await this.#acked(this.#redis.set(life, '1', 'PX', lifeKeptMs));
     } catch (error) {
       if (wordOf(error) !== 'OOM') throw error;
-      // A server that is full still prolongs what it has, and the replicas take that too.
-      const prolonged = this.#redis.pexpire(life, lifeKeptMs);
-      const acked = await this.#acked(prolonged);
-      if ((await prolonged) !== 1) throw error;
+      // A server that is full still tells its replicas what is published, which needs no key. In a cluster it tells them by another way,
+      // and WAIT would count those that took nothing.
+      const [acked, reply] = await Promise.all([
+        this.#acked(this.#redis.publish(life, '1')),
+        this.#redis.call('hello'),
+      ]);
+      if (factOf(reply, 'mode') === 'cluster') throw error;
       return acked;
     }
   }
@@ -141,9 +144,10 @@ function markOf(results: readonly unknown[]): string {
   return data.join('/');
 }
 
-function roleOf(reply: unknown): unknown {
+/** What a server says of itself. */
+function factOf(reply: unknown, name: 'mode' | 'role'): unknown {
   const facts = hello.parse(reply);
-  return facts[facts.indexOf('role') + 1];
+  return facts[facts.indexOf(name) + 1];
 }
 
 /** `[member, score, member, score …]`. */

@@ -13,6 +13,7 @@ export interface FakeStore {
   answer(): void;
   /** What it says that it is. */
   role: string;
+  mode: string;
   /** Its memory is full: it takes nothing, and no transaction. */
   isFull: boolean;
   /** How many replicas it says have taken a write. */
@@ -83,7 +84,7 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
   const answerTo = ([name = '', key = '', ...rest]: string[]): Reply => {
     switch (name.toUpperCase()) {
       case 'HELLO':
-        return ['server', 'fake', 'role', store.role];
+        return ['server', 'fake', 'mode', store.mode, 'role', store.role];
       case 'GET':
         return texts.get(key) ?? null;
       case 'SET':
@@ -91,8 +92,6 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
         return 'OK';
       case 'WAIT':
         return store.replicas;
-      case 'PEXPIRE':
-        return texts.has(key) ? 1 : 0;
       case 'MEMORY':
         return 100 * setOf(rest[0]).size;
       case 'ZCARD':
@@ -120,6 +119,7 @@ export async function openFakeStore(password?: string, tls?: { cert: string; key
     sets,
     passwords: [],
     role: 'master',
+    mode: 'standalone',
     isFull: false,
     replicas: 0,
     hang: () => (waiting ??= []),

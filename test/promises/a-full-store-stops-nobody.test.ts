@@ -44,3 +44,30 @@ test.for([0, 1])(
     expect((await fleet.revoke(0, { tool: 'crm' })).body).toMatchObject({ fleet: 'stored' });
   },
 );
+
+test.for([0, 1])('W1: nor does one, with %d replicas, stop a fleet that starts, or that was away', async (replicas) => {
+  // Nothing is left in it of earlier signs of life.
+  store.replicas = replicas;
+  store.isFull = true;
+  fleet = await openFleetStage(1, { store: `valkey://127.0.0.1:${store.port}`, replicas });
+  await fleet.ready();
+  const bob = await fleet.replicas[0]!.task('bob');
+  await sleep(3000);
+  expect((await fleet.use(0, bob)).status).toBe(200);
+});
+
+test('W1: while one that is full and has lost its replicas, or is part of a cluster, says nothing', async () => {
+  store.replicas = 1;
+  fleet = await openFleetStage(1, { store: `valkey://127.0.0.1:${store.port}`, replicas: 1 });
+  await fleet.ready();
+  const bob = await fleet.replicas[0]!.task('bob');
+  const status = async () => (await fleet.use(0, bob)).status;
+  store.isFull = true;
+  store.replicas = 0;
+  await eventually('nothing passes', async () => (await status()) === 503, 10_000);
+  store.replicas = 1;
+  await eventually('calls pass again', async () => (await status()) === 200, 10_000);
+  // There WAIT counts replicas that took nothing.
+  store.mode = 'cluster';
+  await eventually('nothing passes', async () => (await status()) === 503, 10_000);
+});

@@ -43,3 +43,36 @@ test.for([
     }
   },
 );
+
+test.for([
+  ['Valkey', findValkey],
+  ['Redis', findRedis],
+] as const)(
+  'W1: %s that was at its `maxmemory` before the fleet starts is heard, and only with its replica',
+  async ([name, find], { skip }) => {
+    const server = await find();
+    if (server === undefined) {
+      skip(`there is no ${name} here`);
+      return;
+    }
+    const store = await startStore(server);
+    const replica = await startStore(server, ['--replicaof', '127.0.0.1', String(store.port)]);
+    const isThere = async () => (await store.say('INFO', 'replication')).includes('state=online');
+    await eventually('the replica', isThere, 10_000);
+    expect(await store.say('CONFIG', 'SET', 'maxmemory', '1')).toContain('OK');
+    const fleet = await openFleetStage(1, { store: `valkey://127.0.0.1:${store.port}`, replicas: 1 });
+    try {
+      await fleet.ready();
+      const bob = await fleet.replicas[0]!.task('bob');
+      await sleep(4000);
+      const served = async () => (await fleet.use(0, bob)).status;
+      expect(await served()).toBe(200);
+      replica.pause();
+      await eventually('nothing passes', async () => (await served()) === 503, 10_000);
+    } finally {
+      await fleet.close();
+      await replica.close();
+      await store.close();
+    }
+  },
+);
