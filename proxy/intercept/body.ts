@@ -59,8 +59,9 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   const { contentLength } = call.headers;
   const limit = whole ? digestedBytes : collectBytes;
   if (whole && (contentLength ?? 0) > limit) throw tooLarge();
-  // The agent waits for our word before it sends: it is said only now, after the call was permitted.
-  if (call.headers.expectContinue) call.response.writeContinue();
+  // The agent waits for our word before it sends: it is said only now, after the call was permitted. One that speaks
+  // HTTP/1.0 would take it for the answer (RFC 9110 10.1.1).
+  if (call.headers.expectContinue && call.request.httpVersion === '1.1') call.response.writeContinue();
   const isLong = contentLength !== undefined && contentLength > limit;
   const waitMs = (contentLength === undefined || isLong) && !whole ? chunkedGraceMs : wholeMs;
   const { chunks, size, ended } = await collect(call.request, waitMs, limit);

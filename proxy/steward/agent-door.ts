@@ -49,8 +49,9 @@ export async function serveAgent(
   const late = setTimeout(() => request.destroy(), bodyMs);
   try {
     checkPeer(request, rooms.settings);
-    // The listener leaves it to whoever wants the body.
-    if (request.headers.expect?.toLowerCase() === '100-continue') response.writeContinue();
+    // The listener leaves it to whoever wants the body. HTTP/1.0 has no such answer (RFC 9110 10.1.1).
+    const { httpVersion, headers } = request;
+    if (httpVersion === '1.1' && headers.expect?.toLowerCase() === '100-continue') response.writeContinue();
     if (action === 'open') await openTask(request, response, rooms);
     else await endTask(request, response, action, rooms);
   } catch (error) {

@@ -167,3 +167,18 @@ test('an HTTP/1.0 client gets an answer that it can read: no chunks, and the end
   expect(head).not.toContain('transfer-encoding');
   expect(sha256(body)).toBe(sha256(tenMiB));
 });
+
+test('an HTTP/1.0 client that expects to be told to go on is told nothing before its answer (RFC 9110 10.1.1)', async () => {
+  const wire = await openWire('absolute-form', to);
+  const body = '1.0';
+  const headers = { Expect: '100-continue', 'Content-Length': String(body.length) };
+  const [first = '', ...lines] = request('absolute-form', to, '/up', { method: 'POST', headers })
+    .toString()
+    .split('\r\n');
+  wire.socket.write([first.replace('HTTP/1.1', 'HTTP/1.0'), ...lines].join('\r\n'));
+  await sleep(200);
+  wire.socket.write(body);
+  await wire.untilClosed();
+  expect(wire.received).toMatch(/^HTTP\/1\.1 200 /);
+  expect(wire.received).toContain(sha256(body));
+});

@@ -93,6 +93,15 @@ describe('the agent opens tasks for the users whose tokens it was given', () => 
     expect(event).toMatchObject({ event: 'task.opened', by: 'agent', subject: { sub: 'alice' } });
   });
 
+  test('over HTTP/1.0 too, where nobody is told to go on (RFC 9110 10.1.1)', async () => {
+    const text = JSON.stringify({ subject_token: await token() });
+    const expecting = { Host: outbound(), Expect: '100-continue', 'Content-Length': String(text.length) };
+    const wire = new Wire(dial(outbound()));
+    wire.socket.write(requestBytes('POST', '/v1/tasks', expecting).toString().replace('HTTP/1.1', 'HTTP/1.0') + text);
+    await wire.untilClosed();
+    expect(wire.received).toMatch(/^HTTP\/1\.1 201 /);
+  });
+
   test('W10: only within what purposes allow, each token once, and only tokens that are for this agent', async () => {
     const before = await stage.sidecar.metric('waybill_tasks_open');
     const spent = await token();
