@@ -17,6 +17,7 @@ import { refusalFrom, toldAsUnsure } from './refusal.ts';
 import type { Way } from './route/egress-guard.ts';
 import { checkBodyDigest, namesDigest } from './verify/body-digest.ts';
 import { claim, type Spending } from './verify/claim.ts';
+import { watchForm } from './verify/second-token.ts';
 import { CallerRefusal, verify, type Gate, type Verified } from './verify/verify.ts';
 import type { World } from './world.ts';
 
@@ -63,7 +64,8 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
   try {
     const call = (progress.call = interceptInbound(arrival, rooms.reader));
     const verified = (progress.verified = await verify(call, rooms.gate));
-    const body = declaresBody(call) ? await readBody(call, namesDigest(call), unwatched) : noBody;
+    const watch = watchForm(call, verified.credential) ?? unwatched;
+    const body = declaresBody(call) ? await readBody(call, namesDigest(call), watch) : noBody;
     checkBodyDigest(call, body);
     const claimed = claim(verified, rooms.spending);
     const permit = rooms.desk.decide(claimed, rooms.world.now());

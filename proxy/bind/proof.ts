@@ -43,9 +43,9 @@ class BoundCall {
     return this.call.target.origin.authority;
   }
 
-  /** The agent's end-to-end headers. */
-  get forward(): readonly string[] {
-    return this.call.headers.forward;
+  /** The agent's own headers that may go on. */
+  get passed(): Call['headers'] {
+    return this.call.headers;
   }
 
   get body(): CallBody {
@@ -60,11 +60,6 @@ class BoundCall {
   /** Whether cookies are between agent and tool: with a session that a credential opened, the agent would need us no more. */
   get keepsCookies(): boolean {
     return cookiesOf(this.call) === 'pass';
-  }
-
-  /** `Cookie` lines of the agent's, sent where cookies are kept as they are. */
-  get cookies(): readonly string[] {
-    return this.call.headers.cookies;
   }
 
   /** Whose cookies the sidecar keeps: those of this task at this tool. Undefined where it keeps none. */

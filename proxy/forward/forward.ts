@@ -147,12 +147,14 @@ function refused(refusal: Refusal, mayBeDone: boolean, bytesIn = 0): Forwarded {
 function headersFor(sent: Admissible, cookies: string | undefined, { handles, pseudonym }: Road): string[] {
   const { call, body } = sent;
   const { headers } = call;
-  const out: string[] = ['Host', sent.host, ...sent.forward];
+  // Of the caller's headers nothing leaves but what is passed: on the way in, without copies of its token.
+  const { forward: passed, selection, cookies: own, via } = sent.passed;
+  const out: string[] = ['Host', sent.host, ...passed];
   // What is to be screened has to be readable, and whole: two ranges could share a secret between them.
-  if (sent.screened === undefined) out.push(...headers.selection);
+  if (sent.screened === undefined) out.push(...selection);
   else out.push('Accept-Encoding', 'identity');
   // The agent's own could be the session of somebody else: a session names a user, like the headers that are removed (W12).
-  if (sent.keepsCookies) out.push(...sent.cookies);
+  if (sent.keepsCookies) out.push(...own);
   else if (cookies !== undefined) out.push('Cookie', cookies);
   if (sent.keepsCredentials) {
     // The caller's own keys go on where none of ours is injected; a handle never does.
@@ -164,7 +166,7 @@ function headersFor(sent: Admissible, cookies: string | undefined, { handles, ps
   const { length } = body;
   if (length !== undefined && (length > 0 || headers.contentLength !== undefined))
     out.push('Content-Length', String(length));
-  out.push('Via', headers.via === undefined ? `1.1 ${pseudonym}` : `${headers.via}, 1.1 ${pseudonym}`);
+  out.push('Via', via === undefined ? `1.1 ${pseudonym}` : `${via}, 1.1 ${pseudonym}`);
   out.push(...sent.revealInjected());
   return out;
 }

@@ -89,6 +89,8 @@ function checkText(text: string, handles: HandleBook): void {
   }
 }
 
+const nothing = Buffer.alloc(0);
+
 /** Where OpenTelemetry sends spans, each with the `tracestate` that we put our mark into (OTLP/HTTP). */
 const isOfTraces = /\/v1\/traces$/;
 
@@ -108,5 +110,7 @@ export function watchBody(call: Call, secrets: KnownSecrets): BodyWatch {
     holds: (bytes) => secrets.finds(bytes, wanted),
     tail: (bytes) => secrets.tail(bytes),
     span: secrets.span,
+    before: nothing,
+    refusal: () => new Refusal('credential_leak', 'The body of the call holds a handle or a credential.'),
   };
 }

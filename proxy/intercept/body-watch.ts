@@ -1,3 +1,5 @@
+import { Refusal } from '../refusal.ts';
+
 /** Port: what must not leave in the body of a call. */
 export interface BodyWatch {
   /** Whether a whole body holds something of it, also under a coding. */
@@ -8,12 +10,23 @@ export interface BodyWatch {
   tail(bytes: Buffer): number;
   /** Bytes of its longest spelling: so many are looked at again across the border of two chunks. */
   readonly span: number;
+  /** What counts as standing before the body, for a secret that has to be told from the end of another word. */
+  readonly before: Buffer;
+  /** Says what was found. */
+  refusal(): Refusal;
 }
 
-/** For bodies that may hold whatever they like: those of callers of the way in. */
-export const unwatched: BodyWatch = { isIn: () => false, holds: () => false, tail: () => 0, span: 0 };
-
 const nothing = Buffer.alloc(0);
+
+/** For bodies that may hold whatever they like: those of callers of the way in. */
+export const unwatched: BodyWatch = {
+  isIn: () => false,
+  holds: () => false,
+  tail: () => 0,
+  span: 0,
+  before: nothing,
+  refusal: () => new Refusal('internal_fault'),
+};
 
 /**
  * Watches a body that streams. A chunk passes at once; only an end of it that could be the beginning of a secret waits for what follows,
@@ -22,12 +35,13 @@ const nothing = Buffer.alloc(0);
 export class WatchedStream {
   readonly #watch: BodyWatch;
   /** The last bytes that came, whether they went on or not. */
-  #recent: Buffer = nothing;
+  #recent: Buffer;
   /** What of them did not go on. */
   #held: Buffer = nothing;
 
   constructor(watch: BodyWatch) {
     this.#watch = watch;
+    this.#recent = watch.before;
   }
 
   /** What may go on now of this chunk and of what was held before, in order; undefined where something was found. */
@@ -41,6 +55,11 @@ export class WatchedStream {
     const hold = Math.min(this.#watch.tail(this.#recent), waiting.length);
     if (hold > 0 || this.#held.length > 0) return this.#keep(chunk, hold);
     return [chunk];
+  }
+
+  /** Says what was found. */
+  refusal(): Refusal {
+    return this.#watch.refusal();
   }
 
   /** What was held back, when nothing follows. */

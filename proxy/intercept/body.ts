@@ -51,7 +51,7 @@ export function declaresBody(call: Call): boolean {
 
 /**
  * Reads the body of a permitted call. Refuses `message_malformed` when its framing turns out to be broken before the first byte went
- * anywhere, and when the agent leaves or stalls; `credential_leak` when something is in it that must not leave. A longer body is watched while
+ * anywhere, and when the agent leaves or stalls; as the watch says when something is in it that must not leave. A longer body is watched while
  * it streams, and broken off.
  * @param whole Whether nothing may be forwarded before all of it is here, since a digest is to be compared: refuses `body_too_large`.
  */
@@ -67,7 +67,7 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   const { chunks, size, ended } = await collect(call.request, waitMs, limit);
   if (ended) {
     const content = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
-    if (watch.isIn(content)) throw leak();
+    if (watch.isIn(content)) throw watch.refusal();
     return new ReadBody(content, content.length);
   }
   if (whole && size > limit) throw tooLarge();
@@ -76,12 +76,8 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   const watched = new WatchedStream(watch);
   // What came until now is judged before anybody is asked for anything.
   const first = watched.push(Buffer.concat(chunks));
-  if (first === undefined) throw leak();
+  if (first === undefined) throw watch.refusal();
   return new ReadBody(streamOf(call.request, first, watched), contentLength);
-}
-
-function leak(): Refusal {
-  return new Refusal('credential_leak', 'The body of the call holds a handle or a credential.');
 }
 
 function tooLarge(): Refusal {
@@ -135,7 +131,7 @@ function streamOf(request: IncomingMessage, first: readonly Buffer[], watched: W
   });
   const onData = (chunk: Buffer): void => {
     const passes = watched.push(chunk);
-    if (passes === undefined) stream.destroy(leak());
+    if (passes === undefined) stream.destroy(watched.refusal());
     else if (!pushAll(passes)) request.pause();
   };
   const pushAll = (parts: readonly Buffer[]): boolean => {

@@ -2,12 +2,13 @@ import type { CallBody } from '../intercept/body.ts';
 import type { Call } from '../intercept/call.ts';
 import type { HandleBook } from '../tasks/handle.ts';
 import type { Task } from '../tasks/task.ts';
+import { holdsMark, markOf } from '../trust/token-mark.ts';
 import type { Verified } from '../verify/verify.ts';
 import type { World } from '../world.ts';
 import { chainHeader, claimHeaders } from './claim-headers.ts';
 import type { InertTokens } from './inert-token.ts';
 import type { Opened } from './open.ts';
-import { withoutToken } from './token-copies.ts';
+import { type PassedHeaders, withoutCopies } from './token-copies.ts';
 import { withTraceMark } from './trace-context.ts';
 
 /** What the program behind the way in gets to see instead of the caller's credential. */
@@ -16,8 +17,7 @@ export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
 /** What the program is called by and what it gets to read; headers as names and values in turn. */
 interface Shown {
   readonly host: string;
-  readonly forward: readonly string[];
-  readonly cookies: readonly string[];
+  readonly passed: PassedHeaders;
   readonly injected: readonly string[];
 }
 
@@ -40,16 +40,14 @@ class PresentedCall {
 
   /** What the program is called by. */
   readonly host: string;
-  /** The caller's end-to-end headers, with the mark of the task in their trace. */
-  readonly forward: readonly string[];
-  readonly cookies: readonly string[];
+  /** The caller's own headers, with the mark of the task in their trace. */
+  readonly passed: PassedHeaders;
 
   constructor(opened: Opened, body: CallBody, shown: Shown) {
     this.opened = opened;
     this.body = body;
     this.host = shown.host;
-    this.forward = shown.forward;
-    this.cookies = shown.cookies;
+    this.passed = shown.passed;
     this.#injected = shown.injected;
   }
 
@@ -100,21 +98,23 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   const { apiKey, token } = verified.credential;
   // The caller's own key goes on; his token does not, whichever header he put it in, and a handle is good on the way out only.
   const isOwn =
-    apiKey !== undefined && !presenter.handles.carries(apiKey) && (token === undefined || !apiKey.includes(token));
+    apiKey !== undefined &&
+    !presenter.handles.carries(apiKey) &&
+    (token === undefined || !holdsMark(apiKey, markOf(token)));
   const injected = isOwn ? ['x-api-key', apiKey] : [];
   injected.push(...credentialFor(opened, verified, presenter));
   const { origin } = verified.call.target;
   const { mark } = opened.opened;
   const { headers } = verified.call;
   const isShown = token === undefined || presenter.mode === 'original';
-  const came = isShown ? headers.forward : withoutToken(headers.forward, token);
-  const cookies = isShown ? headers.cookies : withoutToken(headers.cookies, token);
-  const forward = mark === undefined ? came : withTraceMark(came, mark, presenter.world.random);
+  const came = isShown ? headers : withoutCopies(headers, token);
+  const passed =
+    mark === undefined ? came : { ...came, forward: withTraceMark(came.forward, mark, presenter.world.random) };
   if (presenter.ownHost === undefined)
-    return new PresentedCall(opened, body, { host: origin.authority, forward, cookies, injected });
+    return new PresentedCall(opened, body, { host: origin.authority, passed, injected });
   // The caller's own headers of these names were removed.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
-  return new PresentedCall(opened, body, { host: presenter.ownHost, forward, cookies, injected });
+  return new PresentedCall(opened, body, { host: presenter.ownHost, passed, injected });
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

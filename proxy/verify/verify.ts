@@ -14,6 +14,7 @@ import { readChain } from './path-of-delegation.ts';
 import { checkPeer, type AuthoritiesOf, type Peer } from './peer.ts';
 
 import { checkCertificateBinding, checkNonce, checkOtherBinding, checkProof } from './presenter.ts';
+import { checkQuery } from './second-token.ts';
 import type { Together } from './together.ts';
 
 /** A request of the way in of which is known who sent it, for whom, along which path. */
@@ -61,9 +62,6 @@ export class CallerRefusal extends Refusal {
     this.known = known;
   }
 }
-
-/** A shorter text may stand in a query by chance (W8). */
-const shortestSecret = 16;
 
 /** What verification asks. */
 export interface Gate {
@@ -152,16 +150,6 @@ function verifyPresenter(
   } catch (error) {
     throw error instanceof Refusal ? new CallerRefusal(error, known) : error;
   }
-}
-
-/**
- * A token has one place in a request, and where it has that the query is none (RFC 6750 2): there it would stand in the program's log, since
- * targets are forwarded byte for byte (W13).
- */
-function checkQuery({ target: { path } }: Call, token: string): void {
-  const query = path.indexOf('?');
-  if (query !== -1 && token.length >= shortestSecret && path.includes(token, query))
-    throw new Refusal('message_malformed', 'The access token stands in the query too; send it in Authorization alone.');
 }
 
 type Known = { -readonly [Fact in keyof CallerFacts]: CallerFacts[Fact] };

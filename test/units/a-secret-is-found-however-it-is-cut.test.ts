@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { forms } from '../../proxy/forward/screen/forms.ts';
 import { SecretIndex } from '../../proxy/forward/screen/secret-index.ts';
 import { type BodyWatch, WatchedStream } from '../../proxy/intercept/body-watch.ts';
+import { Refusal } from '../../proxy/refusal.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
 const all = { handles: true, marks: true, tokens: true };
@@ -16,6 +17,8 @@ const watchOf = (index: SecretIndex): BodyWatch => ({
   holds: (bytes) => index.finds(bytes, all),
   tail: (bytes) => index.tail(bytes),
   span: index.span,
+  before: Buffer.alloc(0),
+  refusal: () => new Refusal('credential_leak'),
 });
 
 /** Streams a body in pieces of so many bytes, or of random ones for 0; what went on, and whether it was broken off. */

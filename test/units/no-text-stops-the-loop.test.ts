@@ -39,6 +39,7 @@ import { readSecurityEvent } from '../../proxy/trust/security-event.ts';
 import { parseStrictJson } from '../../proxy/trust/strict-json.ts';
 import { readStrictJws } from '../../proxy/trust/strict-jws.ts';
 import { readCallerCredential } from '../../proxy/verify/credential.ts';
+import { checkQuery } from '../../proxy/verify/second-token.ts';
 import { attempt, longest, mostMs, timed, worstTexts } from '../stage/slow-texts.ts';
 import { tries } from '../stage/tries.ts';
 
@@ -94,6 +95,9 @@ const ofRequests: Readonly<Record<string, (text: string) => unknown>> = {
   parseChain: (text) => parseChain(text, { maxBytes: longest * 2, maxLinks: 5 }),
   readLink,
   withoutToken: (text) => withoutToken(['Cookie', text, 'X', text], 'ey.ey.ey'),
+  'withoutToken, a name': (text) => withoutToken([text, 'x'], 'eyeyey%41'),
+  checkQuery: (text) =>
+    checkQuery({ target: { path: `/?${text}` } } as Parameters<typeof checkQuery>[0], 'ey.ey.ey%41'),
   claimHeaders: (text) => claimHeaders({ caller: text } as Parameters<typeof claimHeaders>[0]),
   'secrets.findsEscaped': (text) =>
     secrets.findsEscaped(Buffer.from(text, 'latin1'), { handles: true, marks: true, tokens: true }),
