@@ -153,6 +153,8 @@ function readOrRefuse(text: string): Link {
 function verifyLink(link: Link, { authoritiesOf, nowMs }: ExpectedChain): TrustedPath {
   const { iss, iat, exp } = link.claims;
   if (exp * 1000 <= nowMs || (iat - clockSkewSeconds) * 1000 > nowMs) throw new ChainFault('chain_broken');
+  // The leeway is for clocks that differ. A link that is over before it begins was never good by any of them.
+  if (iat >= exp) throw new ChainFault('chain_broken');
   const svid = findSvid(link, authoritiesOf, nowMs);
   // The certificate says who signed; a link that names somebody else is a forgery by a member of the trust domain.
   if (svid.path.spiffeId !== iss || !isSignedBy(link, svid.path.publicKey)) throw new ChainFault('chain_broken');

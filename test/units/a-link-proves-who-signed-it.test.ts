@@ -65,6 +65,9 @@ test('broken: over, not begun, or signed with an SVID that is over', async () =>
   // A link that proves nothing is not compared with others.
   expect(outcome(changed({ 1: { sub: 'mallory' }, 2: { exp: seconds } }))).toBe('chain_broken');
   expect(outcome(changed({ 1: { iat: seconds + 20 } }))).toBe('ok');
+  // Over before it began: no clock of an honest hop writes that.
+  for (const iat of [seconds + 20, seconds + 10])
+    expect(outcome(changed({ 1: { iat, exp: seconds + 10 }, 2: { exp: seconds + 5 } }))).toBe('chain_broken');
   const brief = await openHop(authority, 'clerk', 5);
   const value = formatChain(chainAlong([planner, worker, brief], {}, nowMs));
   expect(outcome(value, expecting(brief))).toBe('ok');
