@@ -112,6 +112,7 @@ export function openIngressRooms(
       mode: inbound.present === 'unsafe_original' ? 'original' : inbound.present,
       ownHost: inbound.host === 'program' ? place.origin.authority : undefined,
       passesTxnToken: inbound.program === 'tool',
+      asksForNonces: nonces !== undefined,
       handles: tasks.handles,
       inert,
       world,

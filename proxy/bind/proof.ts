@@ -71,6 +71,11 @@ class BoundCall {
     return !this.call.tool.credentialed;
   }
 
+  /** The agent makes no proofs. */
+  get passesNonce(): boolean {
+    return false;
+  }
+
   get answersChallenges(): boolean {
     return this.call.tool.credentialed;
   }

@@ -28,6 +28,8 @@ export interface RelayRules {
   readonly keepsCookies: boolean;
   /** Whether a challenge for the credential is ours to answer. */
   readonly answersChallenges: boolean;
+  /** Whether `DPoP-Nonce` is for whoever asked. */
+  readonly passesNonce: boolean;
 }
 
 /** An answer that cannot be screened must not go on (W3). */
@@ -63,6 +65,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse;
   readonly #keepCookies: boolean;
   readonly #answersChallenges: boolean;
+  readonly #passesNonce: boolean;
   readonly #events: RelayEvents;
   #screen: AnswerScreen = nothingToScreen;
   readonly #isBodiless: boolean;
@@ -85,6 +88,7 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#response = call.response;
     this.#keepCookies = passes.keepsCookies;
     this.#answersChallenges = passes.answersChallenges;
+    this.#passesNonce = passes.passesNonce;
     this.#events = events;
     this.#isBodiless = call.method === 'HEAD';
     this.#isInbound = call.way === 'in';
@@ -126,7 +130,10 @@ export class Relay implements Dispatcher.DispatchHandler {
     // Interim answers other than 101 carry nothing that the agent waits for; 100 was said by us.
     if (status < 200) return;
     const headers = readReplyHeaders(rawHeadersOf(controller), this.#keepCookies);
-    if (headers.nonce !== undefined) this.#events.onNonce(headers.nonce);
+    if (headers.nonce !== undefined) {
+      this.#events.onNonce(headers.nonce);
+      if (this.#passesNonce) headers.forward.push('DPoP-Nonce', headers.nonce);
+    }
     this.#screen = this.#events.onHead(headers.cookies);
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.

@@ -18,6 +18,7 @@ export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
 interface Shown {
   readonly host: string;
   readonly passed: PassedHeaders;
+  readonly passesNonce: boolean;
   readonly injected: readonly string[];
 }
 
@@ -34,6 +35,8 @@ class PresentedCall {
   readonly cookieOwner = undefined;
   readonly keepsCredentials = false;
   readonly answersChallenges = false;
+  /** Whether the proof of the next request is to hold a nonce of the program's. */
+  readonly passesNonce: boolean;
   /** The program holds nothing that its caller must not see. */
   readonly screened = undefined;
   readonly secrets = undefined;
@@ -48,6 +51,7 @@ class PresentedCall {
     this.body = body;
     this.host = shown.host;
     this.passed = shown.passed;
+    this.passesNonce = shown.passesNonce;
     this.#injected = shown.injected;
   }
 
@@ -87,6 +91,8 @@ export interface Presenter {
   readonly ownHost: string | undefined;
   /** Whether the program is part of the transaction: a tool authorises by the caller's `Txn-Token`, an agent must not hold it. */
   readonly passesTxnToken: boolean;
+  /** Whether proofs hold a nonce of ours: then one of the program's would only lead callers astray. */
+  readonly asksForNonces: boolean;
   readonly handles: HandleBook;
   readonly inert: InertTokens;
   readonly world: World;
@@ -110,11 +116,12 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   const came = isShown ? headers : withoutCopies(headers, token);
   const passed =
     mark === undefined ? came : { ...came, forward: withTraceMark(came.forward, mark, presenter.world.random) };
+  const passesNonce = presenter.mode === 'original' && !presenter.asksForNonces;
   if (presenter.ownHost === undefined)
-    return new PresentedCall(opened, body, { host: origin.authority, passed, injected });
+    return new PresentedCall(opened, body, { host: origin.authority, passed, passesNonce, injected });
   // The caller's own headers of these names were removed.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
-  return new PresentedCall(opened, body, { host: presenter.ownHost, passed, injected });
+  return new PresentedCall(opened, body, { host: presenter.ownHost, passed, passesNonce, injected });
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

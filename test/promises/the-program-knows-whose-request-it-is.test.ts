@@ -1,6 +1,7 @@
 import { decodeJwt } from 'jose';
 import { afterEach, describe, expect, test } from 'vitest';
 import { openCaller, type Caller } from '../stage/caller.ts';
+import { eventually } from '../fakes/eventually.ts';
 import { chainAlong, openHops } from '../stage/chain-maker.ts';
 import { expectPasses } from '../stage/refused-way-in.ts';
 import { signJws } from '../stage/signing-key.ts';
@@ -97,6 +98,58 @@ describe('present: original', () => {
     expect(headersSeen().authorization).toBe(`DPoP ${caller.token}`);
     await expectPasses(stage, 'without', () => caller.send({ headers: forged }));
     expect(headersSeen()).not.toHaveProperty('waybill-chain');
+  });
+
+  test('W12: a signature that nobody here looked at does not arrive there either', async () => {
+    stage = await openWayIn({ inbound: { program: 'tool', present: 'original' } });
+    const caller = await stage.caller();
+    const headers: [string, string][] = [
+      ['Signature-Input', 'sig=("@method");created=1'],
+      ['Signature', 'sig=:AAAA:'],
+    ];
+    await expectPasses(stage, 'signed', () => caller.send({ headers }));
+    expect(Object.keys(headersSeen()).filter((name) => name.startsWith('signature'))).toEqual([]);
+  });
+});
+
+describe('a nonce that the program asks for (RFC 9449 9)', () => {
+  const nonceOfProof = (): unknown => decodeJwt(String(headersSeen()['dpop']))['nonce'];
+
+  /** A program that takes proofs with its own nonce only. */
+  const openAsking = async (present: string, nonce: 'off' | 'required'): Promise<Caller> => {
+    stage = await openWayIn({
+      inbound: { ...(present === 'original' ? { program: 'tool' } : {}), present },
+      sections: { replay: { nonce, future: '0s' } },
+      answer: ({ headers }, response) => {
+        const isProved = headers['dpop'] !== undefined && decodeJwt(String(headers['dpop']))['nonce'] === 'program-1';
+        const challenge = { 'www-authenticate': 'DPoP error="use_dpop_nonce"', 'dpop-nonce': 'program-1' };
+        response.writeHead(isProved ? 200 : 401, isProved ? {} : challenge).end();
+      },
+    });
+    const caller = await stage.caller();
+    // Proofs that are older than the process are refused for a while, where they hold no nonce of it.
+    await eventually('proofs are taken', async () => (await caller.send()).code !== 'ledger_warming');
+    return caller;
+  };
+
+  test('reaches the caller where the program checks proofs and we ask for none', async () => {
+    const caller = await openAsking('original', 'off');
+    expect(caller.nonce).toBe('program-1');
+    expect((await caller.send()).status).toBe(200);
+    expect(nonceOfProof()).toBe('program-1');
+  });
+
+  test('stays here where proofs hold ours, with which the next one would be refused', async () => {
+    const caller = await openAsking('original', 'required');
+    const ours = caller.nonce;
+    const answer = await caller.send();
+    expect([answer.status, answer.headers['dpop-nonce'], caller.nonce]).toEqual([401, undefined, ours]);
+  });
+
+  test('stays here where the program gets no proof', async () => {
+    const caller = await openAsking('handle', 'off');
+    const answer = await caller.send();
+    expect([answer.status, answer.headers['dpop-nonce']]).toEqual([401, undefined]);
   });
 });
 
