@@ -18,6 +18,7 @@ import type { Way } from './route/egress-guard.ts';
 import { checkBodyDigest, namesDigest } from './verify/body-digest.ts';
 import { claim, type Spending } from './verify/claim.ts';
 import { watchForm } from './verify/second-token.ts';
+import { verifyAgain } from './verify/verify-again.ts';
 import { CallerRefusal, verify, type Gate, type Verified } from './verify/verify.ts';
 import type { World } from './world.ts';
 
@@ -59,13 +60,16 @@ interface Progress {
  * The way in of one request, top to bottom. The order is the defence: nothing is spent before everything was verified (W6), no task is
  * opened for a request that was used before, and the program behind us sees none of what the caller was recognised by.
  */
-async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
+async function ingress(arrival: Arrival, rooms: IngressRooms, inForce: () => Gate): Promise<void> {
   const progress: Progress = { admitted: false, taken: false };
   try {
     const call = (progress.call = interceptInbound(arrival, rooms.reader));
     const verified = (progress.verified = await verify(call, rooms.gate));
     const watch = watchForm(call, verified.credential) ?? unwatched;
     const body = declaresBody(call) ? await readBody(call, namesDigest(call), watch) : noBody;
+    const gate = inForce();
+    const again = body === noBody && gate === rooms.gate ? undefined : verifyAgain(verified, rooms.gate, gate);
+    if (again !== undefined) await again;
     checkBodyDigest(call, body);
     const claimed = claim(verified, rooms.spending);
     const permit = rooms.desk.decide(claimed, rooms.world.now());
@@ -90,10 +94,13 @@ async function ingress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
   }
 }
 
-/** Runs the way in of a request to its end. Should even the refusal fail, the connection is cut: nothing is left open (W1). */
-export async function runIngress(arrival: Arrival, rooms: IngressRooms): Promise<void> {
+/**
+ * Runs the way in of a request to its end. Should even the refusal fail, the connection is cut: nothing is left open (W1).
+ * @param inForce who is let in by the configuration in force, whichever the request began with.
+ */
+export async function runIngress(arrival: Arrival, rooms: IngressRooms, inForce: () => Gate): Promise<void> {
   try {
-    await ingress(arrival, rooms);
+    await ingress(arrival, rooms, inForce);
   } catch (error) {
     arrival.request.socket.destroy();
     rooms.onFault(arrival.id, error);

@@ -8,6 +8,7 @@ import { serverIdentity } from './open-identity.ts';
 import { makeDoor, openIngressKeep, openIngressRooms } from './open-ingress.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { InertTokens } from './present/inert-token.ts';
+import type { Gate } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
 
 /** The way in, opened and not yet listening. */
@@ -25,6 +26,7 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
   const lasting = openIngressKeep(config, wayOut, record);
   let rooms = openIngressRooms(config, inbound, wayOut, record, lasting);
   const { listen } = config.settings;
+  const inForce = (): Gate => rooms.gate;
   let listener: Listener | undefined;
   return {
     inert: lasting.inert,
@@ -38,7 +40,7 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
           identity: () => serverIdentity(wayOut.workload),
         },
         {
-          onRequest: (arrival) => void runIngress(arrival, rooms),
+          onRequest: (arrival) => void runIngress(arrival, rooms, inForce),
           checkTunnel: () => undefined,
           onRefused: (id, refusal, target) =>
             record.trail.refused({ id, way: 'in', refusal, status: refusal.kind.status, target }, false),

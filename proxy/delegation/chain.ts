@@ -62,6 +62,9 @@ export interface ExpectedChain {
   readonly authoritiesOf: X509BundleOf;
 }
 
+/** What a chain by itself is checked against, whatever request it came with. */
+type ChainTrust = Pick<ExpectedChain, 'nowMs' | 'limits' | 'authoritiesOf'>;
+
 /** All of a chain that does not depend on the request: verified once for the same text. */
 interface VerifiedChain {
   readonly facts: ChainFacts;
@@ -118,8 +121,13 @@ export function checkChain(headerValue: string | undefined, expected: ExpectedCh
   return chain.facts;
 }
 
+/** Looks again at a chain that was found good: it may have ended since, or one of its hops be trusted no more. Throws ChainFault. */
+export function checkChainAgain({ digest, value }: ChainFacts, trust: ChainTrust): void {
+  if (recall(digest, trust) === undefined) verifyChain(value, digest, trust);
+}
+
 /** A chain that was verified, unless it has ended or one of its trust domains has other authorities by now. */
-function recall(digest: string, { authoritiesOf, nowMs }: ExpectedChain): VerifiedChain | undefined {
+function recall(digest: string, { authoritiesOf, nowMs }: ChainTrust): VerifiedChain | undefined {
   const known = verified.get(digest);
   if (known === undefined) return undefined;
   const isTrusted = (svid: TrustedPath): boolean => isStillTrusted(svid, authoritiesOf, nowMs);
@@ -128,7 +136,7 @@ function recall(digest: string, { authoritiesOf, nowMs }: ExpectedChain): Verifi
   return undefined;
 }
 
-function verifyChain(value: string, digest: string, expected: ExpectedChain): VerifiedChain {
+function verifyChain(value: string, digest: string, expected: ChainTrust): VerifiedChain {
   const links = parseChain(value, expected.limits).map(readOrRefuse);
   const svids = links.map((link) => verifyLink(link, expected));
   if (!isUnbroken(links)) throw new ChainFault('chain_spliced');
@@ -150,7 +158,7 @@ function readOrRefuse(text: string): Link {
 }
 
 /** Verifies one link by itself: in time, signed, and by the workload that it names. */
-function verifyLink(link: Link, { authoritiesOf, nowMs }: ExpectedChain): TrustedPath {
+function verifyLink(link: Link, { authoritiesOf, nowMs }: ChainTrust): TrustedPath {
   const { iss, iat, exp } = link.claims;
   if (exp * 1000 <= nowMs || (iat - clockSkewSeconds) * 1000 > nowMs) throw new ChainFault('chain_broken');
   // The leeway is for clocks that differ. A link that is over before it begins was never good by any of them.

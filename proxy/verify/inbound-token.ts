@@ -94,7 +94,23 @@ export class InboundTokens {
   verify(text: string): InboundToken | Promise<InboundToken> {
     const ath = hash('sha256', text, 'base64url');
     const known = this.#kept.get(ath);
-    if (known === undefined) return this.#once(ath, () => this.#verifyAnew(text, ath));
+    return known === undefined ? this.#once(ath, () => this.#verifyAnew(text, ath)) : this.#recall(known, ath);
+  }
+
+  /** As `verify`, for a token that was verified here a moment ago: it may have ended or been revoked since. */
+  again({ ath, text }: InboundToken): InboundToken | Promise<InboundToken> {
+    const known = this.#kept.get(ath);
+    return known === undefined ? this.verify(text.reveal()) : this.#recall(known, ath);
+  }
+
+  /** A token that was verified under another configuration, as it has to be bound under this one. Throws `token_invalid` where it is not taken. */
+  bindingOf(token: InboundToken): InboundToken {
+    if (token.kind === 'access') return { ...token, ...this.#bindingOf(token) };
+    if (!this.#accepted.trustDomains.has(token.iss.slice('spiffe://'.length))) throw invalid('no_bundle');
+    return token;
+  }
+
+  #recall(known: Kept, ath: string): InboundToken | Promise<InboundToken> {
     const now = this.#world.now();
     if (known.token.expiresAtMs <= now) {
       this.#kept.delete(ath);
@@ -138,8 +154,8 @@ export class InboundTokens {
 
   async #readAccessToken(text: string, ath: string): Promise<InboundToken> {
     const token = await verifyOrRefuse(this.#accessTokens.verifyAccessToken(text, this.#accepted.resource));
-    const binding = this.#accepted.issuers.get(token.iss);
-    if (binding === undefined) throw invalid('issuer');
+    const boundBy = token.cnf === undefined ? undefined : Object.keys(token.cnf);
+    const { binding, presenter } = this.#bindingOf({ ...token, boundBy });
     const { jkt, 'x5t#S256': x5t } = token.cnf ?? {};
     if (!isTextOrAbsent(jkt) || !isTextOrAbsent(x5t)) throw invalid('cnf');
     return {
@@ -152,12 +168,19 @@ export class InboundTokens {
       act: token.act,
       claims: token.claims,
       ath,
-      boundBy: token.cnf === undefined ? undefined : Object.keys(token.cnf),
+      boundBy,
       jkt,
       x5t,
       binding,
-      presenter: token.cnf === undefined ? this.#accepted.presenters.get(token.iss)?.get(clientOf(token)) : undefined,
+      presenter,
     };
+  }
+
+  #bindingOf({ iss, claims, boundBy }: Pick<InboundToken, 'iss' | 'claims' | 'boundBy'>) {
+    const binding = this.#accepted.issuers.get(iss);
+    if (binding === undefined) throw invalid('issuer');
+    const isPlain = boundBy === undefined;
+    return { binding, presenter: isPlain ? this.#accepted.presenters.get(iss)?.get(clientOf(claims)) : undefined };
   }
 
   #readSvid(svid: JwtSvidVerdict, text: string, ath: string): InboundToken {
@@ -199,7 +222,7 @@ function issuerOf(text: string): string | undefined {
 }
 
 /** The client that a token was issued to (RFC 9068 2.2; `azp` of OpenID Connect). Empty where it does not say, or says two. */
-function clientOf({ claims }: VerifiedAccessToken): string {
+function clientOf(claims: InboundToken['claims']): string {
   const { client_id: clientId, azp } = claims;
   const client = clientId ?? azp;
   return typeof client === 'string' && (azp === undefined || azp === client) ? client : '';

@@ -1,4 +1,4 @@
-import { ChainFault, checkChain, type ChainFacts } from '../delegation/chain.ts';
+import { ChainFault, checkChain, checkChainAgain, type ChainFacts } from '../delegation/chain.ts';
 import { digestOf } from '../delegation/link.ts';
 import type { VerifiedProof } from '../proofs/dpop-check.ts';
 import { Refusal } from '../refusal.ts';
@@ -37,9 +37,21 @@ export function readChain({ value, token, proof, peer }: Presented, gate: Gate):
       authoritiesOf: gate.authoritiesOf,
     });
   } catch (error) {
-    if (error instanceof ChainFault) throw new Refusal(error.reason);
-    throw error;
+    throw asRefusal(error);
   }
+}
+
+/** Looks again at the chain of a request whose body took its time. */
+export function readChainAgain(chain: ChainFacts, { world, chain: limits, authoritiesOf }: Gate): void {
+  try {
+    checkChainAgain(chain, { nowMs: world.now(), limits, authoritiesOf });
+  } catch (error) {
+    throw asRefusal(error);
+  }
+}
+
+function asRefusal(error: unknown): unknown {
+  return error instanceof ChainFault ? new Refusal(error.reason) : error;
 }
 
 /** Root subject that the chain has to be for: the token's, under the name that its issuer has in chains. A workload names nobody. */

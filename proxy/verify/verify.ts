@@ -117,7 +117,8 @@ async function withTxnToken(verified: Verified, txnTokens: InboundTxnTokens): Pr
 function verifyCaller(call: Call, gate: Gate): Promise<Verified> {
   const peer = checkPeer(call.peer, gate.authoritiesOf, gate.world.now());
   const credential = readCallerCredential(call.headers);
-  const token = credential.token === undefined ? withoutToken(peer, gate) : gate.tokens.verify(credential.token);
+  const token =
+    credential.token === undefined ? checkCertificateAlone(peer, gate) : gate.tokens.verify(credential.token);
   if (token instanceof Promise)
     return token.then((verified) => verifyPresenter(call, credential, verified, peer, gate));
   // A token that is known is here at once: what is left is the proof, which is checked with those of the same turn.
@@ -155,7 +156,7 @@ function verifyPresenter(
 type Known = { -readonly [Fact in keyof CallerFacts]: CallerFacts[Fact] };
 
 /** A certificate of a domain that is accepted alone is enough; else `token_missing`. */
-function withoutToken(peer: Peer | undefined, gate: Gate): undefined {
+export function checkCertificateAlone(peer: Peer | undefined, gate: Gate): undefined {
   if (peer === undefined || !gate.acceptsCertificateAlone.has(peer.trustDomain)) throw new Refusal('token_missing');
 }
 
