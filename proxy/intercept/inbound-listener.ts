@@ -36,11 +36,25 @@ export interface InboundTransport {
   readonly identity: () => ServerIdentity | undefined;
 }
 
+/** A connection that was ended before there was a request on it, and nothing could be answered. */
+export interface TurnedAway {
+  readonly code: 'caller_not_allowed' | 'message_malformed' | 'identity_unavailable';
+  /** `no_tls`, `no_svid`, or what OpenSSL says of the handshake, as `peer_did_not_return_a_certificate`: never a text of the caller. */
+  readonly cause: string;
+  /** Address of the caller, as far as it is known still. */
+  readonly peer: string | undefined;
+}
+
+/** Who takes what the way in hears. */
+export interface InboundHearers extends Hearers {
+  onTurnedAway(connection: TurnedAway): void;
+}
+
 /** How long a caller may take to its first byte and through its handshake, milliseconds. */
 const openingMs = 20_000;
 
 /** Opens the way in's port: TLS with our SVID, or plain HTTP where that is allowed. The first byte tells which. */
-export async function openInboundListener(transport: InboundTransport, hearers: Hearers): Promise<Listener> {
+export async function openInboundListener(transport: InboundTransport, hearers: InboundHearers): Promise<Listener> {
   const doors = new WeakMap<Socket, Door>();
   const sockets = new Set<Socket>();
   const http = httpServer();
@@ -63,14 +77,18 @@ export async function openInboundListener(transport: InboundTransport, hearers: 
       doors.set(inner, { kind: 'inbound', peer, called: { ...ownName(socket), serverName } });
       http.emit('connection', inner);
     };
+    const turnAway: TurnAway = (code, cause) => {
+      hearers.onTurnedAway({ code, cause, peer: socket.remoteAddress });
+      socket.destroy();
+    };
     socket.once('data', (first: Buffer) => {
       socket.pause();
       socket.unshift(first);
-      if (first[0] === 0x16) terminateTls(socket, contexts, transport, accept);
+      if (first[0] === 0x16) terminateTls(socket, contexts, transport, { accept, turnAway });
       else if (mayBePlain(socket, transport)) {
         accept(socket, undefined, undefined);
         socket.resume();
-      } else socket.destroy();
+      } else turnAway('message_malformed', 'no_tls');
     });
   });
   await new Promise<void>((resolve, reject) => {
@@ -123,30 +141,51 @@ class ContextOfSvid {
   }
 }
 
+type TurnAway = (code: TurnedAway['code'], cause: string) => void;
+
+/** What comes of a TLS handshake. */
+interface Outcomes {
+  readonly accept: (inner: TLSSocket, peer: PeerCertificate | undefined, serverName: string | undefined) => void;
+  readonly turnAway: TurnAway;
+}
+
+/** As OpenSSL names it, and proxies that use it in their logs. */
+const noCertificate = 'peer_did_not_return_a_certificate';
+
 function terminateTls(
   socket: Socket,
   contexts: ContextOfSvid,
   transport: InboundTransport,
-  accept: (inner: TLSSocket, peer: PeerCertificate | undefined, serverName: string | undefined) => void,
+  { accept, turnAway }: Outcomes,
 ): void {
   const secureContext = contexts.current();
   if (secureContext === undefined) {
-    socket.destroy();
+    // Where TLS is not served, whoever tries it has lost nothing.
+    turnAway(transport.plain === 'never' ? 'identity_unavailable' : 'message_malformed', 'no_svid');
     return;
   }
+  const mustShow = transport.clientCertificates === 'require';
   const inner = new TLSSocket(socket, {
     isServer: true,
     secureContext,
     ALPNProtocols: ['http/1.1'],
     requestCert: transport.clientCertificates !== 'off',
-    // The caller's certificate is an SVID: it is judged by our own check against its trust domain, for each request, and not by the
-    // rules of the Web PKI. Nothing is let through by its mere presence.
-    rejectUnauthorized: false,
+    // Has OpenSSL end a handshake without a certificate by an alert that says so; here it does no more than that. The caller's is an
+    // SVID: it is judged by our own check against its trust domain, for each request, and not by the rules of the Web PKI. Nothing is
+    // let through by its mere presence.
+    rejectUnauthorized: mustShow,
   });
-  inner.on('error', () => socket.destroy());
+  let isOpen = false;
+  inner.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
+    const cause = /^ERR_SSL_(?<reason>\w+)$/.exec(code)?.groups?.['reason']?.toLowerCase();
+    // A caller that went away was not refused.
+    if (isOpen || cause === undefined) socket.destroy();
+    else turnAway(cause === noCertificate ? 'caller_not_allowed' : 'message_malformed', cause);
+  });
   inner.once('secure', () => {
+    isOpen = true;
     const peer = readPeer(inner);
-    if (peer === undefined && transport.clientCertificates === 'require') socket.destroy();
+    if (peer === undefined && mustShow) turnAway('caller_not_allowed', noCertificate);
     // Undefined or false where the client sent none.
     else accept(inner, peer, typeof inner.servername === 'string' ? (normalHost(inner.servername) ?? '') : undefined);
   });

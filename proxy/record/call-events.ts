@@ -25,6 +25,16 @@ export interface CallEnd {
   readonly masked: boolean;
 }
 
+/** A connection that ended before there was a request on it. */
+interface EndedConnection {
+  /** One of our own words, or one of OpenSSL's. */
+  readonly cause: string;
+  /** Address of the caller. */
+  readonly peer: string | undefined;
+  /** Others alike since the last that was told, which are only counted; undefined for none. */
+  readonly suppressed: number | undefined;
+}
+
 /** How far a call got before it was refused: the evidence that existed, and nothing that did not. */
 export interface RefusedCall {
   readonly id: string;
@@ -36,6 +46,8 @@ export interface RefusedCall {
   readonly attributed?: Attributed | undefined;
   /** Of a handle or a trace that was used wrongly: whose it is. */
   readonly misused?: { readonly task: Task; readonly by: 'handle' | 'trace' } | undefined;
+  /** Where there was no request. */
+  readonly connection?: EndedConnection | undefined;
   /** On the way in, what is known of who called. */
   readonly caller?: CallerFacts | undefined;
   /** Of the rules, where they were asked. */
@@ -120,6 +132,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   };
   if (kind.replay !== undefined) members['replay'] = { reason: refusal.code, grade: kind.replay };
   if (refusal.serviceError !== undefined) members['cause'] = refusal.serviceError;
+  Object.assign(members, refused.connection);
   if (target !== undefined) members['target'] = { ...target, host: recordedHost(target.host, call?.tool) };
   if (decision !== undefined) members['decision'] = decision;
   let text = eventFields('call.refused', members);

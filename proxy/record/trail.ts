@@ -2,6 +2,8 @@ import type { DecisionObserver } from '../decide/permit.ts';
 import type { Decision } from '../decide/rules.ts';
 import type { ExchangeTrail, TokenEvent } from '../exchange/exchange-trail.ts';
 import type { Call } from '../intercept/call.ts';
+import type { Way } from '../refusal.ts';
+import type { RefusalCode } from '../refusal-kinds.ts';
 import type { Task } from '../tasks/task.ts';
 import type { Admissible } from './admit.ts';
 import { admittedFields, endedFields, refusedFields, type CallEnd, type RefusedCall } from './call-events.ts';
@@ -56,6 +58,12 @@ export class Trail implements ExchangeTrail, DecisionObserver {
       this.#log.append(refusedFields(refused, this.#agentName));
     this.#metrics.refused(refused.way, code);
     if (!wasAdmitted) this.#metrics.requests(refused.way, refused.call?.tool.name ?? 'none', 'refused').value += 1;
+  }
+
+  /** The same of one among many alike, which is counted and not told. */
+  refusedSilently(way: Way, code: RefusalCode): void {
+    this.#metrics.refused(way, code);
+    this.#metrics.requests(way, 'none', 'refused').value += 1;
   }
 
   fault(): void {
