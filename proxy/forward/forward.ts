@@ -177,6 +177,7 @@ const continued = 'The answer began with a 100 Continue that was not asked for; 
 const tlsCodes = /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|EPROTO|HOSTNAME_MISMATCH)/;
 
 function refusalOf(error: Error, wasSent: boolean): Refusal {
+  if (error instanceof Refusal) return error;
   if (error instanceof UnreadableAnswer) return new Refusal('answer_unreadable');
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (tlsCodes.test(code)) return new Refusal('upstream_tls');

@@ -1,15 +1,12 @@
-import type { Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
-import type { Channel, ToolTls } from './tool-tls.ts';
+import { dialTool, type Dialled } from './dial.ts';
+import type { ToolTls } from './tool-tls.ts';
 
-/** How long a TCP connection and a TLS handshake may take together, milliseconds. */
-const connectMs = 5000;
 /** Idle connections kept for each origin; more are closed when their call ends. */
 const maxIdle = 256;
 
@@ -81,13 +78,8 @@ interface Shelf {
 }
 
 /** A client and the checked address that it is connected to. */
-interface Connection {
+interface Connection extends Dialled {
   readonly client: Client;
-  readonly way: Way;
-  /** Undefined without TLS. */
-  channel: Channel | undefined;
-  /** Certificate that the token of the call is bound to which has the connection: it shows no other meanwhile. */
-  bound: ClientCertificate | undefined;
   nonce: string | undefined;
   /** When it came, by the monotonic clock. */
   nonceAtMs: number;
@@ -127,6 +119,8 @@ export class Upstreams {
     const lent = connection ?? shelf.open(way, bound);
     lent.isLent = true;
     lent.bound = bound;
+    // Should the client dial again, it does so for this call.
+    lent.way = way;
     return new Lease(shelf, lent);
   }
 
@@ -184,11 +178,11 @@ export class Upstreams {
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 65_536,
-      connect: (_options, done) => this.#dial(connection, tool, origin, done),
+      connect: (_options, done) => dialTool(connection, { world: this.#world, tls: this.#tls, tool, origin }, done),
     });
     this.#all.add(client);
     const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
-    const connection: Connection = { client, way, channel, bound, ...start };
+    const connection: Connection = { client, way, channel, bound, acceptors: undefined, ...start };
     client.on('disconnect', () => {
       connection.hasEnded = true;
       connection.nonce = undefined;
@@ -203,47 +197,16 @@ export class Upstreams {
     });
     return connection;
   }
-
-  #dial(opened: Connection, tool: Tool, origin: Origin, done: Dialled): void {
-    const socket = this.#world.dial(opened.way.address, opened.way.port);
-    let secure: TLSSocket | undefined;
-    const connection = (): Socket | TLSSocket => secure ?? socket;
-    const settle = (error: Error | null): void => {
-      clearTimeout(timer);
-      connection().removeListener('error', settle);
-      if (error === null) {
-        done(null, connection());
-        return;
-      }
-      socket.destroy();
-      done(error, null);
-    };
-    const timer = setTimeout(() => settle(new Error('the connection took too long')), connectMs);
-    try {
-      secure = this.#startTls(socket, opened, tool, origin);
-    } catch {
-      // The identity was lost between the first dial of this client and its second.
-      socket.on('error', () => undefined);
-      settle(new Error('there is no identity for TLS'));
-      return;
-    }
-    connection().once('error', settle);
-    connection().once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
-  }
-
-  /** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */
-  #startTls(socket: Socket, opened: Connection, tool: Tool, origin: Origin): TLSSocket | undefined {
-    if (opened.channel === undefined) return undefined;
-    // A rotation since the token was obtained changes nothing for its call: the certificate before is good until its end.
-    if (!opened.channel.isCurrent()) opened.channel = this.#tls.channelTo(tool, origin, opened.bound);
-    return connectTls({ socket, ...opened.channel.options });
-  }
 }
 
-function isUsable({ client, way, channel }: Connection, wanted: Way, bound: ClientCertificate | undefined): boolean {
+function isUsable(
+  { client, way, channel, acceptors }: Connection,
+  wanted: Way,
+  bound: ClientCertificate | undefined,
+): boolean {
   if (bound !== undefined && channel?.certificate !== bound.thumbprint) return false;
   if (client.destroyed || client.closed || way.address !== wanted.address || way.port !== wanted.port) return false;
+  // It stays with who accepted it, though another may listen there by now.
+  if (wanted.chooser?.mayUse(acceptors) === false) return false;
   return channel?.isCurrent() !== false;
 }
-
-type Dialled = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;

@@ -3,13 +3,15 @@ import { Refusal } from '../refusal.ts';
 import { sidecarName } from '../tasks/handle-text.ts';
 import type { World } from '../world.ts';
 import { classifyAddress, type AddressClass } from './address-class.ts';
-import { PortOwners } from './port-owners.ts';
+import { PortChooser, PortOwners } from './port-owners.ts';
 
 /** A checked address and the port to dial there. */
 export interface Way {
   readonly address: string;
   readonly port: number;
   readonly kind: AddressClass;
+  /** Who chose the port, where whoever listens there is believed to be the tool: what he accepts himself is no way for a credential. */
+  readonly chooser?: PortChooser;
 }
 
 export interface Destination {
@@ -44,9 +46,11 @@ export class EgressGuard {
     this.#owners = new PortOwners(world);
   }
 
-  /** Refuses a way to the caller itself, where it chose the port. */
-  refuseOwner({ address, port }: Way, caller: Socket): void {
-    this.#owners.check(address, port, caller);
+  /** A way at a port of the caller's choice. Refuses one to the caller itself. */
+  chosenBy(caller: Socket, way: Way): Way {
+    const chooser = new PortChooser(caller);
+    this.#owners.check(way.address, way.port, chooser);
+    return { ...way, chooser };
   }
 
   /** At once where nothing has to be asked. Throws or rejects with `address_forbidden` or `upstream_unreachable`. */

@@ -1,12 +1,64 @@
 import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
-import { listenersAt, peersAreTold, uidOf } from '../tasks/peer.ts';
+import { acceptorsOf, listenersAt, peersAreTold, uidOf } from '../tasks/peer.ts';
 import type { World } from '../world.ts';
 import { isOwnAddress } from './own-address.ts';
 
 /** How long it is believed who listens at a port, milliseconds: to look it up takes as long as the machine has connections. */
 const believedMs = 1000;
 const maxBelieved = 1024;
+
+/** Who chose the port of a call, by naming it where the configuration does not. */
+export class PortChooser {
+  readonly #caller: Socket;
+
+  constructor(caller: Socket) {
+    this.#caller = caller;
+  }
+
+  /** Callers of our own user, from whom nothing of ours is safe, and all where the system tells of nobody. */
+  isTrusted(): boolean {
+    if (!peersAreTold) return true;
+    const uid = uidOf(this.#caller);
+    if (uid !== undefined) return uid === process.getuid?.();
+    // Who calls from elsewhere listens at no port of ours. A connection from here that was hung up is nobody's any more.
+    const { remoteAddress } = this.#caller;
+    return remoteAddress !== undefined && !isOwnAddress(remoteAddress);
+  }
+
+  /**
+   * Looks at who has the other end of a connection that was just opened, for it may have changed since `check`, and a connection stays with
+   * who accepted it, whoever listens there afterwards. Refuses his own; else returns the users who may have it, undefined where all may.
+   */
+  inspect(connection: Socket): readonly number[] | undefined {
+    if (this.isTrusted()) return undefined;
+    const acceptors = acceptorsOf(connection);
+    if (acceptors === undefined) return untold;
+    this.refuseAmong(acceptors, connection.remotePort ?? 0);
+    return acceptors;
+  }
+
+  /** Whether a connection of before, with the users that `inspect` returned for it, is good for him. */
+  mayUse(acceptors: readonly number[] | undefined): boolean {
+    return this.isTrusted() || (acceptors !== undefined && (acceptors === untold || !this.#isAmong(acceptors)));
+  }
+
+  /** For who is not trusted. */
+  refuseAmong(users: readonly number[], port: number): void {
+    // Whoever begins to listen there before we connect would be no one that was looked at.
+    if (users.length === 0)
+      throw new Refusal('upstream_unreachable', `Nothing listens at port ${port} of this machine.`);
+    if (this.#isAmong(users)) throw new Refusal('address_forbidden', detailOf(port));
+  }
+
+  #isAmong(users: readonly number[]): boolean {
+    const uid = uidOf(this.#caller);
+    return uid === undefined || users.includes(uid);
+  }
+}
+
+/** Users of a connection of which the system tells none. */
+const untold: readonly number[] = [];
 
 /** Who listens at the ports of this machine. */
 export class PortOwners {
@@ -17,23 +69,11 @@ export class PortOwners {
     this.#world = world;
   }
 
-  /**
-   * Refuses a port of this machine at which the caller itself listens: it would be handed the credential (W3). What the system does not
-   * tell, and callers of our own user, from whom nothing of ours is safe, pass.
-   */
-  check(address: string, port: number, caller: Socket): void {
-    if (!peersAreTold) return;
-    const uid = uidOf(caller);
-    if (uid === process.getuid?.()) return;
-    const { remoteAddress } = caller;
-    // Who calls from elsewhere listens at no port of ours. A connection from here that was hung up is nobody's any more.
-    if (uid === undefined && remoteAddress !== undefined && !isOwnAddress(remoteAddress)) return;
+  /** Refuses a port of this machine at which the one who chose it listens: he would be handed the credential (W3). */
+  check(address: string, port: number, chooser: PortChooser): void {
+    if (chooser.isTrusted()) return;
     const listeners = this.#at(address, port);
-    if (listeners === undefined) return;
-    // Whoever begins to listen there before we connect would be no one that was looked at.
-    if (listeners.length === 0)
-      throw new Refusal('upstream_unreachable', `Nothing listens at port ${port} of this machine.`);
-    if (uid === undefined || listeners.includes(uid)) throw new Refusal('address_forbidden', detailOf(port));
+    if (listeners !== undefined) chooser.refuseAmong(listeners, port);
   }
 
   #at(address: string, port: number): readonly number[] | undefined {

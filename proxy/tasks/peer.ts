@@ -47,20 +47,51 @@ function readEnd({ remoteAddress, remotePort, localAddress, localPort }: Socket)
 
 /**
  * The user ids of those who listen at an address and port in our own network namespace, also by listening at all of its addresses. Empty
- * where nobody does; undefined where the system does not tell.
+ * where nobody does; undefined where the system does not tell. Throws where it could not be asked.
  */
 export function listenersAt(address: string, port: number): readonly number[] | undefined {
-  const bytes = bytesOf(unmapped(address));
-  const four = bytes.length === 4 ? bytes : inFour(bytes);
-  const own = words(four ?? bytes);
-  const table4 = four === undefined ? '' : readTable('/proc/net/tcp');
-  const table6 = readTable('/proc/net/tcp6');
-  if (table4 === undefined || (table4 === '' && table6 === undefined)) return undefined;
-  const at = (place: string): string => ` ${place}:${writtenPort(port)} ${'0'.repeat(place.length)}:0000 `;
-  const found = [own, '0'.repeat(8)].flatMap((place) => linesOf(table4, at(place)));
+  const isFour = fourOf(address) !== undefined;
+  const four = isFour ? readShown('/proc/net/tcp') : '';
+  const six = readShown('/proc/net/tcp6');
+  if (four === undefined || (!isFour && six === undefined)) return undefined;
   // A listener for both families stands in the table of IPv6 alone.
-  for (const place of [`${four === undefined ? '' : mappedPrefix}${own}`, '0'.repeat(32)])
-    found.push(...linesOf(table6 ?? '', at(place)));
+  return [...listenersIn(four, '', address, port), ...listenersIn(six ?? '', prefixOf(address), address, port)];
+}
+
+/**
+ * The user ids of those who may have the other end of a connection that we opened to our own network namespace: of who accepted it, and
+ * of who listens there. Empty where it has no other end; undefined where the system does not tell. Throws where it could not be asked.
+ */
+export function acceptorsOf(socket: Socket): readonly number[] | undefined {
+  const { remoteAddress = '', remotePort = 0, localAddress = '', localPort = 0 } = socket;
+  const peer = { address: unmapped(remoteAddress), port: remotePort };
+  const own = { address: unmapped(localAddress), port: localPort };
+  if (peer.address === '' || own.address === '') return [];
+  const isFour = isIPv4(peer.address);
+  const four = isFour ? readShown('/proc/net/tcp') : '';
+  if (four === undefined) return undefined;
+  const found = acceptorsIn(four, '', peer, own);
+  // An end stands in the table of its listener. To read the other takes a millisecond and more.
+  if (found.length > 0) return found;
+  const six = readShown('/proc/net/tcp6');
+  if (six === undefined) return isFour ? [] : undefined;
+  return acceptorsIn(six, prefixOf(peer.address), peer, own);
+}
+
+function acceptorsIn(text: string, prefix: string, peer: Place, own: Place): readonly number[] {
+  const lines = linesBetween(text, peer, own, prefix);
+  if (lines.length === 0) return [];
+  // Nobody has to accept before we write; until then there is no inode, and the kernel may call it root's. It is one of those who listen.
+  const accepted = lines.filter(({ inode }) => inode !== '0').map(({ uid }) => uid);
+  return [...accepted, ...listenersIn(text, prefix, peer.address, peer.port)];
+}
+
+/** Users who listen there by one table. @param prefix what is before an address of IPv4 in it. */
+function listenersIn(text: string, prefix: string, address: string, port: number): readonly number[] {
+  const own = `${prefix}${words(fourOf(address) ?? bytesOf(address))}`;
+  const everywhere = '0'.repeat(own.length);
+  const at = (place: string): string => ` ${place}:${writtenPort(port)} ${everywhere}:0000 `;
+  const found = [own, everywhere].flatMap((place) => linesOf(text, at(place)));
   return found.filter(({ state }) => state === listening).map(({ uid }) => uid);
 }
 
@@ -82,11 +113,26 @@ const mappedPrefix = `${'0'.repeat(16)}${words(Buffer.from([0, 0, 0xff, 0xff]))}
 
 /** Looks for the peer's end of the connection: what is local to it is remote to us. */
 function findEnd(table: string, peer: Place, own: Place, prefix: string): PeerEnd | undefined {
-  const places = ` ${prefix}${written(peer)} ${prefix}${written(own)} `;
-  const line = linesOf(readTable(table) ?? '', places)[0];
+  const line = linesBetween(readTable(table) ?? '', peer, own, prefix)[0];
   // A connection that nobody holds any more (TIME_WAIT, and others without an inode) is listed as that of root.
   return line === undefined || line.state === timeWait || line.inode === '0' ? undefined : line;
 }
+
+function linesBetween(text: string, peer: Place, own: Place, prefix: string): Line[] {
+  return linesOf(text, ` ${prefix}${written(peer)} ${prefix}${written(own)} `);
+}
+
+/** Undefined where the system hides a table. All else throws: an agent that uses up our descriptors must not pass for one of such a system. */
+function readShown(table: string): string | undefined {
+  try {
+    return readFileSync(table, 'latin1');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && hidden.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
+const hidden: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM']);
 
 function readTable(table: string): string | undefined {
   try {
@@ -135,7 +181,14 @@ function unmapped(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
-/** The IPv4 address that an IPv6 address maps: the system connects to that. */
-function inFour(bytes: Buffer): Buffer | undefined {
+/** What is before an address of IPv4 in the table of IPv6. */
+function prefixOf(address: string): string {
+  return fourOf(address) === undefined ? '' : mappedPrefix;
+}
+
+/** An IPv4 address, or the one that an IPv6 address maps: the system connects to that. */
+function fourOf(address: string): Buffer | undefined {
+  const bytes = bytesOf(unmapped(address));
+  if (bytes.length === 4) return bytes;
   return bytes.toString('hex').startsWith(`${'0'.repeat(20)}ffff`) ? bytes.subarray(12) : undefined;
 }

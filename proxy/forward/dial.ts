@@ -1,0 +1,79 @@
+import type { Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import type { Origin } from '../intercept/origin.ts';
+import type { Tool } from '../intercept/tool-catalogue.ts';
+import type { Way } from '../route/egress-guard.ts';
+import type { ClientCertificate } from '../trust/client-certificate.ts';
+import type { World } from '../world.ts';
+import type { Channel, ToolTls } from './tool-tls.ts';
+
+/** How long a TCP connection and a TLS handshake may take together, milliseconds. */
+const connectMs = 5000;
+
+/** What is dialled, and on which terms. */
+export interface Dialled {
+  /** The checked address; that of the call which has the connection. */
+  way: Way;
+  /** Undefined without TLS. */
+  channel: Channel | undefined;
+  /** Certificate that the token of the call is bound to which has the connection: it shows no other meanwhile. */
+  bound: ClientCertificate | undefined;
+  /** Users of this machine that may have its other end, where a caller chose the port; undefined while nobody looked. */
+  acceptors: readonly number[] | undefined;
+}
+
+interface Terms {
+  readonly world: World;
+  readonly tls: ToolTls;
+  readonly tool: Tool;
+  readonly origin: Origin;
+}
+
+type Done = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;
+
+/** Connects to a tool: to the checked address, in time, with TLS where the origin says so, and not to who must not have the credential. */
+export function dialTool(dialled: Dialled, terms: Terms, done: Done): void {
+  const socket = terms.world.dial(dialled.way.address, dialled.way.port);
+  let secure: TLSSocket | undefined;
+  const connection = (): Socket | TLSSocket => secure ?? socket;
+  const settle = (error: Error | null): void => {
+    clearTimeout(timer);
+    connection().removeListener('error', settle);
+    const fault = error ?? findForeigner(dialled, socket);
+    if (fault === undefined) {
+      done(null, connection());
+      return;
+    }
+    socket.destroy();
+    done(fault, null);
+  };
+  const timer = setTimeout(() => settle(new Error('the connection took too long')), connectMs);
+  try {
+    secure = startTls(socket, dialled, terms);
+  } catch {
+    // The identity was lost between the first dial of this client and its second.
+    socket.on('error', () => undefined);
+    settle(new Error('there is no identity for TLS'));
+    return;
+  }
+  connection().once('error', settle);
+  connection().once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
+}
+
+/** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */
+function startTls(socket: Socket, dialled: Dialled, { tls, tool, origin }: Terms): TLSSocket | undefined {
+  if (dialled.channel === undefined) return undefined;
+  // A rotation since the token was obtained changes nothing for its call: the certificate before is good until its end.
+  if (!dialled.channel.isCurrent()) dialled.channel = tls.channelTo(tool, origin, dialled.bound);
+  return connectTls({ socket, ...dialled.channel.options });
+}
+
+/** Why nothing must be written to this connection, for whose end it is. Nothing was yet. */
+function findForeigner(dialled: Dialled, socket: Socket): Error | undefined {
+  try {
+    dialled.acceptors = dialled.way.chooser?.inspect(socket);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error('the other end cannot be looked at');
+  }
+}
