@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import { acceptorsOf, listenersAt, peersAreTold, uidOf } from '../tasks/peer.ts';
 import type { World } from '../world.ts';
+import { classifyAddress } from './address-class.ts';
 import { isOwnAddress } from './own-address.ts';
 
 /** How long it is believed who listens at a port, milliseconds: to look it up takes as long as the machine has connections. */
@@ -31,16 +32,19 @@ export class PortChooser {
    * who accepted it, whoever listens there afterwards. Refuses his own; else returns the users who may have it, undefined where all may.
    */
   inspect(connection: Socket): readonly number[] | undefined {
+    const { remoteAddress } = connection;
+    // First, since it is told at once: what is elsewhere is of no user of this machine.
+    if (remoteAddress !== undefined && !isOwnAddress(remoteAddress)) return untold;
     if (this.isTrusted()) return undefined;
-    const acceptors = acceptorsOf(connection);
-    if (acceptors === undefined) return untold;
-    this.refuseAmong(acceptors, connection.remotePort ?? 0);
-    return acceptors;
+    const users = usersAt(connection);
+    if (users === undefined) return untold;
+    this.refuseAmong(users, connection.remotePort ?? 0);
+    return users;
   }
 
   /** Whether a connection of before, with the users that `inspect` returned for it, is good for him. */
   mayUse(acceptors: readonly number[] | undefined): boolean {
-    return this.isTrusted() || (acceptors !== undefined && (acceptors === untold || !this.#isAmong(acceptors)));
+    return acceptors === untold || this.isTrusted() || (acceptors !== undefined && !this.#isAmong(acceptors));
   }
 
   /** For who is not trusted. */
@@ -57,8 +61,19 @@ export class PortChooser {
   }
 }
 
-/** Users of a connection of which the system tells none. */
+/** Users of a connection of which the system tells none, or whose other end is elsewhere. */
 const untold: readonly number[] = [];
+
+/** Users who may have the other end of a connection to this machine; undefined where none is told. */
+function usersAt(connection: Socket): readonly number[] | undefined {
+  const acceptors = acceptorsOf(connection);
+  const { remoteAddress, remotePort = 0 } = connection;
+  if (acceptors?.length !== 0 || remoteAddress === undefined || classifyAddress(remoteAddress) === 'loopback')
+    return acceptors;
+  // Rules that root made lead a port of such an address on to a container, whose end stands in no table of ours. No listener, no user.
+  const listeners = listenersAt(remoteAddress, remotePort);
+  return listeners?.length === 0 ? undefined : listeners;
+}
 
 /** Who listens at the ports of this machine. */
 export class PortOwners {

@@ -45,8 +45,7 @@ function finish(permit: ExitPermit, body: CallBody, way: Way, guard: EgressGuard
   if (target.origin.scheme === 'http') {
     const fault = findPlainFault(tool, way);
     if (fault !== undefined) throw new Refusal('address_forbidden', fault);
-    if (way.kind === 'loopback' && mayBeAnybody(tool))
-      return new RoutedCall(permit, body, guard.chosenBy(request.socket, way));
+    if (mayBeAnybody(tool)) return new RoutedCall(permit, body, guard.chosenBy(request.socket, way));
   }
   return new RoutedCall(permit, body, way);
 }

@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { networkInterfaces } from 'node:os';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { classifyAddress } from '../../proxy/route/address-class.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
@@ -13,6 +15,11 @@ import { openStage, type Stage } from '../stage/way-out-stage.ts';
 if (!mayBeOthers) console.log('skipped: calling as another user needs root');
 /** The user of the agent, and that of a tool beside it. */
 const [agent, neighbour] = [4242, 4243];
+/** An address of this machine that other machines reach, too; not every machine has one. */
+const outer = Object.values(networkInterfaces())
+  .flatMap((list) => list ?? [])
+  .map(({ address }) => address)
+  .find((address) => classifyAddress(address) === 'private');
 let tool: EchoTool;
 let named: ForeignListener;
 let stage: Stage;
@@ -39,6 +46,7 @@ beforeAll(async () => {
       named: at('127.0.0.2', { match: { host: 'named.test', port: named.port }, dial: `127.0.0.1:${named.port}` }),
       dialled: { port: named.port },
       bare: { ...at('127.0.0.3'), token: false },
+      ...(outer === undefined ? {} : { outer: at(outer, { addresses: ['private'], plaintext: 'unsafe' }) }),
     },
   });
   task = await stage.task();
@@ -125,3 +133,22 @@ describe.runIf(mayBeOthers)('W3: where the configuration names no port of a tool
     expect(own.seen).toEqual(['nothing']);
   });
 });
+
+describe.runIf(mayBeOthers && outer !== undefined)(
+  'W3: the same where it is at an address of this machine off loopback',
+  () => {
+    const place = outer?.includes(':') === true ? `[${outer}]` : outer;
+
+    test.each(['outer', '::'])('an agent that listens there (%s) gets nothing', async (at) => {
+      const own = await listen(agent, at === 'outer' ? (outer ?? '') : at);
+      expect(await call(`${place}:${own.port}`)).toBe('403 address_forbidden');
+      expect(own.seen).toEqual([]);
+    });
+
+    test('a tool of another user is called, on a connection that is used again', async () => {
+      const other = await listen(neighbour, outer ?? '');
+      for (let round = 0; round < 2; round += 1) expect((await call(`${place}:${other.port}`)).slice(0, 3)).toBe('200');
+      expect(other.seen).toEqual(Array(2).fill(expect.stringMatching(/^Bearer ey/)));
+    });
+  },
+);
