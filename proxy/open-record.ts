@@ -18,6 +18,7 @@ import {
 import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
 import { Trail } from './record/trail.ts';
+import { WrittenFiles } from './record/written-files.ts';
 import type { ProcessLog } from './process-log.ts';
 import type { World } from './world.ts';
 
@@ -39,6 +40,8 @@ export interface OpenRecord {
   readonly log: EventLog;
   readonly metrics: Metrics;
   readonly trail: Trail;
+  /** Undefined where the record is no file. */
+  readonly files: WrittenFiles | undefined;
   readonly late: LateSources;
   /** Which program runs, as the boot event says. */
   readonly self: { readonly version: string; readonly boot: string };
@@ -84,8 +87,13 @@ export function openRecord(
   const trail = new Trail(log, metrics, settings.agent.name);
   const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
   trail.booted(version, config.digest, checkpoints.key, file?.follows);
+  const files = file && new WrittenFiles(file.place());
   const rotation =
-    file && new Rotation(file, processLog, world, (outcome) => (metrics.recordReopens.of(outcome).value += 1));
+    file &&
+    new Rotation(file, processLog, world, (outcome) => {
+      metrics.recordReopens.of(outcome).value += 1;
+      if (outcome === 'reopened') files?.add(file.place(), log.counts.sequence);
+    });
   const close = (): void => {
     checkpoints.close();
     rotation?.close();
@@ -96,6 +104,7 @@ export function openRecord(
     log,
     metrics,
     trail,
+    files,
     late,
     self,
     sign: () => checkpoints.start(),

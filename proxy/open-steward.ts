@@ -55,11 +55,7 @@ export async function openSteward(
     opener,
     inventory: openInventory(settings, wayOut, record),
     killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
-    events: new EventStream({
-      file: paths.recordFile,
-      boot: record.log.boot,
-      sequence: () => record.log.counts.sequence,
-    }),
+    events: openEvents(paths, record),
     shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
     self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid }),
@@ -100,6 +96,10 @@ export async function openSteward(
     await closeAll(opened, fleet);
     throw error;
   }
+}
+
+function openEvents({ recordFile }: Paths, { log, files }: OpenRecord): EventStream {
+  return new EventStream({ file: recordFile, files, boot: log.boot, sequence: () => log.counts.sequence });
 }
 
 /** Issuers of subject tokens, over one set of keys and metadata. */

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { digestOfLastLine } from './last-line.ts';
+import type { FilePlace } from './written-files.ts';
 
 const lineFeed = Buffer.from('\n');
 
@@ -31,7 +32,9 @@ export interface EventSink {
 export interface FileSink extends EventSink {
   /** SHA-256 of the last whole line that stood there when the file was opened; undefined in a new one. */
   readonly follows: string | undefined;
-  /** Whether the path leads to the file that is written to. Asks the system. */
+  /** The file that is written to. */
+  place(): FilePlace;
+  /** Whether the path leads to it. Asks the system. */
   isInPlace(): boolean;
   /** Goes on in the file that the path leads to, made if it is not there. Throws the system's error, and goes on in the one it has. */
   reopen(): void;
@@ -65,6 +68,7 @@ export function openFileSink(file: string): FileSink {
       const whole = written === 0 ? 0 : bytes.lastIndexOf(lineFeed, written - 1) + 1;
       return { bytes: Math.max(0, whole - (bytes.length - lines.length)), isWhole: false };
     },
+    place: () => open,
     isInPlace() {
       const there = statSync(file, { bigint: true, throwIfNoEntry: false });
       return there?.ino === open.ino && there.dev === open.dev;
@@ -95,10 +99,8 @@ export function openFileSink(file: string): FileSink {
 }
 
 /** An open file, how long it is by our count, whether it ends within a line, and whether it was found shorter than we left it. */
-interface AppendedFile {
+interface AppendedFile extends FilePlace {
   readonly fd: number;
-  readonly dev: bigint;
-  readonly ino: bigint;
   size: number;
   torn: boolean;
   wasCut: boolean;

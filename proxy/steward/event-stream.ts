@@ -2,15 +2,24 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Problem } from './problem.ts';
-import { openTail, type Tail } from './record-tail.ts';
+import { openTail, untold, type RecordFiles, type Tail } from './record-tail.ts';
 
 /** The record that is followed, and the boot whose lines are told. */
 export interface FollowedRecord {
   /** Undefined where standard output alone is the record. */
   readonly file: string | undefined;
+  /** Undefined where the record is no file, whatever its path leads to: a pipe would lose what is read here. */
+  readonly files: RecordFiles | undefined;
   readonly boot: string;
   /** Number of the newest line. */
   sequence(): number;
+}
+
+/** The newest line that a reader knows. */
+export interface KnownLine {
+  /** Undefined where he names a number alone. */
+  readonly boot: string | undefined;
+  readonly sequence: number;
 }
 
 /** How often it is looked for lines, milliseconds. */
@@ -19,6 +28,7 @@ const lookEveryMs = 200;
 const maxFollowers = 16;
 /** Who takes nothing for so long makes room for others. */
 const patienceMs = 60_000;
+const knownLine = /^(?:(?<boot>[\w-]{1,64}):)?(?<sequence>\d{1,15})$/;
 const noFile = 'The record of this sidecar is no file: read its standard output, or set record.file.';
 const noLongerThere =
   'At the path of the record is no file that can be read. While it is rotated, ask again in a moment.';
@@ -36,19 +46,21 @@ export class EventStream {
   }
 
   /**
-   * Answers with the lines behind `after`, until the reader leaves or the server closes. A number that this boot has not reached is that
-   * of an earlier one: then all of them are new to the reader. Throws a `Problem` before the answer has begun, and nothing after.
+   * Answers with the lines behind `after`, until the reader leaves or the server closes. A number of another boot, or one that this boot
+   * has not reached, is that of an earlier one: then all of them are new to the reader. A number alone that both boots have reached counts
+   * as one of this boot. Throws a `Problem` before the answer has begun, and nothing after.
    */
-  async follow(after: number, response: ServerResponse): Promise<void> {
+  async follow(after: KnownLine, response: ServerResponse): Promise<void> {
     if (this.#followers >= maxFollowers) throw new Problem('too_many_followers');
     this.#followers += 1;
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     let tail: Tail | undefined;
     try {
-      const { file, boot } = this.#record;
-      const from = after > this.#record.sequence() ? 0 : after;
-      tail = file === undefined ? undefined : await openTail(file, boot, from).catch(() => undefined);
+      const { file, files, boot } = this.#record;
+      const isOurs = (after.boot ?? boot) === boot;
+      const from = isOurs && after.sequence <= this.#record.sequence() ? after.sequence : 0;
+      if (file !== undefined && files !== undefined) tail = await openTail({ file, files, boot }, from);
       if (tail === undefined) throw new Problem('not_found', file === undefined ? noFile : noLongerThere);
       response.writeHead(200, {
         'Content-Type': 'application/x-ndjson',
@@ -56,6 +68,7 @@ export class EventStream {
         'X-Content-Type-Options': 'nosniff',
       });
       response.flushHeaders();
+      if (after.boot !== undefined && !isOurs) response.write(untold(after.boot, after.sequence));
       await pass(tail, response, gone.signal);
     } catch (error) {
       // A reader that left is no fault; a record that cannot be read any more ends the stream, and the reader comes again.
@@ -78,10 +91,14 @@ async function pass(tail: Tail, response: ServerResponse, signal: AbortSignal): 
   }
 }
 
-/** `after` of a request: a sequence number, 0 without. Throws a `Problem`. */
-export function readAfter(query: URLSearchParams): number {
+/** `after` of a request: `BOOT:SEQ`, both of the newest line that is known, or `SEQ` alone. Throws a `Problem`. */
+export function readAfter(query: URLSearchParams): KnownLine {
   const [after = '0', ...more] = query.getAll('after');
-  if (more.length > 0 || !/^\d{1,15}$/.test(after))
-    throw new Problem('request_invalid', 'after is the sequence number of the last line that is known.');
-  return Number(after);
+  const { boot, sequence } = knownLine.exec(after)?.groups ?? {};
+  if (more.length > 0 || sequence === undefined)
+    throw new Problem(
+      'request_invalid',
+      'after is boot and seq of the last line that is known, as BOOT:SEQ, or its seq.',
+    );
+  return { boot, sequence: Number(sequence) };
 }

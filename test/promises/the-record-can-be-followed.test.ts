@@ -1,5 +1,4 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
-import { request, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +7,7 @@ import { eventually } from '../fakes/eventually.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { startLoad } from '../stage/load.ts';
 import { basic, callThrough } from '../stage/raw-call.ts';
+import { followRecord, type Follower } from '../stage/record-follower.ts';
 import { callOperator } from '../stage/sidecar-process.ts';
 import { openStage, type Stage, type StageOptions } from '../stage/way-out-stage.ts';
 
@@ -30,27 +30,10 @@ async function begin(options: Partial<StageOptions> = {}): Promise<void> {
   authorization = basic((await stage.task()).handle);
 }
 
-interface Follower {
-  readonly response: IncomingMessage;
-  text(): string;
-  readonly ended: Promise<void>;
-  leave(): void;
-}
-
-function follow(query = ''): Promise<Follower> {
-  return new Promise((resolve, reject) => {
-    const asked = request({ socketPath: stage.sidecar.addresses.socket, path: `/v1/events${query}`, agent: false });
-    asked.on('error', reject);
-    asked.on('response', (response: IncomingMessage) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-      const ended = new Promise<void>((done) => response.on('close', done).on('error', () => done()));
-      const follower = { response, text: () => text, ended, leave: () => void asked.destroy() };
-      followers.push(follower);
-      resolve(follower);
-    });
-    asked.end();
-  });
+async function follow(query = ''): Promise<Follower> {
+  const follower = await followRecord(stage.sidecar.addresses.socket, query);
+  followers.push(follower);
+  return follower;
 }
 
 const call = (path: string) =>
@@ -181,7 +164,19 @@ test('the end of the sidecar is the end of the stream', async () => {
 test('what is no sequence number is refused, and so is a record that is no file', async () => {
   await begin();
   const { socket } = stage.sidecar.addresses;
-  for (const after of ['x', '-1', '1.5', '', '1e3', '99999999999999999', '1&after=2']) {
+  for (const after of [
+    'x',
+    ':1',
+    'boot:',
+    'b:1:2',
+    'b%20b:1',
+    '-1',
+    '1.5',
+    '',
+    '1e3',
+    '99999999999999999',
+    '1&after=2',
+  ]) {
     const { status, body } = await callOperator(socket, 'GET', `/v1/events?after=${after}`);
     expect([after, status, body['code']]).toEqual([after, 400, 'request_invalid']);
   }
