@@ -1,6 +1,7 @@
 import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Call } from '../intercept/call.ts';
+import { Refusal } from '../refusal.ts';
 import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
 import type { AnswerBody } from './screen/answer-body.ts';
 import { nothingToScreen, type AnswerScreen } from './screen/screen.ts';
@@ -21,6 +22,9 @@ export type RelayEnd =
 
 /** A challenge's own body is read to its end, so that the connection stays usable, but not beyond this. */
 const maxChallengeBytes = 65_536;
+
+/** The agent would not be told of the coding: of the framing nothing goes on but what is in it. Nobody asked for one, as `TE` ends here. */
+const coded = 'The answer came in a transfer coding that was not asked for.';
 
 /** What the relay may pass and what it answers itself. */
 export interface RelayRules {
@@ -141,6 +145,12 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (this.#challenge !== undefined) return;
     const response = this.#response;
     const hasBody = !this.#isBodiless && status !== 204 && status !== 304;
+    if (hasBody && headers.isCoded) {
+      controller.abort(
+        this.#screen === nothingToScreen ? new Refusal('upstream_unreachable', coded) : new UnreadableAnswer(),
+      );
+      return;
+    }
     const opened = this.#screen.open(response, headers, hasBody, this.#onBroken);
     if (opened === undefined) {
       controller.abort(new UnreadableAnswer());

@@ -8,7 +8,6 @@ const dropped = new Set([
   'proxy-connection',
   'te',
   'trailer',
-  'transfer-encoding',
   'upgrade',
   // Would lead the agent to the tool around the sidecar.
   'alt-svc',
@@ -16,10 +15,11 @@ const dropped = new Set([
 const droppedPrefixes = ['waybill-', 'workload-', 'txn-token', 'signature'];
 
 /** What a header of an answer is to us. */
-type ReplyHeaderClass = 'forward' | 'drop' | 'cookie' | 'length' | 'challenge' | 'nonce' | 'connection';
+type ReplyHeaderClass = 'forward' | 'drop' | 'cookie' | 'length' | 'coding' | 'challenge' | 'nonce' | 'connection';
 
 const named: Readonly<Record<string, ReplyHeaderClass>> = {
   'content-length': 'length',
+  'transfer-encoding': 'coding',
   'www-authenticate': 'challenge',
   'dpop-nonce': 'nonce',
   connection: 'connection',
@@ -45,6 +45,8 @@ export interface ReplyHeaders {
   readonly challenge: string | undefined;
   /** Value of `Content-Length`; NaN for what is no number. */
   readonly length: number | undefined;
+  /** Whether the body came in another transfer coding than `chunked` alone, the only one that is taken off here (RFC 9112 7). */
+  readonly isCoded: boolean;
   /** Values of `Set-Cookie`, whether they go on or not. */
   readonly cookies: readonly string[];
 }
@@ -76,6 +78,8 @@ class Reading implements ReplyHeaders {
   nonces = 0;
   challenge: string | undefined;
   length: number | undefined;
+  isChunked = false;
+  isCoded = false;
   readonly cookies: string[] = [];
   nominated: Set<string> | undefined;
 }
@@ -88,6 +92,12 @@ function readOwn(reading: Reading, found: ReplyHeaderClass, name: string, value:
   }
   if (found === 'connection') {
     reading.nominated = nominations(reading.nominated, value);
+    return;
+  }
+  if (found === 'coding') {
+    // Named twice, `chunked` was put on twice: what is below the one that is taken off is no plain body. Behind a tab, the parser takes off none.
+    if (reading.isChunked || !/^chunked *$/i.test(value)) reading.isCoded = true;
+    reading.isChunked = true;
     return;
   }
   if (found === 'cookie') {

@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openByteTool, type ByteTool } from '../stage/byte-tool.ts';
 import type { Caller } from '../stage/caller.ts';
@@ -35,9 +36,9 @@ interface Answered extends RawAnswer {
   readonly first: string;
 }
 
-function callOut(name: string): Promise<Answered> {
+function callOut(name: string, method = 'GET'): Promise<Answered> {
   const headers = { Host: `${name}.test`, 'Proxy-Authorization': basic(handle) };
-  return answeredOn(dial(stage.sidecar.addresses.outbound), requestBytes('GET', `http://${name}.test/x`, headers));
+  return answeredOn(dial(stage.sidecar.addresses.outbound), requestBytes(method, `http://${name}.test/x`, headers));
 }
 
 async function answeredOn(socket: ReturnType<typeof dial>, bytes: Buffer): Promise<Answered> {
@@ -127,6 +128,45 @@ describe.for(Object.entries(ways))('W1: an answer %s is no fault of ours', ([, c
     }
     tool.answer = 'HTTP/1.1 103 Подсказки\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
     expect((await call()).body).toBe('ok');
+    expect(await faults()).toBe(0);
+  });
+});
+
+/** The credential of the tool under these lines of `Transfer-Encoding`, each the last one in chunks. */
+function codedAnswer(codings: readonly string[]): Buffer {
+  const body = gzipSync(/authorization: (.+)\r/i.exec(tool.seen.join(''))?.[1] ?? 'nothing');
+  const lines = codings.map((coding) => `Transfer-Encoding: ${coding}\r\n`);
+  return Buffer.concat([
+    Buffer.from(`HTTP/1.1 200 OK\r\n${lines.join('')}\r\n${body.length.toString(16)}\r\n`),
+    body,
+    Buffer.from('\r\n0\r\n\r\n'),
+  ]);
+}
+
+describe.for(Object.entries(ways))('W1, W3: an answer %s in a transfer coding', ([name, call]) => {
+  test.for([
+    [['gzip, chunked']],
+    [['GZIP', 'Chunked']],
+    [['chunked, gzip']],
+    [['gzip']],
+    [['chunked', 'chunked']],
+    [['chunked;a=b']],
+    [['chunked \t']],
+  ])('does not go on, where it is not one `chunked`: %j', async ([codings = []]) => {
+    tool.answer = codedAnswer(codings);
+    const code = name === 'of a tool with a credential' ? 'answer_unreadable' : 'upstream_unreachable';
+    const answer = await call();
+    expect([answer.status, answer.code]).toEqual([502, code]);
+    await expect.poll(recorded).toEqual(['call.ended', 502, 'upstream_error']);
+  });
+
+  test('goes on in chunks, however they are written, and without a body', async () => {
+    for (const coding of ['chunked', 'Chunked', ' chunked  ']) {
+      tool.answer = `HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n`;
+      expect((await call()).body).toBe('ok');
+    }
+    tool.answer = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nX-Kept: yes\r\n\r\n';
+    for (const of of ['crm', 'plain']) expect((await callOut(of, 'HEAD')).headers['x-kept']).toBe('yes');
     expect(await faults()).toBe(0);
   });
 });
