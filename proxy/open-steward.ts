@@ -37,6 +37,8 @@ export interface Steward {
   readonly agentDoor: OwnServices['door'];
   /** Goes on by the configuration that the way out has taken. */
   adopt(): void;
+  /** From here on readiness says that the sidecar stops: its ways take nothing new, and this side is open until what is under way has ended. */
+  announceStop(): void;
   close(): Promise<void>;
 }
 
@@ -64,6 +66,7 @@ export async function openSteward(
   const fleet = openFleet(settings, wayOut, rooms.killSwitch, record, log);
   const tokens = new RoleTokens(settings.operator.tokens);
   const opened: StewardListener[] = [];
+  let stopping = false;
   try {
     const socket = await keep(opened, openOperatorSocket(paths.operatorSocket, rooms));
     const at = settings.operator.listen;
@@ -71,13 +74,14 @@ export async function openSteward(
     const metrics = await keep(opened, openMetrics(settings.listen.metrics, record.metrics.registry));
     const health = await keep(
       opened,
-      openHealth(settings.listen.health, () => missing(record, wayOut)),
+      openHealth(settings.listen.health, () => (stopping ? ['the sidecar is stopping'] : missing(record, wayOut))),
     );
     const signals =
       settings.signals && (await keep(opened, hearSignals(settings.signals, wayOut, rooms.killSwitch, record, log)));
     return {
       addresses: { ...addressesOf({ metrics, health, operator, signals }), socket: socket.address },
       adopt: () => opener.adopt(wayOut.config.settings, issuersOf(wayOut.config.settings)),
+      announceStop: () => void (stopping = true),
       agentDoor: {
         get settings() {
           return wayOut.config.settings;

@@ -148,6 +148,7 @@ function closing(opened: Openings, record: Pick<OpenRecord, 'hold' | 'close'>, l
   let closed: Promise<void> | undefined;
   return () => {
     closed ??= (async () => {
+      opened.steward?.announceStop();
       log.info('stopping');
       record.hold();
       await closeOpened(opened, graceMs);

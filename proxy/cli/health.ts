@@ -24,7 +24,7 @@ the run folder, so that the answer is about the sidecar and not about a file tha
 
   --config FILE   the configuration; default: ${defaultConfigFile}
 
-Exit code 0 if calls can pass, 1 if not yet (what is missing is shown), 69 if no sidecar answers within ${withinMs / 1000} s.
+Exit code 0 if calls can pass, 1 if not, or not any more (what is missing is shown), 69 if no sidecar answers within ${withinMs / 1000} s.
 `,
   async run({ args, print, surroundings }) {
     const { values } = parseArguments({ args, options: configOption });
