@@ -8,6 +8,7 @@ const dropped = new Set([
   'proxy-connection',
   'te',
   'trailer',
+  'transfer-encoding',
   'upgrade',
   // Would lead the agent to the tool around the sidecar.
   'alt-svc',
@@ -31,8 +32,9 @@ function classOf(name: string): ReplyHeaderClass {
   const lower = name.toLowerCase();
   // However it is spelled, some program reads it as the one or the other.
   if (/^set[-_.]cookie2?$/.test(lower)) return 'cookie';
-  if (dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix))) return 'drop';
-  return Object.hasOwn(named, lower) ? (named[lower] ?? 'forward') : 'forward';
+  // First what is read: of that, too, some ends here.
+  if (Object.hasOwn(named, lower)) return named[lower] ?? 'forward';
+  return dropped.has(lower) || droppedPrefixes.some((prefix) => lower.startsWith(prefix)) ? 'drop' : 'forward';
 }
 
 /** What an answer's headers say to us, and what goes on to the agent. */
