@@ -48,7 +48,7 @@ export function forward(admitted: Admitted, lease: Lease, road: Road): Promise<F
   const sent = admitted.spend();
   const { call, body, secrets, cookieOwner } = sent;
   // Broken off while it waited: nothing leaves at all.
-  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal, false));
+  if (body.refusal !== undefined) return Promise.resolve(refused(body.refusal, false, 0));
   if (secrets !== undefined) road.onSecrets(secrets);
   const cookies = cookieOwner === undefined ? undefined : road.cookies.headerFor(cookieOwner, call.target);
   return cookies instanceof Promise
@@ -112,10 +112,10 @@ function clientFor(sent: Admissible, lease: Lease): Client {
 const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
 function forwardedOf(end: RelayEnd, { call, body }: Admissible, wasSent: boolean): Forwarded {
-  const { length: bytesIn = 0, refusal } = body;
+  const { handedOn: bytesIn, refusal } = body;
   const mayBeDone = wasSent && !idempotent.has(call.method);
   if (refusal !== undefined) {
-    const told = refused(refusal, mayBeDone);
+    const told = refused(refusal, mayBeDone, bytesIn);
     // Too late for the refusal to reach the agent: the record says what did.
     return end.kind === 'answered' ? { ...told, end: { ...end, outcome: cutBy(end), bytesIn } } : told;
   }
@@ -137,7 +137,7 @@ function cutBy({ outcome }: { readonly outcome: CallEnd['outcome'] }): CallEnd['
   return outcome === 'aborted' ? outcome : 'cut';
 }
 
-function refused(refusal: Refusal, mayBeDone: boolean, bytesIn = 0): Forwarded {
+function refused(refusal: Refusal, mayBeDone: boolean, bytesIn: number): Forwarded {
   const { status } = refusal.kind;
   const end = { status, outcome: 'upstream_error', bytesIn, bytesOut: 0, masked: false } as const;
   return { kind: 'refused', refusal, end, mayBeDone };

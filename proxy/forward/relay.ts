@@ -22,6 +22,8 @@ export type RelayEnd =
 
 /** A challenge's own body is read to its end, so that the connection stays usable, but not beyond this. */
 const maxChallengeBytes = 65_536;
+/** Nor for longer than this, milliseconds: the call waits for it. */
+const challengeMs = 5000;
 
 /** The agent would not be told of the coding: of the framing nothing goes on but what is in it. Nobody asked for one, as `TE` ends here. */
 const coded = 'The answer came in a transfer coding that was not asked for.';
@@ -84,6 +86,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   #status = 0;
   #swallowed = 0;
   #challenge: 'nonce' | 'token' | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #headSent = false;
   #stopped: 'aborted' | 'cut' | undefined;
   #ended = false;
@@ -142,7 +145,10 @@ export class Relay implements Dispatcher.DispatchHandler {
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.
     if (this.#answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
-    if (this.#challenge !== undefined) return;
+    if (this.#challenge !== undefined) {
+      this.#timer = setTimeout(() => controller.abort(new Error('the challenge does not end')), challengeMs);
+      return;
+    }
     const response = this.#response;
     const hasBody = !this.#isBodiless && status !== 204 && status !== 304;
     if (hasBody && headers.isCoded) {
@@ -237,6 +243,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   #end(end: RelayEnd): void {
     if (this.#ended) return;
     this.#ended = true;
+    clearTimeout(this.#timer);
     this.#events.onEnd(end);
   }
 }

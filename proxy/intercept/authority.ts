@@ -6,14 +6,20 @@ export interface Authority {
   readonly port: number | undefined;
 }
 
+/** Characters of a host of 254 and a port. */
+const maxText = 260;
+/** Texts whose reading is remembered. */
+const maxKnown = 4096;
+
 const known = new Map<string, Authority | undefined>();
 
 /** Parses `host[:port]` as in Host, CONNECT and URIs. Undefined for anything that two readers could take for different hosts. */
 export function parseAuthority(text: string): Authority | undefined {
+  // The texts are the agent's choice: the memory of them is bounded, in each and in number, and started anew when full.
+  if (text.length > maxText) return undefined;
   if (known.has(text)) return known.get(text);
   const parsed = parse(text);
-  // The texts are the agent's choice: a bounded memory, started anew when full.
-  if (known.size >= 4096) known.clear();
+  if (known.size >= maxKnown) known.clear();
   known.set(text, parsed);
   return parsed;
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { Refusal } from '../refusal.ts';
+import { type BodyStream, streamOf } from './body-stream.ts';
 import { type BodyWatch, WatchedStream } from './body-watch.ts';
 import type { Call } from './call.ts';
 
@@ -15,34 +16,41 @@ const digestedBytes = 1_048_576;
 
 /** The body of a call: none, collected, or a stream that is read once. What is proved is what is forwarded (W13). */
 class ReadBody {
-  readonly #content: Buffer | Readable | undefined;
+  readonly #whole: Buffer | undefined;
+  readonly #stream: BodyStream | undefined;
   /** Bytes of a collected or declared body; undefined for a stream of unknown length. */
   readonly length: number | undefined;
 
-  constructor(content: Buffer | Readable | undefined, length: number | undefined) {
-    this.#content = content;
+  constructor(whole: Buffer | undefined, stream: BodyStream | undefined, length: number | undefined) {
+    this.#whole = whole;
+    this.#stream = stream;
     this.length = length;
   }
 
   get content(): Buffer | Readable | undefined {
-    return this.#content;
+    return this.#stream?.content ?? this.#whole;
+  }
+
+  /** Bytes that were forwarded, or that can be sent at once. */
+  get handedOn(): number {
+    return this.#stream?.taken ?? this.#whole?.length ?? 0;
   }
 
   /** Why a stream was broken off by us, where it was. */
   get refusal(): Refusal | undefined {
-    const broken = this.#content instanceof Readable ? this.#content.errored : undefined;
+    const broken = this.#stream?.content.errored;
     return broken instanceof Refusal ? broken : undefined;
   }
 
   /** Whether it can be sent a second time after a challenge. */
   get isResendable(): boolean {
-    return !(this.#content instanceof Readable);
+    return this.#stream === undefined;
   }
 }
 
 export type CallBody = ReadBody;
 
-export const noBody: CallBody = new ReadBody(undefined, undefined);
+export const noBody: CallBody = new ReadBody(undefined, undefined, undefined);
 
 /** Whether the request declares a body, by either framing. */
 export function declaresBody(call: Call): boolean {
@@ -68,7 +76,7 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   if (ended) {
     const content = chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);
     if (watch.isIn(content)) throw watch.refusal();
-    return new ReadBody(content, content.length);
+    return new ReadBody(content, undefined, content.length);
   }
   if (whole && size > limit) throw tooLarge();
   if ((contentLength !== undefined && !isLong) || whole)
@@ -77,7 +85,7 @@ export async function readBody(call: Call, whole: boolean, watch: BodyWatch): Pr
   // What came until now is judged before anybody is asked for anything.
   const first = watched.push(Buffer.concat(chunks));
   if (first === undefined) throw watch.refusal();
-  return new ReadBody(streamOf(call.request, first, watched), contentLength);
+  return new ReadBody(undefined, streamOf(call.request, first, watched, collectBytes), contentLength);
 }
 
 function tooLarge(): Refusal {
@@ -113,45 +121,4 @@ function collect(request: IncomingMessage, waitMs: number, limit: number): Promi
     const timer = setTimeout(() => finish(false), waitMs);
     request.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken);
   });
-}
-
-/**
- * A stream over the rest of a request. The request itself is never handed on: whoever destroys it destroys the agent's connection, and
- * with it the answer that says why.
- */
-function streamOf(request: IncomingMessage, first: readonly Buffer[], watched: WatchedStream): Readable {
-  const stream = new Readable({
-    highWaterMark: collectBytes,
-    read: () => void request.resume(),
-    destroy: (error, done) => {
-      request.off('data', onData);
-      request.resume();
-      done(error);
-    },
-  });
-  const onData = (chunk: Buffer): void => {
-    const passes = watched.push(chunk);
-    if (passes === undefined) stream.destroy(watched.refusal());
-    else if (!pushAll(passes)) request.pause();
-  };
-  const pushAll = (parts: readonly Buffer[]): boolean => {
-    let hasRoom = true;
-    for (const part of parts) if (part.length > 0) hasRoom = stream.push(part);
-    return hasRoom;
-  };
-  const onBroken = (): void => {
-    if (!request.readableEnded) stream.destroy(new Error('the agent left before its body was complete'));
-  };
-  // It may be broken off before anybody reads it.
-  stream.on('error', () => undefined);
-  pushAll(first);
-  request
-    .on('data', onData)
-    .on('end', () => {
-      pushAll([watched.end()]);
-      stream.push(null);
-    })
-    .on('error', onBroken)
-    .on('close', onBroken);
-  return stream;
 }

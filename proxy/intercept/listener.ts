@@ -2,10 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Server as RawServer, Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
-
 import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
+import { inTurn } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
 /** Who takes what the listener hears. */
@@ -75,6 +75,7 @@ export function httpServer(): Server {
 export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
+    // Looked at when its turn has come: what follows a message that could not be read is no request.
     if (isEnding(socket)) return;
     let door = doors.get(socket);
     if (door === undefined) {
@@ -93,8 +94,10 @@ export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, heare
       seen: undefined,
     });
   };
+  const hear = (request: IncomingMessage, response: ServerResponse): void =>
+    inTurn(request.socket, response, () => onRequest(request, response));
   // An Expect header is answered by us: 100 is said only to a permitted call (body.ts).
-  server.on('request', onRequest).on('checkContinue', onRequest).on('checkExpectation', onRequest);
+  server.on('request', hear).on('checkContinue', hear).on('checkExpectation', hear);
 }
 
 function hearConnects(

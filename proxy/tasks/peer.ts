@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isIPv4, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 
@@ -76,6 +76,41 @@ export function acceptorsOf(socket: Socket): readonly number[] | undefined {
   const six = readShown('/proc/net/tcp6');
   if (six === undefined) return isFour ? [] : undefined;
   return acceptorsIn(six, prefixOf(peer.address), peer, own);
+}
+
+/** Both ends of a connection that was opened to us. */
+export interface Ends {
+  readonly peer: Place;
+  readonly own: Place;
+}
+
+/** Undefined for one that is closed, or was reset: nobody can tell its ends any more. */
+export function endsOf({ remoteAddress, remotePort = 0, localAddress, localPort = 0 }: Socket): Ends | undefined {
+  if (remoteAddress === undefined || localAddress === undefined) return undefined;
+  return {
+    peer: { address: unmapped(remoteAddress), port: remotePort },
+    own: { address: unmapped(localAddress), port: localPort },
+  };
+}
+
+/**
+ * Tells of connections whether nobody is at their other end any more: it was reset, or the other end stands in our own network namespace
+ * and was closed. Says no where the system does not tell, and for one whose other end is on another machine and was closed in order: it may
+ * wait for its answer still. What changes while the tables are read can be missed in them.
+ */
+export function departures(): (ends: Ends) => boolean {
+  if (!peersAreTold) return () => false;
+  const four = readTable('/proc/net/tcp');
+  // A system without IPv6 has no table of it.
+  const six = existsSync('/proc/net/tcp6') ? readTable('/proc/net/tcp6') : '';
+  return ({ peer, own }) => {
+    const tables = isIPv4(peer.address) ? [[four, ''] as const, [six, mappedPrefix] as const] : [[six, ''] as const];
+    const between = (one: Place, other: Place): Line[] =>
+      tables.flatMap(([text, prefix]) => linesBetween(text ?? '', one, other, prefix));
+    const isReset = tables.every(([text]) => text !== undefined) && between(own, peer).length === 0;
+    // Without an inode it is nobody's: what was not sent or answered yet keeps it in the table.
+    return isReset || between(peer, own).some(({ inode }) => inode === '0');
+  };
 }
 
 function acceptorsIn(text: string, prefix: string, peer: Place, own: Place): readonly number[] {

@@ -24,7 +24,10 @@ beforeAll(async () => {
   tool = await openEchoTool({
     answer: (seenCall, response) => {
       if (seenCall.path.startsWith('/refuse-all') || refused.has(tokenOf(seenCall))) {
-        response.writeHead(401, { 'WWW-Authenticate': challenge }).end('no');
+        const isHalf = seenCall.path.endsWith('/half');
+        response.writeHead(401, { 'WWW-Authenticate': challenge, ...(isHalf ? { 'Content-Length': 100 } : {}) });
+        if (isHalf) response.write('no');
+        else response.end('no');
       } else answerEcho(seenCall, response);
     },
   });
@@ -96,6 +99,16 @@ describe('W4: a token that its tool calls expired is exchanged anew, once, and t
       ({ event, txn }) => event === 'token.issued' && txn === task.txn,
     );
     expect(causes.map(({ cause }) => cause)).toEqual(['first', 'renewal']);
+  });
+
+  test('also when the rest of what it says never comes', { timeout: 15_000 }, async () => {
+    const task = await withRefusedToken();
+    const answer = await call(task, 'crm', '/half', { method: 'POST', body: 'body' });
+    expect([answer.status, seen().length]).toEqual([200, 2]);
+    expect((await call(task, 'crm', '/refuse-all/half').catch(String)) as RawAnswer).toMatchObject({
+      status: 502,
+      code: 'credential_refused',
+    });
   });
 
   test('many calls with the same refused token make one exchange', async () => {

@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
+import { eventsOf, readRecord } from '../stage/event-record.ts';
+import { openScriptedTool, type ScriptedTool } from '../stage/scripted-tool.ts';
+import { openStage, type Stage } from '../stage/way-out-stage.ts';
+import { openWire, request, type Destination } from '../stage/wire.ts';
+
+let tool: ScriptedTool;
+let stage: Stage;
+let to: Destination;
+const done: string[] = [];
+const way = 'absolute-form';
+
+beforeAll(async () => {
+  tool = await openScriptedTool((seen, response) => {
+    const { method, url } = seen;
+    done.push(`${method} ${url} begins`);
+    response.once('close', () => done.push(`${method} ${url} is left`));
+    if (url === '/never') return;
+    setTimeout(
+      () => {
+        done.push(`${method} ${url} is done`);
+        response.end(`answer of ${url}`);
+      },
+      url === '/slow' ? 300 : 0,
+    );
+  });
+  stage = await openStage({ tools: { plain: { port: tool.port } } });
+  const { handle } = await stage.task();
+  to = { outbound: stage.sidecar.addresses.outbound, handle, plainHost: 'plain.test', tlsHost: '', ca: '' };
+});
+afterAll(async () => {
+  await stage?.close();
+  await tool?.close();
+});
+beforeEach(() => void done.splice(0));
+
+const begun = (): string[] => done.filter((line) => !line.endsWith('left'));
+
+test('what changes something is not begun before what was asked for before it', async () => {
+  const wire = await openWire(way, to);
+  const body = Buffer.from('{"a":1}');
+  const headers = { 'Content-Length': String(body.length) };
+  wire.socket.write(
+    Buffer.concat([
+      request(way, to, '/slow', { method: 'DELETE' }),
+      request(way, to, '/second', { method: 'POST', headers, body }),
+      request(way, to, '/third'),
+    ]),
+  );
+  await wire.until('answer of /third');
+  wire.socket.destroy();
+  expect(begun()).toEqual([
+    'DELETE /slow begins',
+    'DELETE /slow is done',
+    'POST /second begins',
+    'POST /second is done',
+    'GET /third begins',
+    'GET /third is done',
+  ]);
+  expect([...wire.received.matchAll(/answer of (\S+?)(?=HTTP|$)/g)].map(([, path]) => path)).toEqual([
+    '/slow',
+    '/second',
+    '/third',
+  ]);
+});
+
+test('a thousand at once are answered in their order', async () => {
+  const wire = await openWire(way, to);
+  const paths = Array.from({ length: 1000 }, (_, at) => `/n${at}`);
+  wire.socket.write(Buffer.concat([request(way, to, '/slow'), ...paths.map((path) => request(way, to, path))]));
+  await wire.until('answer of /n999', 20_000);
+  wire.socket.write(request(way, to, '/behind'));
+  await wire.until('answer of /behind');
+  wire.socket.destroy();
+  const answered = [...wire.received.matchAll(/answer of (\/\w+?)(?=HTTP|$)/g)].map(([, path]) => path);
+  expect(answered).toEqual(['/slow', ...paths, '/behind']);
+});
+
+test('one that leaves ends what is under way, and begins nothing more', async () => {
+  const wire = await openWire(way, to);
+  const waiting = Array.from({ length: 200 }, (_, at) => request(way, to, `/w${at}`, { method: 'DELETE' }));
+  wire.socket.write(Buffer.concat([request(way, to, '/never'), ...waiting]));
+  await eventually('the first is begun', () => begun().length === 1);
+  wire.socket.destroy();
+  await eventually('the tool knows it', () => done.includes('GET /never is left'), 10_000);
+  const ended = eventsOf(readRecord(stage.sidecar.eventsFile), '/never').find((e) => e.event === 'call.ended');
+  expect([ended?.['outcome'], begun()]).toEqual(['aborted', ['GET /never begins']]);
+  expect(eventsOf(readRecord(stage.sidecar.eventsFile), '/w0')).toEqual([]);
+});
