@@ -1,4 +1,5 @@
 import { runEgress, type EgressRooms } from './egress.ts';
+import { hearTurnedAway } from './hear-turned-away.ts';
 import { HandleRefusal } from './identify/handle-refusal.ts';
 import { findOwnTask } from './identify/own-task.ts';
 import { checkTunnelCredential } from './identify/tunnel-credential.ts';
@@ -37,6 +38,7 @@ export function hearAgent(current: () => Rooms, { jwks, door }: OwnServices): He
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
       trail.refused({ id, way: 'out', refusal, status, target, misused: misusedBy(refusal) }, false);
     },
+    onTurnedAway: hearTurnedAway('out', { world, nextCallId }, trail),
     nextCallId,
     monotonic: world.monotonic,
   };

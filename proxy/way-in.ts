@@ -1,15 +1,14 @@
 import type { InboundSettings } from '../config/inbound.ts';
 import type { LoadedSettings } from '../config/load.ts';
+import { hearTurnedAway } from './hear-turned-away.ts';
 import { runIngress } from './ingress.ts';
 import { formatAddress } from './intercept/authority.ts';
-import { openInboundListener, type TurnedAway } from './intercept/inbound-listener.ts';
+import { openInboundListener } from './intercept/inbound-listener.ts';
 import type { Listener } from './intercept/listener.ts';
 import { serverIdentity } from './open-identity.ts';
 import { makeDoor, openIngressKeep, openIngressRooms } from './open-ingress.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { InertTokens } from './present/inert-token.ts';
-import { FewEvents } from './record/few-events.ts';
-import { Refusal } from './refusal.ts';
 import type { Gate } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
 
@@ -46,7 +45,7 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
           checkTunnel: () => undefined,
           onRefused: (id, refusal, target) =>
             record.trail.refused({ id, way: 'in', refusal, status: refusal.kind.status, target }, false),
-          onTurnedAway: hearTurnedAway(wayOut, record),
+          onTurnedAway: hearTurnedAway('in', wayOut, record.trail),
           nextCallId: wayOut.nextCallId,
           monotonic: wayOut.world.monotonic,
         },
@@ -66,24 +65,5 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
       await listener?.close(graceMs);
       for (const lingering of lasting.lingering.values()) lingering.endAll();
     },
-  };
-}
-
-/** Counts each connection that is turned away, and records a few of each kind: who scans the port must not fill the record. */
-function hearTurnedAway(
-  { world, nextCallId }: Pick<WayOut, 'world' | 'nextCallId'>,
-  { trail }: Pick<OpenRecord, 'trail'>,
-): (connection: TurnedAway) => void {
-  const told = new Map<TurnedAway['code'], FewEvents>();
-  return ({ code, cause, peer }) => {
-    const few = told.get(code) ?? new FewEvents(world.monotonic);
-    told.set(code, few);
-    const suppressed = few.next();
-    if (suppressed === undefined) {
-      trail.refusedSilently('in', code);
-      return;
-    }
-    const connection = { cause, peer, suppressed: suppressed === 0 ? undefined : suppressed };
-    trail.refused({ id: nextCallId(), way: 'in', refusal: new Refusal(code), status: 0, connection }, false);
   };
 }

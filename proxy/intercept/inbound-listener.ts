@@ -14,7 +14,9 @@ import {
   httpServer,
   type Hearers,
   type Listener,
+  type TurnedAway,
 } from './listener.ts';
+import { handshakeFault } from './tunnel.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
 
 /** Our own certificate for callers: the X.509-SVID of this moment. `key` is PEM. */
@@ -36,25 +38,11 @@ export interface InboundTransport {
   readonly identity: () => ServerIdentity | undefined;
 }
 
-/** A connection that was ended before there was a request on it, and nothing could be answered. */
-export interface TurnedAway {
-  readonly code: 'caller_not_allowed' | 'message_malformed' | 'identity_unavailable';
-  /** `no_tls`, `no_svid`, or what OpenSSL says of the handshake, as `peer_did_not_return_a_certificate`: never a text of the caller. */
-  readonly cause: string;
-  /** Address of the caller, as far as it is known still. */
-  readonly peer: string | undefined;
-}
-
-/** Who takes what the way in hears. */
-export interface InboundHearers extends Hearers {
-  onTurnedAway(connection: TurnedAway): void;
-}
-
 /** How long a caller may take to its first byte and through its handshake, milliseconds. */
 const openingMs = 20_000;
 
 /** Opens the way in's port: TLS with our SVID, or plain HTTP where that is allowed. The first byte tells which. */
-export async function openInboundListener(transport: InboundTransport, hearers: InboundHearers): Promise<Listener> {
+export async function openInboundListener(transport: InboundTransport, hearers: Hearers): Promise<Listener> {
   const doors = new WeakMap<Socket, Door>();
   const sockets = new Set<Socket>();
   const http = httpServer();
@@ -176,8 +164,8 @@ function terminateTls(
     rejectUnauthorized: mustShow,
   });
   let isOpen = false;
-  inner.on('error', ({ code = '' }: NodeJS.ErrnoException) => {
-    const cause = /^ERR_SSL_(?<reason>\w+)$/.exec(code)?.groups?.['reason']?.toLowerCase();
+  inner.on('error', (error) => {
+    const cause = handshakeFault(error);
     // A caller that went away was not refused.
     if (isOpen || cause === undefined) socket.destroy();
     else turnAway(cause === noCertificate ? 'caller_not_allowed' : 'message_malformed', cause);

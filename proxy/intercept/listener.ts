@@ -8,6 +8,17 @@ import type { PodCa } from './pod-ca.ts';
 import { inTurn } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
+/** A connection that was ended before there was a request on it, and nothing could be answered. */
+export interface TurnedAway {
+  readonly code: 'caller_not_allowed' | 'message_malformed' | 'identity_unavailable';
+  /** `no_tls`, `no_svid`, or what OpenSSL says of the handshake, as `peer_did_not_return_a_certificate`: never a text of the caller. */
+  readonly cause: string;
+  /** Address of the caller, as far as it is known still. */
+  readonly peer: string | undefined;
+  /** Of a CONNECT, where it was to lead. */
+  readonly target?: { readonly method: string; readonly host: string; readonly port: number };
+}
+
 /** Who takes what the listener hears. */
 export interface Hearers {
   /** A request, not yet judged. Never rejects. */
@@ -16,6 +27,7 @@ export interface Hearers {
   checkTunnel(connect: ConnectRequest): void;
   /** A connection or CONNECT that was refused before there was a request. */
   onRefused(callId: string, refusal: Refusal, about: { method: string; host: string; port: number } | undefined): void;
+  onTurnedAway(connection: TurnedAway): void;
   readonly nextCallId: () => string;
   readonly monotonic: () => number;
 }
@@ -134,9 +146,15 @@ function hearConnects(
     }
     const { proxyAuthorization } = connect;
     socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-    openTunnel(socket, head, connect, ca, (inner, tunnel) => {
-      doors.set(inner, { kind: 'tunnel', tunnel, proxyAuthorization });
-      server.emit('connection', inner);
+    const { remoteAddress: peer } = socket;
+    const { host, port } = connect;
+    openTunnel(socket, head, connect, ca, {
+      accept: (inner, tunnel) => {
+        doors.set(inner, { kind: 'tunnel', tunnel, proxyAuthorization });
+        server.emit('connection', inner);
+      },
+      onFailed: (cause) =>
+        hearers.onTurnedAway({ code: 'message_malformed', cause, peer, target: { method: 'CONNECT', host, port } }),
     });
   });
 }

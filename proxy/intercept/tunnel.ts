@@ -62,6 +62,13 @@ export function readConnect(
 /** How long a client may take from "200" to its first byte and through its TLS handshake, milliseconds. */
 const openingMs = 60_000;
 
+/** What comes of a tunnel. */
+interface TunnelOutcomes {
+  readonly accept: (inner: Socket, tunnel: Tunnel) => void;
+  /** The TLS handshake in it failed. @param cause as OpenSSL names it, such as `tlsv1_alert_unknown_ca`: never a text of the client. */
+  readonly onFailed: (cause: string) => void;
+}
+
 /**
  * Looks at the first byte inside a tunnel: a TLS record is terminated with a leaf of the pod's CA, anything else is plain HTTP (Node 24's
  * fetch sends that for http:// URLs). `accept` gets the connection that HTTP/1.1 is read from; HTTP/2 would be told apart here by ALPN.
@@ -71,7 +78,7 @@ export function openTunnel(
   head: Buffer,
   connect: ConnectRequest,
   ca: PodCa,
-  accept: (inner: Socket, tunnel: Tunnel) => void,
+  { accept, onFailed }: TunnelOutcomes,
 ): void {
   const opening = setTimeout(() => socket.destroy(), openingMs);
   socket.once('close', () => clearTimeout(opening));
@@ -84,10 +91,11 @@ export function openTunnel(
       socket.resume();
       return;
     }
-    terminateTls(socket, connect, ca, (inner, serverName) => {
+    const secured = (inner: TLSSocket, serverName: string | undefined): void => {
       clearTimeout(opening);
       accept(inner, { origin: originOf('https', connect.host, connect.port), serverName });
-    });
+    };
+    terminateTls(socket, connect, ca, secured, onFailed);
   };
   if (head.length > 0) begin(head);
   else socket.once('data', begin);
@@ -98,6 +106,7 @@ function terminateTls(
   connect: ConnectRequest,
   ca: PodCa,
   accept: (inner: TLSSocket, serverName: string | undefined) => void,
+  onFailed: (cause: string) => void,
 ): void {
   const begin = async (): Promise<void> => {
     const secureContext = await ca.contextFor(connect.host);
@@ -109,10 +118,23 @@ function terminateTls(
       ALPNProtocols: ['http/1.1'],
       SNICallback: callbackify(choose),
     });
-    inner.once('secure', () => accept(inner, serverNameOf(inner)));
-    inner.on('error', () => socket.destroy());
+    let isOpen = false;
+    inner.once('secure', () => {
+      isOpen = true;
+      accept(inner, serverNameOf(inner));
+    });
+    inner.on('error', (error) => {
+      const cause = handshakeFault(error);
+      if (!isOpen && cause !== undefined) onFailed(cause);
+      socket.destroy();
+    });
   };
   begin().catch(() => socket.destroy());
+}
+
+/** What OpenSSL says of a handshake; undefined where the other side only went away. */
+export function handshakeFault({ code = '' }: NodeJS.ErrnoException): string | undefined {
+  return /^ERR_SSL_(?<reason>\w+)$/.exec(code)?.groups?.['reason']?.toLowerCase();
 }
 
 /** The server name in normal form. A name that has none stays as it came: it will agree with nothing. */

@@ -6,6 +6,7 @@ import { loadSettings } from '../../config/load.ts';
 import { listUnsafe } from '../../config/unsafe.ts';
 import { findWarnings } from '../../config/warnings.ts';
 import { compileRulesOrErrors } from '../../proxy/check-rules.ts';
+import { agentEnvironment } from '../../proxy/cli/agent-environment.ts';
 import { allowTools } from '../../proxy/tasks/purposes.ts';
 
 const deploy = join(import.meta.dirname, '../../deploy');
@@ -23,19 +24,24 @@ interface Manifest {
   readonly data?: Readonly<Record<string, string>>;
   readonly spec?: { readonly template?: { readonly spec: PodSpec } };
 }
+interface Container extends Volumes {
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+}
 interface Volumes {
   readonly volumeMounts?: readonly { readonly name: string; readonly readOnly?: boolean }[];
 }
 interface PodSpec {
   readonly volumes: readonly { readonly name: string }[];
-  readonly containers: readonly Volumes[];
+  readonly containers: readonly Container[];
   readonly initContainers: readonly (Volumes & { readonly restartPolicy?: string })[];
 }
 interface NetworkPolicySpec {
   readonly ingress: readonly { readonly ports: readonly { readonly port: number | string }[] }[];
 }
 interface Compose {
-  readonly services: Readonly<Record<string, { readonly volumes?: readonly string[]; readonly user?: string }>>;
+  readonly services: Readonly<
+    Record<string, { readonly volumes?: readonly string[]; readonly user?: string; readonly environment?: object }>
+  >;
 }
 
 const manifests = parseAllDocuments(textOf('kubernetes/invoice-bot.yaml')).map(
@@ -68,6 +74,15 @@ test('W10: in both, the agent gets of the sidecar the published certificates and
   const { services } = parse(textOf('compose/compose.yaml')) as Compose;
   expect(services['agent']?.volumes).toEqual(['trust:/run/waybill-trust:ro']);
   expect(services['agent']?.user).not.toBe(services['waybill']?.user);
+});
+
+test('in both, the agent is led by all variables by which `waybill run -- CMD` leads one', () => {
+  const wanted = agentEnvironment({ proxy: 'http://127.0.0.1:15001', trustFolder: '/run/waybill-trust' });
+  const pod = manifests.find(({ kind }) => kind === 'Deployment')?.spec?.template?.spec;
+  const env = pod?.containers[0]?.env.map(({ name, value }) => [name, value] as const) ?? [];
+  expect(Object.fromEntries(env)).toEqual(wanted);
+  const { services } = parse(textOf('compose/compose.yaml')) as Compose;
+  expect(services['agent']?.environment).toEqual(wanted);
 });
 
 test('every file that the compose example mounts is there', () => {
