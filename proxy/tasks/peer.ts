@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isIPv4, type Socket } from 'node:net';
 import { endianness } from 'node:os';
 
@@ -19,7 +19,7 @@ export interface PeerEnd {
   readonly inode: string;
 }
 
-const ends = new WeakMap<Socket, PeerEnd | undefined>();
+const told = new WeakMap<Socket, PeerEnd | undefined>();
 
 /**
  * The other end of a connection that was opened to us in our own network namespace, as the kernel tells it to everybody
@@ -27,8 +27,8 @@ const ends = new WeakMap<Socket, PeerEnd | undefined>();
  * connections, and whoever opened it stays who it was.
  */
 export function peerEndOf(socket: Socket): PeerEnd | undefined {
-  if (!ends.has(socket)) ends.set(socket, peersAreTold ? readEnd(socket) : undefined);
-  return ends.get(socket);
+  if (!told.has(socket)) told.set(socket, peersAreTold ? readEnd(socket) : undefined);
+  return told.get(socket);
 }
 
 /** The user id of the process that opened a connection to us; undefined where it cannot be told. */
@@ -36,10 +36,10 @@ export function uidOf(socket: Socket): number | undefined {
   return peerEndOf(socket)?.uid;
 }
 
-function readEnd({ remoteAddress, remotePort, localAddress, localPort }: Socket): PeerEnd | undefined {
-  if (remoteAddress === undefined || localAddress === undefined) return undefined;
-  const peer = { address: unmapped(remoteAddress), port: remotePort ?? 0 };
-  const own = { address: unmapped(localAddress), port: localPort ?? 0 };
+function readEnd(socket: Socket): PeerEnd | undefined {
+  const ends = endsOf(socket);
+  if (ends === undefined) return undefined;
+  const { peer, own } = ends;
   if (!isIPv4(peer.address)) return findEnd('/proc/net/tcp6', peer, own, '');
   // A socket for both families that calls an IPv4 address stands in the other table.
   return findEnd('/proc/net/tcp', peer, own, '') ?? findEnd('/proc/net/tcp6', peer, own, mappedPrefix);
@@ -100,16 +100,15 @@ export function endsOf({ remoteAddress, remotePort = 0, localAddress, localPort 
  */
 export function departures(): (ends: Ends) => boolean {
   if (!peersAreTold) return () => false;
-  const four = readTable('/proc/net/tcp');
-  // A system without IPv6 has no table of it.
-  const six = existsSync('/proc/net/tcp6') ? readTable('/proc/net/tcp6') : '';
+  const [four = '', six = ''] = ['/proc/net/tcp', '/proc/net/tcp6'].map(readTable);
   return ({ peer, own }) => {
     const tables = isIPv4(peer.address) ? [[four, ''] as const, [six, mappedPrefix] as const] : [[six, ''] as const];
     const between = (one: Place, other: Place): Line[] =>
-      tables.flatMap(([text, prefix]) => linesBetween(text ?? '', one, other, prefix));
-    const isReset = tables.every(([text]) => text !== undefined) && between(own, peer).length === 0;
-    // Without an inode it is nobody's: what was not sent or answered yet keeps it in the table.
-    return isReset || between(peer, own).some(({ inode }) => inode === '0');
+      tables.flatMap(([text, prefix]) => linesBetween(text, one, other, prefix));
+    const ours = between(own, peer);
+    // A table that does not have what is certainly there proves nothing: where sandboxes show an empty one, or no inodes.
+    if (ours.length > 0) return ours[0]?.inode !== '0' && between(peer, own).some(({ inode }) => inode === '0');
+    return tables.some(([text, prefix]) => listenersIn(text, prefix, own.address, own.port).length > 0);
   };
 }
 

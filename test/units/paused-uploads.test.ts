@@ -1,6 +1,7 @@
 import { createServer, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { leftPaused, watchPaused } from '../../proxy/intercept/paused-uploads.ts';
+import { departures } from '../../proxy/tasks/peer.ts';
 import { listenOnFreePort } from '../stage/free-port.ts';
 
 const stalledMs = 300_000;
@@ -53,4 +54,10 @@ test('who has left is gone after the second look', async () => {
   expect(accepted.destroyed).toBe(false);
   vi.advanceTimersByTime(2000);
   expect([accepted.destroyed, vi.getTimerCount()]).toEqual([true, 0]);
+});
+
+test('a table without what is certainly there proves nothing', () => {
+  // Nobody listens at this port, as far as the table knows.
+  const [peer, own] = [9, 1].map((port) => ({ address: '127.0.0.1', port }));
+  expect(departures()({ peer: peer!, own: own! })).toBe(false);
 });
