@@ -7,10 +7,10 @@ import {
   webcrypto,
   X509Certificate as NodeCertificate,
 } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { createSecureContext, getCACertificates, rootCertificates, type SecureContext } from 'node:tls';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -23,6 +23,8 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { publishTrust } from './published-trust.ts';
+import { replaceFile } from './whole-file.ts';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const dayMs = 86_400_000;
@@ -156,21 +158,6 @@ async function signLeaf(
     ],
   });
   return leaf.toString('pem');
-}
-
-function publishTrust(publish: string, pem: string): void {
-  mkdirSync(publish, { recursive: true });
-  const system = getCACertificates('system');
-  const roots = system.length > 0 ? system : rootCertificates;
-  replaceFile(join(publish, 'ca.pem'), `${pem}\n`, 0o644);
-  replaceFile(join(publish, 'bundle.pem'), `${[...roots, pem].join('\n')}\n`, 0o644);
-}
-
-/** Written beside and renamed: a reader never sees half a file, and the mode holds from the first byte. */
-function replaceFile(file: string, content: string, mode: number): void {
-  const beside = `${file}.${process.pid}.new`;
-  writeFileSync(beside, content, { mode });
-  renameSync(beside, file);
 }
 
 function pemOf(key: KeyObject): string {
