@@ -30,7 +30,7 @@ This opens no task: the command gets as far as the standing task and tools witho
 
   --config FILE   the configuration; default: ${defaultConfigFile}
 
-Exit code 64 if the configuration is wrong (all errors are shown, and nothing listens), 69 if an address is taken.
+Exit code 64 if the configuration is wrong (all errors are shown, and nothing listens), 69 if an address is taken or a disk is full.
 `,
   async run(invocation) {
     const { own, agent } = split(invocation.args);
@@ -131,9 +131,16 @@ function failureOf(error: unknown): unknown {
       `an address is taken (${error.message}); does a sidecar run already?`,
     );
   }
+  // Node.js has no name for the code of a quota.
+  if (code === 'ENOSPC' || ('errno' in error && error.errno === -constants.errno.EDQUOT)) {
+    return new CommandFailure(
+      exitCodes.unavailable,
+      `the sidecar cannot start: a disk is full (${error.message}); make room there`,
+    );
+  }
   // Rooms throw plain errors for settings that only the start can judge, such as a token file that is empty.
   // Every error that the system gives has a code; one without is our own, made for people.
   const isOurs = code === undefined && error.constructor === Error;
-  const isPlace = /^E(?:ACCES|PERM|NOENT|EXIST|NOTDIR|ISDIR|ROFS|ADDRNOTAVAIL)$/.test(String(code));
+  const isPlace = /^E(?:ACCES|PERM|NOENT|EXIST|NOTDIR|ISDIR|ROFS|LOOP|NAMETOOLONG|ADDRNOTAVAIL)$/.test(String(code));
   return isOurs || isPlace ? new CommandFailure(exitCodes.usage, `the sidecar cannot start: ${error.message}`) : error;
 }

@@ -1,15 +1,6 @@
 import 'reflect-metadata';
-import {
-  createPrivateKey,
-  generateKeyPairSync,
-  KeyObject,
-  randomBytes,
-  webcrypto,
-  X509Certificate as NodeCertificate,
-} from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { KeyObject, randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
-import { join } from 'node:path';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import {
   AuthorityKeyIdentifierExtension,
@@ -19,15 +10,11 @@ import {
   KeyUsageFlags,
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { algorithm, dayMs, loadAuthority, pemOf, type Authority } from './pod-authority.ts';
 import { publishTrust } from './published-trust.ts';
-import { replaceFile } from './whole-file.ts';
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-const dayMs = 86_400_000;
 const leafLifeMs = dayMs;
 const maxLeaves = 512;
 
@@ -50,7 +37,7 @@ interface PodCaFolders {
  * so that a restarted sidecar is still trusted. `ca.pem` and `bundle.pem` (the system's roots and ours) go to the published folder.
  */
 export async function openPodCa({ caDir, caPublish }: PodCaFolders, now: () => number): Promise<PodCa> {
-  const authority = await loadOrMake(caDir, now());
+  const authority = await loadAuthority(caDir, now());
   publishTrust(caPublish, authority.pem);
   const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const leafKeyPem = pemOf(KeyObject.from(leafKeys.privateKey));
@@ -80,60 +67,6 @@ export async function openPodCa({ caDir, caPublish }: PodCaFolders, now: () => n
   };
 }
 
-interface Authority {
-  readonly pem: string;
-  readonly certificate: X509Certificate;
-  readonly key: webcrypto.CryptoKey;
-}
-
-async function loadOrMake(dir: string, nowMs: number): Promise<Authority> {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const keyFile = join(dir, 'ca.key');
-  const certificateFile = join(dir, 'ca.pem');
-  if (existsSync(keyFile) && existsSync(certificateFile)) {
-    const pem = readFileSync(certificateFile, 'utf8').trim();
-    if (Date.parse(new NodeCertificate(pem).validTo) > nowMs + dayMs) {
-      chmodSync(keyFile, 0o600);
-      return authorityOf(pem, readFileSync(keyFile, 'utf8'));
-    }
-  }
-  const keyPem = pemOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
-  const pem = await signAuthority(keyPem, nowMs);
-  replaceFile(keyFile, keyPem, 0o600);
-  replaceFile(certificateFile, pem, 0o644);
-  return authorityOf(pem, keyPem);
-}
-
-async function authorityOf(pem: string, keyPem: string): Promise<Authority> {
-  return { pem, certificate: new X509Certificate(pem), key: await importKey(keyPem) };
-}
-
-async function importKey(keyPem: string): Promise<webcrypto.CryptoKey> {
-  const der = createPrivateKey(keyPem).export({ type: 'pkcs8', format: 'der' });
-  return webcrypto.subtle.importKey('pkcs8', der, algorithm, true, ['sign']);
-}
-
-async function signAuthority(keyPem: string, nowMs: number): Promise<string> {
-  const privateKey = await importKey(keyPem);
-  const jwk = await webcrypto.subtle.exportKey('jwk', privateKey);
-  const publicJwk = { kty: jwk.kty ?? 'EC', crv: jwk.crv ?? 'P-256', x: jwk.x ?? '', y: jwk.y ?? '' };
-  const publicKey = await webcrypto.subtle.importKey('jwk', publicJwk, algorithm, true, ['verify']);
-  const certificate = await X509CertificateGenerator.createSelfSigned({
-    serialNumber: randomBytes(16).toString('hex'),
-    name: `CN=Waybill pod CA ${randomBytes(4).toString('hex')}`,
-    notBefore: new Date(nowMs - 300_000),
-    notAfter: new Date(nowMs + 365 * dayMs),
-    signingAlgorithm: algorithm,
-    keys: { privateKey, publicKey },
-    extensions: [
-      new BasicConstraintsExtension(true, 0, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      await SubjectKeyIdentifierExtension.create(publicKey),
-    ],
-  });
-  return certificate.toString('pem');
-}
-
 async function signLeaf(
   authority: Authority,
   publicKey: webcrypto.CryptoKey,
@@ -158,8 +91,4 @@ async function signLeaf(
     ],
   });
   return leaf.toString('pem');
-}
-
-function pemOf(key: KeyObject): string {
-  return key.export({ type: 'pkcs8', format: 'pem' });
 }
