@@ -1,13 +1,15 @@
 import 'reflect-metadata';
 import {
+  createHash,
   createPrivateKey,
+  createPublicKey,
   generateKeyPairSync,
   KeyObject,
   randomBytes,
   webcrypto,
   X509Certificate as NodeCertificate,
 } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   BasicConstraintsExtension,
@@ -17,7 +19,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
-import { replaceFile } from './whole-file.ts';
+import { makeFile, replaceFile } from './whole-file.ts';
 
 export const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 export const dayMs = 86_400_000;
@@ -29,6 +31,9 @@ export interface Authority {
   readonly key: webcrypto.CryptoKey;
 }
 
+/** How often a certificate is made that is not there, or not good, the next moment. */
+const maxTries = 5;
+
 /** Its two files. */
 interface Pair {
   readonly keyFile: string;
@@ -36,43 +41,57 @@ interface Pair {
 }
 
 /**
- * Reads the authority that is kept in a folder, or makes one there.
+ * Reads the authority that is kept in a folder, or makes one there. Sidecars that do so at once end with one: the key that is there first
+ * is everybody's, and is never replaced, so whatever certificate each of them holds, an agent that trusts one of these trusts all.
  * @throws the system's error, or an Error with a sentence for the operator where what is there cannot be used: nobody trusts a new one
  * before it was published, so damage is told and not mended.
  */
 export async function loadAuthority(dir: string, nowMs: number): Promise<Authority> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const pair: Pair = { keyFile: join(dir, 'ca.key'), certificateFile: join(dir, 'ca.pem') };
-  const { keyFile, certificateFile } = pair;
-  if (existsSync(keyFile) && existsSync(certificateFile)) {
-    const key = readKey(pair);
-    const { pem, validTo } = readCertificate(pair, key);
-    if (Date.parse(validTo) > nowMs + dayMs) {
-      chmodSync(keyFile, 0o600);
-      return authorityOf(pem, key);
-    }
+  const key = readKey(pair, claimKey(pair));
+  for (let left = maxTries; left > 0; left -= 1) {
+    const kept = readCertificate(pair, key);
+    if (kept !== undefined && Date.parse(kept.validTo) > nowMs + dayMs) return authorityOf(kept.pem, key);
+    const pem = await signAuthority(key, nowMs);
+    // Read again in either case: a neighbour may have been first, or last.
+    if (kept === undefined) makeFile(pair.certificateFile, pem, 0o644);
+    else replaceFile(pair.certificateFile, pem, 0o644);
   }
-  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
-  const pem = await signAuthority(key, nowMs);
-  replaceFile(keyFile, pemOf(key), 0o600);
-  replaceFile(certificateFile, pem, 0o644);
-  return authorityOf(pem, key);
+  throw unusable(`${pair.certificateFile} leads nowhere, or is taken away all the time`);
+}
+
+/** The text of the key that is there; made where none is. */
+function claimKey({ keyFile, certificateFile }: Pair): string {
+  // Looked for first: a neighbour makes it last, and then it is not left over.
+  const isLeft = existsSync(certificateFile);
+  if (existsSync(keyFile)) chmodSync(keyFile, 0o600);
+  else {
+    // No key fits it. Removed before there is one: whoever is killed between the two leaves no pair that does not belong together.
+    if (isLeft) rmSync(certificateFile, { force: true });
+    makeFile(keyFile, pemOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey), 0o600);
+  }
+  return readFileSync(keyFile, 'utf8');
 }
 
 export function pemOf(key: KeyObject): string {
   return key.export({ type: 'pkcs8', format: 'pem' });
 }
 
-function readKey({ keyFile, certificateFile }: Pair): KeyObject {
-  const text = readFileSync(keyFile, 'utf8');
+function readKey({ keyFile, certificateFile }: Pair, text: string): KeyObject {
   const key = read(() => createPrivateKey(text));
   if (key?.asymmetricKeyType !== 'ec' || key.asymmetricKeyDetails?.namedCurve !== 'prime256v1')
     throw unusable(`${keyFile} cannot be read as the key (EC, P-256) of ${certificateFile}`);
   return key;
 }
 
-function readCertificate({ keyFile, certificateFile }: Pair, key: KeyObject): { pem: string; validTo: string } {
-  const pem = readFileSync(certificateFile, 'utf8').trim();
+/** Undefined where none is there. */
+function readCertificate(
+  { keyFile, certificateFile }: Pair,
+  key: KeyObject,
+): { readonly pem: string; readonly validTo: string } | undefined {
+  const pem = readIfThere(certificateFile)?.trim();
+  if (pem === undefined) return undefined;
   // Read by both: what only one of them takes would be a fault later.
   const both = read(() => ({ certificate: new NodeCertificate(pem), issuer: new X509Certificate(pem) }));
   if (both?.certificate.ca !== true)
@@ -81,6 +100,16 @@ function readCertificate({ keyFile, certificateFile }: Pair, key: KeyObject): { 
   if (!both.certificate.checkPrivateKey(key))
     throw unusable(`${certificateFile} is the certificate of another key than ${keyFile}`);
   return { pem, validTo: both.certificate.validTo };
+}
+
+/** A neighbour may take it away at any moment, as one that is left over. */
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** Undefined for what cannot be parsed. What the parser says of it could quote the key. */
@@ -110,9 +139,11 @@ async function signAuthority(key: KeyObject, nowMs: number): Promise<string> {
   const jwk = await webcrypto.subtle.exportKey('jwk', privateKey);
   const publicJwk = { kty: jwk.kty ?? 'EC', crv: jwk.crv ?? 'P-256', x: jwk.x ?? '', y: jwk.y ?? '' };
   const publicKey = await webcrypto.subtle.importKey('jwk', publicJwk, algorithm, true, ['verify']);
+  const digest = createHash('sha256').update(createPublicKey(key).export({ type: 'spki', format: 'der' }));
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: randomBytes(16).toString('hex'),
-    name: `CN=Waybill pod CA ${randomBytes(4).toString('hex')}`,
+    // Of the key: a leaf that names one certificate of this key as its issuer is found to be good by every other.
+    name: `CN=Waybill pod CA ${digest.digest('hex').slice(0, 8)}`,
     notBefore: new Date(nowMs - 300_000),
     notAfter: new Date(nowMs + 365 * dayMs),
     signingAlgorithm: algorithm,

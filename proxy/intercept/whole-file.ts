@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, linkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
 /**
  * Written beside and renamed: a reader never sees half a file. From the first byte nobody may do more with it than the mode says, and under
@@ -7,15 +7,41 @@ import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
  * @throws the system's error, which names the file.
  */
 export function replaceFile(file: string, content: string, mode: number): void {
+  place(file, content, mode, renameSync);
+}
+
+/**
+ * The same, but a file that is there stays: of several that make it at once, the first one's does. Whoever goes on with what he made, and
+ * not with what stands there, may be alone with it.
+ */
+export function makeFile(file: string, content: string, mode: number): void {
+  place(file, content, mode, linkAlone);
+}
+
+function place(file: string, content: string, mode: number, name: (from: string, to: string) => void): void {
   const beside = `${file}.${randomBytes(8).toString('hex')}.new`;
   try {
-    writeFileSync(beside, content, { mode, flag: 'wx' });
+    // On disk before it has its name: after a power cut nobody finds it empty.
+    writeFileSync(beside, content, { mode, flag: 'wx', flush: true });
     chmodSync(beside, mode);
-    renameSync(beside, file);
+    name(beside, file);
   } catch (error) {
+    throw withFile(error, file);
+  } finally {
     // A full disk must not fill with what each start leaves.
     rmSync(beside, { force: true });
-    throw withFile(error, file);
+  }
+}
+
+function linkAlone(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (code === 'EEXIST') return;
+    // Some file systems have no second names. There the last one's stays.
+    if (!/^E(?:PERM|NOTSUP|NOSYS)$/.test(code)) throw error;
+    renameSync(from, to);
   }
 }
 
