@@ -7,9 +7,11 @@ import { findFolderFault } from '../../own-folder.ts';
 import { Refusal } from '../../refusal.ts';
 import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
+import { checkStart } from './start-check.ts';
 
 /** Where the sidecar writes, and what it reads. Nothing is opened or made: a record that is appended to would be changed. */
-export async function checkFiles({ config, paths, surroundings }: Patient, found: Findings): Promise<void> {
+export async function checkFiles(patient: Patient, found: Findings): Promise<void> {
+  const { config, paths, surroundings } = patient;
   checkRunFolder(paths, surroundings.uid, found);
   if (paths.recordFile === undefined) found.ok('the record is standard output');
   else checkWritten('record', paths.recordFile, found);
@@ -19,6 +21,7 @@ export async function checkFiles({ config, paths, surroundings }: Patient, found
   checkFolder('folder of operator.socket', dirname(paths.operatorSocket), found);
   checkClosed('key of the CA', join(paths.caDir, 'ca.key'), found);
   for (const [setting, file, isSecret] of listRead(config.settings)) checkRead(setting, file, isSecret, found);
+  await checkStart(patient, found);
   await Promise.all([...config.settings.tools.values()].map((tool) => checkSecret(tool, found)));
 }
 
@@ -109,9 +112,38 @@ function listRead(settings: Settings): readonly (readonly [setting: string, file
       ...secrets.map((file) => [`tools.${tool.name}.secret`, file, true] as const),
     ];
   });
-  return [...ofServices, ...ofTools].flatMap(([setting, file, isSecret]) =>
+  return [...ofServices, ...ofTools, ...listShared(settings)].flatMap(([setting, file, isSecret]) =>
     file === undefined ? [] : [[setting, file, isSecret] as const],
   );
+}
+
+/** Those of the operator, of trust, of the fleet and of the receiver of signals. */
+function listShared({ operator, trust, fleet, signals }: Settings) {
+  const files: (readonly [string, string | undefined, boolean])[] = [
+    ['fleet.password_file', fleet?.password_file, true],
+    ['fleet.sentinel_password_file', fleet?.sentinel_password_file, true],
+    ['fleet.tls.ca', fleet?.tls?.ca, false],
+    ['signals.tls.certificate', signals?.tls?.certificate, false],
+    ['signals.tls.key', signals?.tls?.key, true],
+  ];
+  for (const [role, file] of Object.entries(operator.tokens)) files.push([`operator.tokens.${role}`, file, true]);
+  for (const [domain, source] of trust.domains) {
+    if (typeof source !== 'object') continue;
+    const at = `trust.domains.${domain}`;
+    if ('bundle_file' in source) files.push([`${at}.bundle_file`, source.bundle_file, false]);
+    else
+      files.push(
+        [`${at}.bundle_endpoint.ca`, source.bundle_endpoint.ca, false],
+        [`${at}.bundle_endpoint.bootstrap`, source.bundle_endpoint.bootstrap, false],
+      );
+  }
+  for (const [at, { tls }] of trust.issuers.entries()) files.push([`trust.issuers[${at}].tls.ca`, tls.ca, false]);
+  for (const [at, { authorization_file: file, tls }] of signals?.transmitters.entries() ?? [])
+    files.push(
+      [`signals.transmitters[${at}].authorization_file`, file, true],
+      [`signals.transmitters[${at}].tls.ca`, tls.ca, false],
+    );
+  return files;
 }
 
 /** Why a folder cannot be made or written to: judged by the nearest one above it that is there. */

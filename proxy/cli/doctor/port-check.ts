@@ -11,13 +11,23 @@ export async function checkPorts(patient: Patient, found: Findings): Promise<voi
     () => false,
   );
   if (isRunning) return;
-  const { listen, inbound } = config.settings;
+  const { listen, inbound, operator, signals } = config.settings;
   const { outbound, metrics, health } = listen;
-  const wanted = { outbound, metrics, health, ...(inbound === undefined ? {} : { inbound: listen.inbound }) };
+  const wanted = {
+    'listen.outbound': outbound,
+    'listen.metrics': metrics,
+    'listen.health': health,
+    ...(inbound === undefined ? {} : { 'listen.inbound': listen.inbound }),
+    // Without a token nobody could use it, and it is not opened.
+    ...(Object.values(operator.tokens).every((file) => file === undefined)
+      ? {}
+      : { 'operator.listen': operator.listen }),
+    ...(signals === undefined ? {} : { 'signals.listen': signals.listen }),
+  };
   const looks = Object.entries(wanted).map(async ([name, { address, port }]) => {
     if (port === 0 || !(await takesConnections(world, reachable.get(address) ?? address, port))) return;
     found.warn(
-      `listen.${name}: something listens on port ${port} already`,
+      `${name}: something listens on port ${port} already`,
       'If that is not a sidecar that runs as another user, or in another container, none will start: stop it, or take another port.',
     );
   });
