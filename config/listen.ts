@@ -6,7 +6,8 @@ export const listenTable = z
   .strictObject({
     // Loopback by default: the way out trusts nobody, but every caller there is taken for the agent.
     outbound: listenAddress.prefault('127.0.0.1:15001').meta({
-      description: 'The way out: forward proxy and mounts (`/tools/NAME/…`). Whoever reaches it can call as the agent.',
+      description:
+        'The way out: forward proxy and mounts (`/tools/NAME/…`). Whoever reaches it can call as the agent: not on loopback it is an unsafe setting.',
       examples: ['127.0.0.1:15001'],
     }),
     // Callers come from other machines; `inbound` sees to it that this needs TLS.

@@ -26,7 +26,8 @@ export const operatorTable = z
         'x-default': '`<run>/operator.sock`',
       }),
     listen: listenAddress.prefault('127.0.0.1:15000').meta({
-      description: 'Address of the API over HTTP; used only if `tokens` names a file.',
+      description:
+        'Address of the API over plain HTTP; used only if `tokens` names a file. Not on loopback it is an unsafe setting: anybody on the path can read the tokens.',
       examples: ['127.0.0.1:15000'],
     }),
     revocations: path.optional().meta({

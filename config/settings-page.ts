@@ -27,7 +27,8 @@ Durations are a whole number and a unit: \`250ms\`, \`2s\`, \`5m\`, \`1h\`. Secr
 relative paths start at the working directory of the process.
 \`NAME\` is a name of your choice; \`[]\` is each entry of a list. \`<state>\` and \`<run>\` are \`/var/lib/waybill\` and \`/run/waybill\`
 for root, else \`$XDG_STATE_HOME/waybill\` and \`$XDG_RUNTIME_DIR/waybill\` (or a private folder under the temporary one).
-What lowers safety has \`unsafe\` in its name, is printed at start and sets the metric \`waybill_unsafe_settings\`.
+What lowers safety is printed at start and sets the metric \`waybill_unsafe_settings\`. It has \`unsafe\` in its name or value, or is one of these:
+\`cookies: pass\` of a tool with a credential, and \`listen.outbound\` or \`operator.listen\` (where \`tokens\` names a file) that is not on loopback.
 A changed file is in force as soon as it is saved. A running sidecar refuses a file, as a whole, that changes what is
 marked *Start only*, or that adds or removes \`inbound\`; restart it for these.
 `;

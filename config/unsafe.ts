@@ -1,3 +1,4 @@
+import { isLoopbackAddress, type IpPort } from './addresses.ts';
 import type { InboundSettings } from './inbound.ts';
 import type { Settings } from './settings.ts';
 
@@ -12,7 +13,19 @@ export function listUnsafe(settings: Settings): readonly string[] {
     ...(settings.inbound === undefined ? [] : listInbound(settings.inbound)),
     ...listSwitches('fleet', settings.fleet ?? {}),
     ...(settings.signals === undefined ? [] : listSwitches('signals', settings.signals)),
+    ...listOpen(settings).map(([name]) => name),
   ];
+}
+
+/** Whoever reaches the way out calls as the agent, and what is said to the operator's port is plain http: both are for this machine or pod. */
+export function listOpen({ listen, operator }: Settings): readonly (readonly [setting: string, place: IpPort])[] {
+  // Without a token that port is not opened.
+  const isOpened = Object.values(operator.tokens).some((file) => file !== undefined);
+  const places: readonly (readonly [string, IpPort])[] = [
+    ['listen.outbound', listen.outbound],
+    ...(isOpened ? [['operator.listen', operator.listen] as const] : []),
+  ];
+  return places.filter(([, { address }]) => !isLoopbackAddress(address));
 }
 
 function listInbound(inbound: InboundSettings): readonly string[] {

@@ -1,10 +1,11 @@
-import { isLoopbackAddress, type IpPort } from './addresses.ts';
+import { isLoopbackAddress } from './addresses.ts';
 import { meantFor } from './client-auth.ts';
 import { findInboundWarnings } from './inbound-warnings.ts';
 import { findOverlapping } from './overlaps.ts';
 import { isGraver } from './risks.ts';
 import type { Settings } from './settings.ts';
 import type { ToolSettings } from './tools.ts';
+import { listOpen } from './unsafe.ts';
 
 /** What is allowed and yet is likely a mistake: one sentence each, for `waybill validate`. */
 export function findWarnings(settings: Settings): readonly string[] {
@@ -12,7 +13,9 @@ export function findWarnings(settings: Settings): readonly string[] {
     ...findOverlaps([...settings.tools.values()]),
     ...findDeadEnds(settings),
     ...[...settings.tools.values()].flatMap(findLoopbackMistakes),
-    ...findOpenListeners(settings),
+    ...listOpen(settings).map(
+      ([name, { address }]) => `${name}: ${address} is not loopback; other machines may reach it.`,
+    ),
     ...findUnused(settings),
     ...findInboundWarnings(settings),
   ];
@@ -90,17 +93,6 @@ function findLoopbackMistakes({ name, match, addresses, dial, tls, token, secret
 /** Issuers whose tokens can open a task. */
 function openersOf(settings: Settings) {
   return settings.trust.issuers.filter((issuer) => issuer.audience.length > 0);
-}
-
-/** Whoever reaches the way out, or the operator's side, from elsewhere gets what was meant for this pod. */
-function findOpenListeners(settings: Settings): readonly string[] {
-  const places: readonly (readonly [string, IpPort])[] = [
-    ['listen.outbound', settings.listen.outbound],
-    ['operator.listen', settings.operator.listen],
-  ];
-  return places
-    .filter(([, place]) => !isLoopbackAddress(place.address))
-    .map(([name, { address }]) => `${name}: ${address} is not loopback; other machines may reach it.`);
 }
 
 /** What is written and has no effect. */

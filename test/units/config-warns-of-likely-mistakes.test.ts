@@ -80,7 +80,7 @@ test.each([
     /^purposes\.p: lists tool t of risk payment/,
   ],
   ['open way out', 'listen: { outbound: "0.0.0.0:15001" }', /^listen\.outbound: 0\.0\.0\.0 is not loopback/],
-  ['open operator', 'operator: { listen: "[::]:15000" }', /^operator\.listen: :: is not loopback/],
+  ['open operator', 'operator: { listen: "[::]:1", tokens: { reader: /t } }', /^operator\.listen: :: is not loop/],
   ['unused service', `token_services: { ${service} }`, /^token_services\.s: no tool gets its token/],
 ])('%s', (_name, more, expected) => {
   expect(findWarnings(load(more))).toEqual([expect.stringMatching(expected)]);
