@@ -24,7 +24,7 @@ export function readConfigBytes(path: string, source: ConfigSource): Buffer {
     }
   } catch (error) {
     if (error instanceof ConfigErrors) throw error;
-    throw fileError(path, `cannot be read: ${reasonOf(error)}`);
+    throw fileError(path, `cannot be read: ${reasonOf(error)}`, error);
   }
 }
 
@@ -56,8 +56,8 @@ export function decodeConfig(bytes: Buffer, fileName: string): string {
 }
 
 /** An error of a file as a whole. */
-export function fileError(fileName: string, message: string): ConfigErrors {
-  return new ConfigErrors(fileName, [{ line: 1, column: 1, path: '', message }]);
+export function fileError(fileName: string, message: string, cause?: unknown): ConfigErrors {
+  return new ConfigErrors(fileName, [{ line: 1, column: 1, path: '', message }], 0, cause);
 }
 
 const damaged = '\uFFFD';
@@ -80,5 +80,6 @@ function reasonOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOENT') return 'there is no such file';
   if (code === 'EISDIR') return 'it is a folder';
+  if (code === 'EMFILE' || code === 'ENFILE') return 'too many files are open';
   return code === 'EACCES' ? 'this user may not read it' : 'the system refuses';
 }

@@ -25,12 +25,12 @@ export class ConfigErrors extends Error {
   /** How many there are beside. */
   readonly more: number;
 
-  /** @param more how many were left out before. */
-  constructor(fileName: string, errors: readonly ConfigError[], more = 0) {
+  /** @param more how many were left out before. @param cause what the system said, where it gave no file. */
+  constructor(fileName: string, errors: readonly ConfigError[], more = 0, cause?: unknown) {
     const first = errors.toSorted((a, b) => a.line - b.line || a.column - b.column).slice(0, maxErrors);
     const left = more + errors.length - first.length;
     const lines = first.map((error) => formatError(fileName, error));
-    super([...lines, ...(left === 0 ? [] : [`${fileName}: and ${left} more`])].join('\n'));
+    super([...lines, ...(left === 0 ? [] : [`${fileName}: and ${left} more`])].join('\n'), { cause });
     this.name = 'ConfigErrors';
     this.fileName = fileName;
     this.errors = Object.freeze(first);

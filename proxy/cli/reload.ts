@@ -12,6 +12,8 @@ import { loadConfigFile } from './config-file.ts';
 
 /** A file that is written in place is not whole at the first news of it, milliseconds. */
 const settlesMs = 100;
+/** How long a look waits for a free descriptor, milliseconds. */
+const againMs = 1000;
 
 /** Gives a running sidecar its configuration anew, when the file is another one and when it is told to. */
 export class ConfigReload {
@@ -22,6 +24,9 @@ export class ConfigReload {
   readonly #watched: WatchedFiles;
   /** Of the content that was looked at last, good or not: its digest, or why it cannot be read. */
   #seen: string;
+  #again: NodeJS.Timeout | undefined;
+  /** Whether it was told that no file can be opened; that is told once for as long as it lasts. */
+  #isShort = false;
   #closed = false;
 
   /** @param digest of the configuration that is in force. */
@@ -34,7 +39,7 @@ export class ConfigReload {
     this.#file = file;
     this.#surroundings = surroundings;
     // A pipe cannot be read again, which is no news. Whatever else became of the file since it was read, is.
-    this.#seen = (isPipe(file) ? stateOf(file) : undefined) ?? digest;
+    this.#seen = stateOfPipe(file) ?? digest;
     this.#sidecar = sidecar;
     this.#log = log;
     this.#watched = new WatchedFiles(
@@ -51,10 +56,12 @@ export class ConfigReload {
 
   /** @param settled state of the content that is meant; undefined: whatever stands there. */
   #take(settled: string | undefined): void {
+    clearTimeout(this.#again);
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file, this.#surroundings, 'regular file');
+      this.#isShort = false;
       // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
       if (settled !== undefined && config.digest !== settled) {
         this.#seen = '';
@@ -64,6 +71,12 @@ export class ConfigReload {
       this.#sidecar.reload(config);
       this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');
     } catch (error) {
+      // Nothing is said of the file: it was not looked at.
+      if (shortageOf(error) !== undefined) {
+        this.#tellShortage(error);
+        this.#again = setTimeout(() => this.#take(settled), againMs).unref();
+        return;
+      }
       this.#sidecar.rejected(error instanceof ConfigErrors ? error.errors.map(({ path }) => path) : []);
       const why = error instanceof ConfigErrors ? { errors: error.message.split('\n') } : faultFacts(error);
       this.#log.error(why, 'the changed configuration is not taken; the one before stays in force');
@@ -72,6 +85,7 @@ export class ConfigReload {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#again);
     this.#watched.close();
   }
 
@@ -79,10 +93,24 @@ export class ConfigReload {
   async #settled(): Promise<string | undefined> {
     for (let before: string | undefined; ;) {
       await sleep(settlesMs);
-      const state = stateOf(this.#file);
-      if (state === before || this.#closed) return state;
-      before = state;
+      if (this.#closed) return undefined;
+      try {
+        const state = stateOf(this.#file);
+        this.#isShort = false;
+        if (state === before) return state;
+        before = state;
+      } catch (error) {
+        this.#tellShortage(error);
+        await sleep(againMs, undefined, { ref: false });
+      }
     }
+  }
+
+  #tellShortage(error: unknown): void {
+    const code = shortageOf(error);
+    if (!this.#isShort)
+      this.#log.warn({ code }, 'no file can be opened; the configuration is looked at again until one can');
+    this.#isShort = true;
   }
 
   async #look(): Promise<void> {
@@ -94,20 +122,29 @@ export class ConfigReload {
   }
 }
 
-/** Digest of the content, or why it cannot be read; undefined for a file that is empty or not there. */
+/** Digest of the content, or why it cannot be read; undefined for a file that is empty or not there. Throws where no file can be opened. */
 function stateOf(file: string): string | undefined {
   try {
     const bytes = readConfigBytes(file, 'regular file');
     return bytes.length === 0 ? undefined : configDigest(bytes);
   } catch (error) {
+    if (shortageOf(error) !== undefined) throw error;
     return existsSync(file) && error instanceof Error ? error.message : undefined;
   }
 }
 
-function isPipe(file: string): boolean {
+/** What the system says where this process, or the machine, has as many files open as it may: that is no word about the file, and passes. */
+function shortageOf(error: unknown): string | undefined {
+  const cause = error instanceof ConfigErrors ? error.cause : error;
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  return code === 'EMFILE' || code === 'ENFILE' ? code : undefined;
+}
+
+/** Of a pipe, which cannot be read again. */
+function stateOfPipe(file: string): string | undefined {
   try {
-    return statSync(file).isFIFO();
+    return statSync(file).isFIFO() ? stateOf(file) : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }
