@@ -1,9 +1,10 @@
 import { parseIpPort, type IpPort } from '../../config/addresses.ts';
 import { loadSettingsFile } from '../../config/load.ts';
 import type { Surroundings } from '../../config/paths.ts';
-import { CommandFailure, exitCodes, parseArguments, type Command } from './command.ts';
+import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command } from './command.ts';
 import { configOption, defaultConfigFile } from './config-file.ts';
 import { AnswerTooLong, exchangeHttp, NoAnswerInTime } from './http-exchange.ts';
+import { parseObject } from './json-object.ts';
 import { findRunning } from './running-file.ts';
 
 /** Health checks wait a few seconds themselves, and a sidecar that takes longer is not well. */
@@ -17,17 +18,18 @@ const anyAddress: ReadonlyMap<string, string> = new Map([
 
 /** `waybill health`: asks a running sidecar whether calls can pass. For health checks that run a command, as those of containers do. */
 export const health: Command = {
-  usage: `Usage: waybill health [--config FILE]
+  usage: `Usage: waybill health [--config FILE] [--json]
 
 Asks the sidecar that was started with a configuration whether it is ready, at /readyz of its listen.health. Where it listens it left in
 the run folder, so that the answer is about the sidecar and not about a file that it did not take; else the configuration is read.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
+  --json          one JSON object, and nothing else: {status, missing}
 
 Exit code 0 if calls can pass, 1 if not, or not any more (what is missing is shown), 69 if no sidecar answers within ${withinMs / 1000} s.
 `,
   async run({ args, print, surroundings }) {
-    const { values } = parseArguments({ args, options: configOption });
+    const { values } = parseArguments({ args, options: { ...configOption, ...jsonOption } });
     const { address, port } = findHealth(values.config ?? defaultConfigFile, surroundings);
     const host = anyAddress.get(address) ?? address;
     const url = new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/readyz`);
@@ -37,6 +39,8 @@ Exit code 0 if calls can pass, 1 if not, or not any more (what is missing is sho
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'no answer';
       throw new CommandFailure(exitCodes.unavailable, `no sidecar answers at ${url.host} (${code})`);
     });
+    if (values.json && parseObject(text)?.['missing'] === undefined)
+      throw new CommandFailure(exitCodes.unavailable, `what listens at ${url.host} is no sidecar`);
     print(text.trim());
     return status === 200 ? exitCodes.ok : exitCodes.no;
   },
@@ -47,6 +51,11 @@ function findHealth(file: string, surroundings: Surroundings): IpPort {
   const running = parseIpPort(findRunning(file, surroundings)?.health ?? '');
   if (running !== undefined) return running;
   const { health: place } = loadSettingsFile(file).settings.listen;
-  if (place.port === 0) throw new CommandFailure(exitCodes.usage, 'listen.health has no fixed port');
+  // One that runs picked a port, and left word of it.
+  if (place.port === 0)
+    throw new CommandFailure(
+      exitCodes.unavailable,
+      `no sidecar answers: none that was started with ${file} left word of its port`,
+    );
   return place;
 }
