@@ -23,10 +23,11 @@ export function compileRulesOrErrors(config: LoadedSettings, spiffeId: string): 
     return made;
   } catch (error) {
     if (!(error instanceof RuleErrors)) throw error;
-    const found = error.errors.map(({ index, message }) => {
-      const path = ['rules', index, 'when'];
-      return { ...config.locate(path), path: `rules[${index}].when`, message };
-    });
+    const found = error.errors.map(({ index, setting, message }) => ({
+      ...config.locate(['rules', index, setting]),
+      path: `rules[${index}].${setting}`,
+      message,
+    }));
     throw new ConfigErrors(config.fileName, found);
   }
 }

@@ -76,17 +76,22 @@ function findRuleErrors(text: string, known: readonly ConfigError[]): readonly C
   const agent = { name: '', owner: '', purpose: '', environment: '', spiffe_id: '' };
   const found: ConfigError[] = [];
   for (let index = 0; index < written.count(['rules']); index++) {
-    const at = ['rules', index, 'when'];
-    const when = written.text(at);
-    const setting = `rules[${index}].when`;
-    if (when === undefined || known.some((error) => error.path === setting)) continue;
-    const rule = { name: setting, effect: 'allow', when, mode: 'enforce' } as const;
+    const when = written.text(['rules', index, 'when']);
+    const isKnown = when === undefined || known.some((error) => error.path === `rules[${index}].when`);
+    const name = written.text(['rules', index, 'name']) ?? '';
+    // Where its condition is no text, or has been told of, the name is all that is left to judge.
+    const rule = { name, effect: 'allow', when: isKnown ? 'true' : when, mode: 'enforce' } as const;
     try {
       compileRules([rule], { agent, environment: '', tools });
     } catch (error) {
       if (!(error instanceof RuleErrors)) throw error;
-      const place = document.locate(at);
-      found.push(...error.errors.map(({ message }) => ({ ...place, path: setting, message })));
+      found.push(
+        ...error.errors.map(({ setting, message }) => ({
+          ...document.locate(['rules', index, setting]),
+          path: `rules[${index}].${setting}`,
+          message,
+        })),
+      );
     }
   }
   return found;

@@ -16,9 +16,10 @@ export interface RuleSettings {
   readonly mode: 'enforce' | 'observe';
 }
 
-/** What is wrong with, or doubtful about, `rules[index].when`; `offset` counts UTF-16 units from the start of its text. */
+/** What is wrong with, or doubtful about, this setting of `rules[index]`; `offset` counts UTF-16 units from the start of its text. */
 export interface RuleFinding {
   readonly index: number;
+  readonly setting: 'name' | 'when';
   readonly name: string;
   readonly offset: number;
   readonly message: string;
@@ -53,9 +54,11 @@ export function compileRules(rules: readonly RuleSettings[], fixed: FixedFacts):
   const judged = rules.map((rule, index): Judged => {
     const { problems, warnings: doubts, condition } = engine.compile(rule.when);
     const { name } = rule;
-    if (name === 'default') errors.push({ index, name, offset: 0, message: 'no rule may be named default' });
-    errors.push(...problems.map((finding) => ({ index, name, ...finding })));
-    warnings.push(...doubts.map((finding) => ({ index, name, ...finding })));
+    if (name === 'default')
+      errors.push({ index, setting: 'name', name, offset: 0, message: 'no rule may be named default' });
+    const at = { index, setting: 'when', name } as const;
+    errors.push(...problems.map((finding) => ({ ...at, ...finding })));
+    warnings.push(...doubts.map((finding) => ({ ...at, ...finding })));
     return { rule, condition };
   });
   if (errors.length > 0) throw new RuleErrors(errors);

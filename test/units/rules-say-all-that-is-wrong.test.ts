@@ -95,7 +95,13 @@ describe('a rule that may be meant is loaded', () => {
   test('one that names a tool outside the catalogue gives a warning, since rules are shared by sidecars', () => {
     const { warnings } = compile(['allow', 'call.tool in ["crm", "ticket"]'], ['allow', 'tool.name == "crm"']);
     expect(warnings).toEqual([
-      { index: 0, name: 'r0', offset: 10, message: 'no tool is named "ticket"; did you mean tickets?' },
+      {
+        index: 0,
+        setting: 'when',
+        name: 'r0',
+        offset: 10,
+        message: 'no tool is named "ticket"; did you mean tickets?',
+      },
     ]);
   });
 });

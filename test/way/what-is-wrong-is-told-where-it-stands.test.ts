@@ -1,0 +1,34 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { killRemaining, runWaybill } from '../stage/command-line.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'waybill-where-'));
+afterAll(() => {
+  killRemaining();
+  rmSync(folder, { recursive: true });
+});
+
+/** What `waybill validate` says of a configuration with these lines. */
+async function errorsIn(...lines: string[]): Promise<unknown> {
+  writeFileSync(join(folder, 'waybill.yaml'), ['version: 1', 'agent: { name: a }', ...lines, ''].join('\n'));
+  const { stdout } = await runWaybill(['validate', '--json'], { cwd: folder });
+  return (JSON.parse(stdout) as { errors: unknown }).errors;
+}
+
+const message = 'no rule may be named default';
+
+test('a rule named default is wrong at its name', async () => {
+  const rules = ['rules:', '  - effect: allow', "    when: 'true'", '    name: default'];
+  expect(await errorsIn(...rules)).toEqual([{ line: 6, column: 11, path: 'rules[0].name', message }]);
+});
+
+test('and is told with all the rest that is wrong', async () => {
+  const rules = ['rules:', '  - name: default', '    effect: allow', '    when: 1 +', 'dns: 7'];
+  expect(await errorsIn(...rules)).toMatchObject([
+    { line: 4, column: 11, path: 'rules[0].name', message },
+    { line: 6, path: 'rules[0].when' },
+    { line: 7, path: 'dns' },
+  ]);
+});
