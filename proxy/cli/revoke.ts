@@ -41,6 +41,8 @@ A revocation that the store of the fleet does not have yet is done here and told
     const { values } = parseArguments({ args: [...invocation.args], options });
     const order = { ...principalOf(values), reason: values.reason };
     if (order.reason === undefined) throw new CommandFailure(exitCodes.usage, '--reason is missing');
+    if (order.reason === '')
+      throw new CommandFailure(exitCodes.usage, '--reason is empty; say why, for whoever reads the record');
     const { place } = findSidecar(values, invocation);
     try {
       const revoked = await callOperator(place, 'POST', '/v1/revoke', order);

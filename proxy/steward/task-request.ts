@@ -56,9 +56,7 @@ export function parseEndRequest(body: unknown): { reason?: string | undefined } 
 export function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.map(
-    (issue) => `${issue.path.join('.') || 'body'}: ${issue.code === 'custom' ? issue.message : plain(issue)}`,
-  );
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${plain(issue, body)}`);
   throw new Problem('request_invalid', `${issues.join('; ')}.`);
 }
 
@@ -67,7 +65,39 @@ function printable(name: string): string {
   return /^[a-z_]{1,30}$/.test(name) ? name : '(not printable)';
 }
 
-function plain(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'unrecognized_keys') return `unknown member ${issue.keys.map(printable).join(', ')}`;
-  return issue.message;
+const forms: Readonly<Record<string, string>> = {
+  string: 'text',
+  array: 'a list',
+  object: 'an object',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+};
+
+/** The words of the parser are for programmers, and are never shown as they are. */
+function plain(issue: z.core.$ZodIssue, body: unknown): string {
+  const value = issue.path.reduce<unknown>((outer, step) => Reflect.get(Object(outer), step), body);
+  if (value === undefined) return 'is missing';
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return `unknown member ${issue.keys.map(printable).join(', ')}`;
+    case 'invalid_type':
+      return `must be ${forms[issue.expected] ?? issue.expected}`;
+    case 'invalid_value':
+      return `must be ${issue.values.map(String).join(' or ')}`;
+    case 'too_small':
+      return issue.origin === 'string' && issue.minimum === 1
+        ? 'must not be empty'
+        : `must ${count(issue.origin, 'at least', issue.minimum)}`;
+    case 'too_big':
+      return `must ${count(issue.origin, 'at most', issue.maximum)}`;
+    default:
+      // Of a check that has a sentence of its own.
+      return issue.message;
+  }
+}
+
+function count(origin: string, bound: string, limit: number | bigint): string {
+  if (origin === 'string') return `have ${bound} ${limit} characters`;
+  return origin === 'array' ? `have ${bound} ${limit} entries` : `be ${bound} ${limit}`;
 }

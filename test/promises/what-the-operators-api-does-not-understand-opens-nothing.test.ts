@@ -96,6 +96,25 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
     expect(stage.sidecar.events().some(({ event }) => event === 'principal.revoked')).toBe(false);
   });
 
+  test.each([
+    ['/v1/revoke', { all: true, reason: '' }, 'reason: must not be empty.'],
+    ['/v1/revoke', { all: true }, 'reason: is missing.'],
+    ['/v1/revoke', { all: true, reason: 'x'.repeat(501) }, 'reason: must have at most 500 characters.'],
+    ['/v1/revoke', { all: 1, reason: 7 }, 'all: must be true; reason: must be text.'],
+    ['/v1/tasks', undefined, 'body: is missing.'],
+    ['/v1/tasks', { subject_token: 't', uses: 0, tools: 'crm' }, 'tools: must be a list; uses: must be at least 1.'],
+    [
+      '/v1/tasks',
+      { subject_token: 't', uid: 1.5, handles: 7 },
+      'handles: must be task or per_tool; uid: must be a whole number.',
+    ],
+    ['/v1/tasks', { subject_token: 't', user: 1 }, 'body: unknown member user.'],
+    ['/v1/tasks', { subject_token: 't', peer: { executable: 'sh' } }, 'peer.executable: must be an absolute path.'],
+  ])('and says why in its own words: %s %j', async (path, body, detail) => {
+    const { body: answer } = await send('POST', path, body);
+    expect(JSON.parse(answer)).toMatchObject({ code: 'request_invalid', detail });
+  });
+
   test('a state that is none', async () => {
     for (const state of ['Open', '', 'all', 'open,failed'])
       expect((await send('GET', `/v1/tasks?state=${state}`)).status, state).toBe(400);

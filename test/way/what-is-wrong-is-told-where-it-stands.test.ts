@@ -32,3 +32,10 @@ test('and is told with all the rest that is wrong', async () => {
     { line: 7, path: 'dns' },
   ]);
 });
+
+test('a revocation without a reason is none, and is told so before anybody is asked', async () => {
+  for (const reason of [[], ['--reason', '']]) {
+    const { code, stderr } = await runWaybill(['revoke', '--all', ...reason], { cwd: folder });
+    expect([code, stderr]).toEqual([64, expect.stringMatching(/^waybill revoke: --reason is (?:missing|empty)/)]);
+  }
+});
