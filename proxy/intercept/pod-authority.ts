@@ -61,6 +61,12 @@ export async function loadAuthority(dir: string, nowMs: number): Promise<Authori
   throw unusable(`${pair.certificateFile} leads nowhere, or is taken away all the time`);
 }
 
+/** Judges what is kept in a folder as a start does, and makes nothing. @throws as `loadAuthority`. */
+export function checkAuthority(dir: string): void {
+  const pair: Pair = { keyFile: join(dir, 'ca.key'), certificateFile: join(dir, 'ca.pem') };
+  if (existsSync(pair.keyFile)) readCertificate(pair, readKey(pair, readFileSync(pair.keyFile, 'utf8')));
+}
+
 /** The text of the key that is there; made where none is. */
 function claimKey({ keyFile, certificateFile }: Pair): string {
   // Looked for first: a neighbour makes it last, and then it is not left over.

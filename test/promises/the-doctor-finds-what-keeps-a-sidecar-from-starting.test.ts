@@ -4,6 +4,7 @@ import { killRemaining, launcher, Running } from '../stage/command-line.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { freePort } from '../stage/free-port.ts';
 import { listFound, Surgery, toolAt } from '../stage/surgery.ts';
+import { makeToolCertificate } from '../stage/tool-certificate.ts';
 
 let surgery: Surgery;
 let tool: EchoTool;
@@ -104,8 +105,7 @@ test('files that are not there, and files that hold something else', async () =>
   });
   const { findings, stdout, code } = await surgery.ask(file);
   expect(listFound(findings, 'failed', 'files').toSorted()).toEqual([
-    `files : ca.dir: ${surgery.path('ca/ca.key')} holds no key`,
-    `files : ca.dir: ${surgery.path('ca/ca.pem')} holds no certificate`,
+    expect.stringMatching(/^files : ca.dir: .*ca.key cannot be read as the key .*; restore both from a copy/),
     expect.stringMatching(/^files : cut-offs of the kill switch: .*revocations.json cannot be read as the file of/),
     `files : fleet.password_file: ${none} cannot be read (ENOENT)`,
     `files : fleet.tls.ca: ${none} cannot be read (ENOENT)`,
@@ -117,4 +117,18 @@ test('files that are not there, and files that hold something else', async () =>
     `files : trust.domains.partner.org.bundle_file: ${none} cannot be read (ENOENT)`,
   ]);
   expect([code, /sh0rt/.test(stdout)]).toEqual([1, false]);
+});
+
+test('a pair of the CA that does not belong together; with nothing there, nothing', async () => {
+  const sections = { tools: { crm: toolAt(tool.port) } };
+  const none = await surgery.ask(surgery.write(sections));
+  const [one, another] = await Promise.all([makeToolCertificate('a.test'), makeToolCertificate('b.test')]);
+  mkdirSync(surgery.path('ca'));
+  writeFileSync(surgery.path('ca/ca.pem'), one.ca);
+  writeFileSync(surgery.path('ca/ca.key'), another.key, { mode: 0o600 });
+  const { findings } = await surgery.ask(surgery.write(sections));
+  expect([listFound(none.findings, 'failed', 'files'), listFound(findings, 'failed', 'files')]).toEqual([
+    [],
+    [expect.stringMatching(/^files : ca.dir: .*ca.pem is the certificate of another key than .*ca.key/)],
+  ]);
 });

@@ -1,7 +1,5 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Settings } from '../../../config/settings.ts';
+import { checkAuthority } from '../../intercept/pod-authority.ts';
 import { readCutOffs } from '../../steward/cut-off-file.ts';
 import { OwnCertificate } from '../../steward/own-certificate.ts';
 import { RoleTokens } from '../../steward/roles.ts';
@@ -10,17 +8,23 @@ import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
 const advice = 'The sidecar does not start with it.';
-const dayMs = 86_400_000;
 
 /** What of its own files keeps a sidecar from starting, by the readers of the start. Nothing is made, and nothing written. */
-export async function checkStart({ config, paths, world }: Patient, found: Findings): Promise<void> {
+export async function checkStart({ config, paths }: Patient, found: Findings): Promise<void> {
   const { operator, signals } = config.settings;
   for (const [role, file] of Object.entries(operator.tokens))
     if (file !== undefined)
       await tryRead(`operator.tokens.${role}`, () => void new RoleTokens({ [role]: file }), found);
   const cutOffs = await whyNot(() => void readCutOffs(paths.revocationsFile));
   if (cutOffs !== undefined) found.fail(`cut-offs of the kill switch: ${cutOffs.word}`, advice);
-  checkAuthority(paths.caDir, world.now(), found);
+  const authority = await whyNot(() => checkAuthority(paths.caDir));
+  if (authority !== undefined)
+    found.fail(
+      authority.isPlace
+        ? `ca.dir: a file in ${paths.caDir} cannot be read (${authority.word})`
+        : `ca.dir: ${authority.word}`,
+      advice,
+    );
   if (signals === undefined) return;
   await checkSignals(signals, found);
 }
@@ -48,28 +52,5 @@ async function whyNot(read: () => unknown): Promise<{ readonly word: string; rea
     return undefined;
   } catch (error) {
     return { word: wordOf(error), isPlace: error instanceof Error && 'syscall' in error };
-  }
-}
-
-/** Only where both are there, and good for another day, are they used: else both are made. */
-function checkAuthority(folder: string, nowMs: number, found: Findings): void {
-  const [certificate, key] = [join(folder, 'ca.pem'), join(folder, 'ca.key')];
-  if (!existsSync(certificate) || !existsSync(key)) return;
-  const fault = (file: string, what: string, error: unknown): void => {
-    const isPlace = error instanceof Error && 'syscall' in error;
-    found.fail(
-      isPlace ? `ca.dir: ${file} cannot be read (${wordOf(error)})` : `ca.dir: ${file} holds no ${what}`,
-      `${advice} Restore both from a copy, or remove both: then they are made anew.`,
-    );
-  };
-  try {
-    if (Date.parse(new X509Certificate(readFileSync(certificate, 'utf8').trim()).validTo) <= nowMs + dayMs) return;
-  } catch (error) {
-    fault(certificate, 'certificate', error);
-  }
-  try {
-    createPrivateKey(readFileSync(key, 'utf8'));
-  } catch (error) {
-    fault(key, 'key', error);
   }
 }
