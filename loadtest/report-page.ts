@@ -69,7 +69,7 @@ function renderLedger(ledger: NonNullable<Report['ledger']>): readonly string[] 
     '',
     '## ledger',
     '',
-    `The memory ledger of spent proofs, filled with ${ledger.entries} live ids and then as many more while the first expire; 16 claims in each turn of the loop. In turns with it, 20 rounds each and as long, a loop that makes the ids and claims nothing. Bars: at most 48 bytes an entry, and a longest pause of at most 1 ms more than the idle loop's. The longest pause of a round is given as the median of the rounds, and as the longest of all of them.`,
+    `The memory ledger of spent proofs, filled with ${ledger.entries} live ids and then as many more while the first expire; 16 claims in each turn of the loop. In turns with it, 20 rounds each and as long, a loop that makes the ids and claims nothing. It is the third such pass: the first says what the entries take, by collections of garbage that are pauses themselves, and the engine compiles for its core what the passes need. Bars: at most 48 bytes an entry, and a longest pause of at most 1 ms more than the idle loop's. The longest pause of a round is given as the median of the rounds, and as the longest of all of them.`,
     '',
     '| bytes/entry | claims/s | longest pause of a round ms | idle loop ms | longest pause of all rounds ms | idle loop ms |',
     '|---:|---:|---:|---:|---:|---:|',
