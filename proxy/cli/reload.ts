@@ -61,7 +61,6 @@ export class ConfigReload {
     if (this.#closed) return;
     try {
       const { config } = loadConfigFile(this.#file, this.#surroundings, 'regular file');
-      this.#isShort = false;
       // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
       if (settled !== undefined && config.digest !== settled) {
         this.#seen = '';
@@ -69,6 +68,7 @@ export class ConfigReload {
       }
       this.#seen = config.digest;
       this.#sidecar.reload(config);
+      this.#isShort = false;
       this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');
     } catch (error) {
       // Nothing is said of the file: it was not looked at.

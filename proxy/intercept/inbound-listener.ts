@@ -16,6 +16,7 @@ import {
   type Listener,
   type TurnedAway,
 } from './listener.ts';
+import { stopBegins } from './turns.ts';
 import { handshakeFault } from './tunnel.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
 
@@ -89,6 +90,7 @@ export async function openInboundListener(transport: InboundTransport, hearers: 
     address: bound.address,
     port: bound.port,
     async close(graceMs) {
+      stopBegins(http);
       http.closeIdleConnections();
       await closeServer(server, sockets, graceMs);
       http.close(() => undefined);

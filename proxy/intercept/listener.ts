@@ -5,12 +5,12 @@ import type { RefusalCode } from '../refusal-kinds.ts';
 import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
-import { inTurn } from './turns.ts';
+import { inTurn, stopBegins } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
 /** A connection that was ended before there was a request on it, and nothing could be answered. */
 export interface TurnedAway {
-  readonly code: 'caller_not_allowed' | 'message_malformed' | 'identity_unavailable';
+  readonly code: 'caller_not_allowed' | 'message_malformed' | 'identity_unavailable' | 'overloaded';
   /** `no_tls`, `no_svid`, or what OpenSSL says of the handshake, as `peer_did_not_return_a_certificate`: never a text of the caller. */
   readonly cause: string;
   /** Address of the caller, as far as it is known still. */
@@ -106,8 +106,14 @@ export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, heare
       seen: undefined,
     });
   };
-  const hear = (request: IncomingMessage, response: ServerResponse): void =>
-    inTurn(request.socket, response, () => onRequest(request, response));
+  const hear = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request;
+    const peer = socket.remoteAddress;
+    inTurn(server, request, response, {
+      begin: () => onRequest(request, response),
+      onTooMany: () => hearers.onTurnedAway({ code: 'overloaded', cause: 'too_many_requests_at_once', peer }),
+    });
+  };
   // An Expect header is answered by us: 100 is said only to a permitted call (body.ts).
   server.on('request', hear).on('checkContinue', hear).on('checkExpectation', hear);
 }
@@ -167,8 +173,17 @@ export function answerOwed(socket: Socket): ServerResponse | undefined {
 /** Does it when the answers that are owed on a connection have gone out, or it is closed. */
 export function afterAnswers(socket: Socket, then: () => void): void {
   const owed = answerOwed(socket);
-  if (owed === undefined || socket.destroyed) then();
-  else owed.once('close', () => afterAnswers(socket, then));
+  if (owed === undefined || socket.destroyed) {
+    then();
+    return;
+  }
+  // Behind a CONNECT nobody tells an answer that there is room again, and it would wait for ever.
+  const onDrain = (): void => void owed.emit('drain');
+  socket.on('drain', onDrain);
+  owed.once('close', () => {
+    socket.off('drain', onDrain);
+    afterAnswers(socket, then);
+  });
 }
 
 /** A challenged client asks again on the same connection (NTLM-shy clients such as git do); any other refusal ends it. */
@@ -213,6 +228,7 @@ export async function closeServer(
   sockets: ReadonlySet<Socket>,
   graceMs: number,
 ): Promise<void> {
+  stopBegins(server);
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   if ('closeIdleConnections' in server) server.closeIdleConnections();
   const cut = setTimeout(() => {

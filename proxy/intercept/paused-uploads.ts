@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { departures, type Ends, endsOf } from '../tasks/peer.ts';
+import { departures, type Ends, endsOf } from '../tasks/departures.ts';
 
 interface Paused {
   /** Asked for while it is open: a connection that was reset does not tell them. */

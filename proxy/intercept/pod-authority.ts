@@ -42,7 +42,8 @@ interface Pair {
 
 /**
  * Reads the authority that is kept in a folder, or makes one there. Sidecars that do so at once end with one: the key that is there first
- * is everybody's, and is never replaced, so whatever certificate each of them holds, an agent that trusts one of these trusts all.
+ * is everybody's, and is never replaced (where the file system has links), so whatever certificate each of them holds, an agent that trusts one
+ * of these trusts all.
  * @throws the system's error, or an Error with a sentence for the operator where what is there cannot be used: nobody trusts a new one
  * before it was published, so damage is told and not mended.
  */

@@ -134,7 +134,8 @@ function terminateTls(
 
 /** What OpenSSL says of a handshake; undefined where the other side only went away. */
 export function handshakeFault({ code = '' }: NodeJS.ErrnoException): string | undefined {
-  return /^ERR_SSL_(?<reason>\w+)$/.exec(code)?.groups?.['reason']?.toLowerCase();
+  // Of newer versions, as `ssl/tls_alert_bad_certificate`.
+  return /^ERR_SSL_(?<reason>[\w/]+)$/.exec(code)?.groups?.['reason']?.toLowerCase().replaceAll('/', '_');
 }
 
 /** The server name in normal form. A name that has none stays as it came: it will agree with nothing. */

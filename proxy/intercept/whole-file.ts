@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, linkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, fchmodSync, linkSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
 /**
  * Written beside and renamed: a reader never sees half a file. From the first byte nobody may do more with it than the mode says, and under
@@ -22,8 +22,14 @@ function place(file: string, content: string, mode: number, name: (from: string,
   const beside = `${file}.${randomBytes(8).toString('hex')}.new`;
   try {
     // On disk before it has its name: after a power cut nobody finds it empty.
-    writeFileSync(beside, content, { mode, flag: 'wx', flush: true });
-    chmodSync(beside, mode);
+    const opened = openSync(beside, 'wx', mode);
+    try {
+      writeFileSync(opened, content, { flush: true });
+      // Of what was opened: who may write to the folder could have put a link in its place.
+      fchmodSync(opened, mode);
+    } finally {
+      closeSync(opened);
+    }
     name(beside, file);
   } catch (error) {
     throw withFile(error, file);

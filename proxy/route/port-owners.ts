@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
-import { acceptorsOf, listenersAt, peersAreTold, uidOf } from '../tasks/peer.ts';
+import { acceptorsOf, listenersAt, uidOf } from '../tasks/peer.ts';
+import { peersAreTold } from '../tasks/socket-tables.ts';
 import type { World } from '../world.ts';
 import { classifyAddress } from './address-class.ts';
 import { isOwnAddress } from './own-address.ts';

@@ -1,4 +1,4 @@
-import { peersAreTold } from '../tasks/peer.ts';
+import { peersAreTold } from '../tasks/socket-tables.ts';
 import type { PeerTerms } from '../tasks/peer-binding.ts';
 import { readProcess } from '../tasks/process.ts';
 import { mayLookInto } from '../tasks/socket-holders.ts';

@@ -1,9 +1,20 @@
-import { readFileSync } from 'node:fs';
 import { isIPv4, type Socket } from 'node:net';
-import { endianness } from 'node:os';
-
-/** Whether this system tells which user, and which process, a connection of its own belongs to. */
-export const peersAreTold = process.platform === 'linux';
+import { endsOf } from './departures.ts';
+import {
+  bytesOf,
+  fourOf,
+  listening,
+  mappedPrefix,
+  peersAreTold,
+  prefixOf,
+  readShown,
+  readTable,
+  unmapped,
+  words,
+  written,
+  writtenPort,
+  type Place,
+} from './socket-tables.ts';
 
 /** Whether a connection came from this machine, or from this pod. TLS inside a tunnel tells the address of the connection around it. */
 export function isFromHere({ remoteAddress = '' }: Socket): boolean {
@@ -78,40 +89,6 @@ export function acceptorsOf(socket: Socket): readonly number[] | undefined {
   return acceptorsIn(six, prefixOf(peer.address), peer, own);
 }
 
-/** Both ends of a connection that was opened to us. */
-export interface Ends {
-  readonly peer: Place;
-  readonly own: Place;
-}
-
-/** Undefined for one that is closed, or was reset: nobody can tell its ends any more. */
-export function endsOf({ remoteAddress, remotePort = 0, localAddress, localPort = 0 }: Socket): Ends | undefined {
-  if (remoteAddress === undefined || localAddress === undefined) return undefined;
-  return {
-    peer: { address: unmapped(remoteAddress), port: remotePort },
-    own: { address: unmapped(localAddress), port: localPort },
-  };
-}
-
-/**
- * Tells of connections whether nobody is at their other end any more: it was reset, or the other end stands in our own network namespace
- * and was closed. Says no where the system does not tell, and for one whose other end is on another machine and was closed in order: it may
- * wait for its answer still. What changes while the tables are read can be missed in them.
- */
-export function departures(): (ends: Ends) => boolean {
-  if (!peersAreTold) return () => false;
-  const [four = '', six = ''] = ['/proc/net/tcp', '/proc/net/tcp6'].map(readTable);
-  return ({ peer, own }) => {
-    const tables = isIPv4(peer.address) ? [[four, ''] as const, [six, mappedPrefix] as const] : [[six, ''] as const];
-    const between = (one: Place, other: Place): Line[] =>
-      tables.flatMap(([text, prefix]) => linesBetween(text, one, other, prefix));
-    const ours = between(own, peer);
-    // A table that does not have what is certainly there proves nothing: where sandboxes show an empty one, or no inodes.
-    if (ours.length > 0) return ours[0]?.inode !== '0' && between(peer, own).some(({ inode }) => inode === '0');
-    return tables.some(([text, prefix]) => listenersIn(text, prefix, own.address, own.port).length > 0);
-  };
-}
-
 function acceptorsIn(text: string, prefix: string, peer: Place, own: Place): readonly number[] {
   const lines = linesBetween(text, peer, own, prefix);
   if (lines.length === 0) return [];
@@ -129,21 +106,12 @@ function listenersIn(text: string, prefix: string, address: string, port: number
   return found.filter(({ state }) => state === listening).map(({ uid }) => uid);
 }
 
-interface Place {
-  readonly address: string;
-  readonly port: number;
-}
-
 /** A line of a table, behind its two places. */
 interface Line extends PeerEnd {
   readonly state: string;
 }
 
-const listening = '0A';
 const timeWait = '06';
-
-/** `::ffff:0:0/96` as the table writes it. */
-const mappedPrefix = `${'0'.repeat(16)}${words(Buffer.from([0, 0, 0xff, 0xff]))}`;
 
 /** Looks for the peer's end of the connection: what is local to it is remote to us. */
 function findEnd(table: string, peer: Place, own: Place, prefix: string): PeerEnd | undefined {
@@ -156,26 +124,6 @@ function linesBetween(text: string, peer: Place, own: Place, prefix: string): Li
   return linesOf(text, ` ${prefix}${written(peer)} ${prefix}${written(own)} `);
 }
 
-/** Undefined where the system hides a table. All else throws: an agent that uses up our descriptors must not pass for one of such a system. */
-function readShown(table: string): string | undefined {
-  try {
-    return readFileSync(table, 'latin1');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && hidden.has(error.code)) return undefined;
-    throw error;
-  }
-}
-
-const hidden: ReadonlySet<unknown> = new Set(['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM']);
-
-function readTable(table: string): string | undefined {
-  try {
-    return readFileSync(table, 'latin1');
-  } catch {
-    return undefined;
-  }
-}
-
 /** The lines of these places. One that is not as it should be is none. */
 function linesOf(text: string, places: string): Line[] {
   const found: Line[] = [];
@@ -185,44 +133,4 @@ function linesOf(text: string, places: string): Line[] {
     if (inode !== undefined && uid !== undefined && /^\d+$/.test(uid)) found.push({ state, uid: Number(uid), inode });
   }
   return found;
-}
-
-function written({ address, port }: Place): string {
-  return `${words(bytesOf(address))}:${writtenPort(port)}`;
-}
-
-function writtenPort(port: number): string {
-  return port.toString(16).toUpperCase().padStart(4, '0');
-}
-
-/** The table writes addresses as words of the machine's own order. */
-function words(bytes: Buffer): string {
-  const ordered = endianness() === 'LE' ? Buffer.from(bytes).swap32() : bytes;
-  return ordered.toString('hex').toUpperCase();
-}
-
-function bytesOf(address: string): Buffer {
-  if (isIPv4(address)) return Buffer.from(address.split('.').map(Number));
-  const [front = '', back] = (address.split('%')[0] ?? '').split('::');
-  const [head, tail] = [front, back ?? ''].map((part) => (part === '' ? [] : part.split(':')));
-  const zeros = 8 - (head?.length ?? 0) - (tail?.length ?? 0);
-  const groups = [...(head ?? []), ...Array.from({ length: Math.max(0, zeros) }, () => '0'), ...(tail ?? [])];
-  return Buffer.from(groups.map((group) => group.padStart(4, '0')).join(''), 'hex');
-}
-
-/** A listener for both families sees IPv4 in the form of IPv6. */
-function unmapped(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/i, '');
-}
-
-/** What is before an address of IPv4 in the table of IPv6. */
-function prefixOf(address: string): string {
-  return fourOf(address) === undefined ? '' : mappedPrefix;
-}
-
-/** An IPv4 address, or the one that an IPv6 address maps: the system connects to that. */
-function fourOf(address: string): Buffer | undefined {
-  const bytes = bytesOf(unmapped(address));
-  if (bytes.length === 4) return bytes;
-  return bytes.toString('hex').startsWith(`${'0'.repeat(20)}ffff`) ? bytes.subarray(12) : undefined;
 }

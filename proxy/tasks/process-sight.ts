@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { peersAreTold } from './peer.ts';
 import type { AgentPeer } from './peer-binding.ts';
 import { descendsFrom, readProcess } from './process.ts';
 import { listPids, mayLookInto } from './socket-holders.ts';
+import { peersAreTold } from './socket-tables.ts';
 
 /** Bit of CAP_SYS_PTRACE in the sets of `/proc/<pid>/status`. */
 const sysPtrace = 19n;

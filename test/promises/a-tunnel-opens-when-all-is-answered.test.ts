@@ -7,6 +7,8 @@ import { basic, dial, exchangeOn, requestBytes } from '../stage/raw-call.ts';
 import type { StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
+/** More than what the buffers on the way take. */
+const longBytes = 40_000_000;
 let tool: EchoTool;
 let stage: Stage;
 let task: StagedTask;
@@ -15,6 +17,7 @@ beforeAll(async () => {
   tool = await openEchoTool({
     answer: (call, response) => {
       if (call.path === '/endless') response.write('for ever');
+      else if (call.path === '/long') response.end(Buffer.alloc(longBytes, 'x'));
       else setTimeout(() => response.end(`answer to ${call.path}`), 200);
     },
   });
@@ -84,6 +87,24 @@ test('an agent that goes away meanwhile is noticed, though its answer has no end
   await eventually('the CONNECT is refused', tells('call.refused'));
   socket.destroy();
   await eventually('the call ended', tells('call.ended'));
+});
+
+test('the answer before it comes whole, however slowly it is read', { timeout: 30_000 }, async () => {
+  const socket = dial(stage.sidecar.addresses.outbound);
+  socket.pause().write(Buffer.concat([get('/long'), connect()]));
+  await sleep(500);
+  let bytes = 0;
+  let end = '';
+  const closed = new Promise((done) => socket.once('close', done));
+  socket.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    end = (end + chunk.subarray(-2000).toString('latin1')).slice(-2000);
+  });
+  socket.resume();
+  await Promise.race([closed, sleep(15_000)]);
+  socket.destroy();
+  expect(bytes).toBeGreaterThan(longBytes);
+  expect(end).toContain('HTTP/1.1 400 Bad Request');
 });
 
 test('while one that comes after an answer opens its tunnel on the same connection', async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { killRemaining, launcher, Running } from '../stage/command-line.ts';
@@ -117,6 +118,17 @@ test('files that are not there, and files that hold something else', async () =>
     `files : trust.domains.partner.org.bundle_file: ${none} cannot be read (ENOENT)`,
   ]);
   expect([code, /sh0rt/.test(stdout)]).toEqual([1, false]);
+});
+
+test('a pipe in the place of a token or a key is told, and not waited for', async () => {
+  mkdirSync(surgery.path('ca'));
+  for (const name of ['token', 'ca/ca.key']) execFileSync('mkfifo', ['-m', '600', surgery.path(name)]);
+  const file = surgery.write({
+    tools: { crm: toolAt(tool.port) },
+    operator: { socket: surgery.path('operator.sock'), tokens: { reader: surgery.path('token') } },
+  });
+  const { findings } = await surgery.ask(file);
+  expect(listFound(findings, 'failed', 'files').join()).toContain('operator.tokens.reader');
 });
 
 test('a pair of the CA that does not belong together; with nothing there, nothing', async () => {

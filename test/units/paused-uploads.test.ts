@@ -1,7 +1,7 @@
 import { createServer, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { leftPaused, watchPaused } from '../../proxy/intercept/paused-uploads.ts';
-import { departures } from '../../proxy/tasks/peer.ts';
+import { departures } from '../../proxy/tasks/departures.ts';
 import { listenOnFreePort } from '../stage/free-port.ts';
 
 const stalledMs = 300_000;

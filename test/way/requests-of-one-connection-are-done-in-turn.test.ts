@@ -3,7 +3,7 @@ import { eventually } from '../fakes/eventually.ts';
 import { eventsOf, readRecord } from '../stage/event-record.ts';
 import { openScriptedTool, type ScriptedTool } from '../stage/scripted-tool.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
-import { openWire, request, type Destination } from '../stage/wire.ts';
+import { openWire, request, type Destination, type Wire } from '../stage/wire.ts';
 
 let tool: ScriptedTool;
 let stage: Stage;
@@ -16,7 +16,7 @@ beforeAll(async () => {
     const { method, url } = seen;
     done.push(`${method} ${url} begins`);
     response.once('close', () => done.push(`${method} ${url} is left`));
-    if (url === '/never') return;
+    if (url?.startsWith('/never') === true) return;
     setTimeout(
       () => {
         done.push(`${method} ${url} is done`);
@@ -34,6 +34,14 @@ afterAll(async () => {
   await tool?.close();
 });
 beforeEach(() => void done.splice(0));
+
+/** Asks for what is never answered, with something behind it, and waits until the tool has begun. */
+async function askForEver(path: string, behind: readonly Buffer[]): Promise<Wire> {
+  const wire = await openWire(way, to);
+  wire.socket.write(Buffer.concat([request(way, to, path), ...behind]));
+  await eventually('the first is begun', () => begun().length === 1);
+  return wire;
+}
 
 const begun = (): string[] => done.filter((line) => !line.endsWith('left'));
 
@@ -78,13 +86,49 @@ test('a thousand at once are answered in their order', async () => {
 });
 
 test('one that leaves ends what is under way, and begins nothing more', async () => {
-  const wire = await openWire(way, to);
   const waiting = Array.from({ length: 200 }, (_, at) => request(way, to, `/w${at}`, { method: 'DELETE' }));
-  wire.socket.write(Buffer.concat([request(way, to, '/never'), ...waiting]));
-  await eventually('the first is begun', () => begun().length === 1);
+  const wire = await askForEver('/never', waiting);
   wire.socket.destroy();
   await eventually('the tool knows it', () => done.includes('GET /never is left'), 10_000);
-  const ended = eventsOf(readRecord(stage.sidecar.eventsFile), '/never').find((e) => e.event === 'call.ended');
-  expect([ended?.['outcome'], begun()]).toEqual(['aborted', ['GET /never begins']]);
+  const ended = () => eventsOf(readRecord(stage.sidecar.eventsFile), '/never').find((e) => e.event === 'call.ended');
+  await eventually('the end is recorded', () => ended() !== undefined);
+  expect([ended()?.['outcome'], begun()]).toEqual(['aborted', ['GET /never begins']]);
   expect(eventsOf(readRecord(stage.sidecar.eventsFile), '/w0')).toEqual([]);
+});
+
+test('one that leaves is noticed though a body waits that nobody reads', { timeout: 15_000 }, async () => {
+  const headers = { 'Content-Length': '300000' };
+  const wire = await askForEver('/never/body', [
+    request(way, to, '/upload', { method: 'POST', headers }),
+    Buffer.alloc(300_000, 7),
+  ]);
+  wire.socket.destroy();
+  await eventually('the tool knows it', () => done.includes('GET /never/body is left'), 10_000);
+  expect(begun()).toEqual(['GET /never/body begins']);
+});
+
+test('more than can be meant end their connection, and are told once', async () => {
+  const many = Array.from({ length: 20_000 }, () => request(way, to, '/many'));
+  const wire = await askForEver('/never/many', []);
+  wire.socket.write(Buffer.concat(many));
+  await wire.untilClosed(10_000);
+  const told = () => stage.sidecar.events().filter((e) => e['cause'] === 'too_many_requests_at_once');
+  await eventually('it is recorded', () => told().length > 0);
+  expect([told().length, told()[0]?.['code'], begun()]).toEqual([1, 'overloaded', ['GET /never/many begins']]);
+});
+
+test('a sidecar that stops begins nothing of what waits', { timeout: 20_000 }, async () => {
+  const own = await openStage({ tools: { plain: { port: tool.port } } });
+  const { handle } = await own.task();
+  const there = { ...to, outbound: own.sidecar.addresses.outbound, handle };
+  const wire = await openWire(way, there);
+  const post = request(way, there, '/behind', { method: 'POST', headers: { 'Content-Length': '0' } });
+  wire.socket.write(Buffer.concat([request(way, there, '/slow'), post]));
+  await eventually('the first is begun', () => begun().length === 1);
+  const stopped = own.sidecar.stop();
+  await wire.until('answer of /slow');
+  await wire.untilClosed();
+  await stopped;
+  await own.close();
+  expect(begun()).toEqual(['GET /slow begins', 'GET /slow is done']);
 });

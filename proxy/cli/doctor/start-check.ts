@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Settings } from '../../../config/settings.ts';
 import { checkAuthority } from '../../intercept/pod-authority.ts';
 import { readCutOffs } from '../../steward/cut-off-file.ts';
@@ -9,15 +11,22 @@ import type { Patient } from './patient.ts';
 
 const advice = 'The sidecar does not start with it.';
 
+/** A pipe would be waited for without end; that it is no file is told with all files that are read. */
+function isNoFile(file: string): boolean {
+  const status = statSync(file, { throwIfNoEntry: false });
+  return status?.isFile() === false;
+}
+
 /** What of its own files keeps a sidecar from starting, by the readers of the start. Nothing is made, and nothing written. */
 export async function checkStart({ config, paths }: Patient, found: Findings): Promise<void> {
   const { operator, signals } = config.settings;
   for (const [role, file] of Object.entries(operator.tokens))
-    if (file !== undefined)
+    if (file !== undefined && !isNoFile(file))
       await tryRead(`operator.tokens.${role}`, () => void new RoleTokens({ [role]: file }), found);
   const cutOffs = await whyNot(() => void readCutOffs(paths.revocationsFile));
   if (cutOffs !== undefined) found.fail(`cut-offs of the kill switch: ${cutOffs.word}`, advice);
-  const authority = await whyNot(() => checkAuthority(paths.caDir));
+  const kept = ['ca.key', 'ca.pem'].map((name) => join(paths.caDir, name));
+  const authority = kept.some(isNoFile) ? undefined : await whyNot(() => checkAuthority(paths.caDir));
   if (authority !== undefined)
     found.fail(
       authority.isPlace
@@ -31,10 +40,13 @@ export async function checkStart({ config, paths }: Patient, found: Findings): P
 
 async function checkSignals({ tls, transmitters }: NonNullable<Settings['signals']>, found: Findings): Promise<void> {
   for (const [at, { authorization_file: file }] of transmitters.entries())
-    if (file !== undefined)
+    if (file !== undefined && !isNoFile(file))
       await tryRead(`signals.transmitters[${at}].authorization_file`, () => inStep(readAuthorization(file)), found);
   // What Node and OpenSSL say of it may hold anything; of ours is one sentence only.
-  const why = tls === undefined ? undefined : await whyNot(() => void new OwnCertificate(tls));
+  const why =
+    tls === undefined || [tls.certificate, tls.key].some(isNoFile)
+      ? undefined
+      : await whyNot(() => void new OwnCertificate(tls));
   if (why !== undefined && !why.isPlace)
     found.fail('signals.tls: the two files are no certificate and its key', 'Name the files of one certificate.');
 }
