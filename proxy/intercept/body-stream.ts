@@ -29,12 +29,12 @@ export function streamOf(
   const stream = new Readable({
     highWaterMark,
     read: () => {
-      leftPaused(request.socket);
+      leftPaused(request);
       request.resume();
     },
     destroy: (error, done) => {
       request.off('data', onData);
-      leftPaused(request.socket);
+      leftPaused(request);
       request.resume();
       done(error);
     },
@@ -54,7 +54,7 @@ export function streamOf(
     else if (!pushAll(passes)) {
       request.pause();
       // A connection that is not read does not tell that the agent went away: without a look, such calls would gather.
-      watchPaused(request.socket, stalledMs, () => void stream.destroy(stalled()));
+      watchPaused(request, stalledMs, () => void stream.destroy(stalled()));
     }
   };
   const onBroken = (): void => {

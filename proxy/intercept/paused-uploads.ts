@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { departures, type Ends, endsOf } from '../tasks/departures.ts';
 
 interface Paused {
@@ -11,23 +11,26 @@ interface Paused {
   isMissed: boolean;
 }
 
-const paused = new Map<Socket, Paused>();
+/** By request: on one connection several can be paused, each for its own reason. */
+const paused = new Map<IncomingMessage, Paused>();
 /** How often it is looked who of the paused has left, milliseconds. */
 const lookEveryMs = 2000;
 let timer: NodeJS.Timeout | undefined;
 
 /**
- * Watches a connection whose upload waits for the other side: while nobody reads from it, neither its end nor its reset is heard. Ends it
- * when who called has left, as far as this system tells that. Until `leftPaused`, or `forMs` have gone, which calls `onStalled`.
+ * Watches a request whose body waits for the other side: while nobody reads from its connection, neither the end of that nor its reset is
+ * heard. Ends it when who called has left, as far as this system tells that. Until `leftPaused`, or `forMs` have gone, which calls
+ * `onStalled`.
  */
-export function watchPaused(socket: Socket, forMs: number, onStalled: () => void): void {
-  paused.set(socket, { ends: endsOf(socket), looksLeft: Math.ceil(forMs / lookEveryMs), onStalled, isMissed: false });
+export function watchPaused(request: IncomingMessage, forMs: number, onStalled: () => void): void {
+  const ends = endsOf(request.socket);
+  paused.set(request, { ends, looksLeft: Math.ceil(forMs / lookEveryMs), onStalled, isMissed: false });
   timer ??= setInterval(look, lookEveryMs).unref();
 }
 
 /** It is read from again. */
-export function leftPaused(socket: Socket): void {
-  if (!paused.delete(socket) || paused.size > 0) return;
+export function leftPaused(request: IncomingMessage): void {
+  if (!paused.delete(request) || paused.size > 0) return;
   clearInterval(timer);
   timer = undefined;
 }
@@ -35,14 +38,14 @@ export function leftPaused(socket: Socket): void {
 /** One look for all. What changes while the tables are read can be missed in them, so that only the second look counts. */
 function look(): void {
   const isDeparted = departures();
-  for (const [socket, one] of paused) {
+  for (const [request, one] of paused) {
     one.looksLeft -= 1;
     const hasLeft = one.ends !== undefined && isDeparted(one.ends);
-    if ((hasLeft && one.isMissed) || socket.destroyed) {
-      leftPaused(socket);
-      socket.destroy();
+    if ((hasLeft && one.isMissed) || request.socket.destroyed) {
+      leftPaused(request);
+      request.socket.destroy();
     } else if (one.looksLeft <= 0) {
-      leftPaused(socket);
+      leftPaused(request);
       one.onStalled();
     } else one.isMissed = hasLeft;
   }

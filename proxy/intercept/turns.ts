@@ -4,8 +4,16 @@ import { leftPaused, watchPaused } from './paused-uploads.ts';
 
 /** Requests that may wait on one connection for those before them. */
 const maxWaiting = 1024;
+/** And bytes that they may hold together: their heads, and of a body as much as is read before it has a reader. */
+const maxWaitingBytes = 4_194_304;
+const bodyBytes = 65_536;
 
-const waiting = new WeakMap<Socket, number>();
+/** What waits on a connection. */
+interface Waiting {
+  count: number;
+  bytes: number;
+}
+const waiting = new WeakMap<Socket, Waiting>();
 const stopping = new WeakSet<object>();
 
 /** Says that a server stops: what waits on its connections is not begun any more, as it would be cut half-done. */
@@ -31,19 +39,34 @@ export function inTurn(server: object, request: IncomingMessage, response: Serve
     return;
   }
   const { socket } = request;
-  const count = (waiting.get(socket) ?? 0) + 1;
-  if (count > maxWaiting) {
+  const held = waiting.get(socket) ?? { count: 0, bytes: 0 };
+  const body = bodyOf(request);
+  const bytes = request.rawHeaders.reduce((sum, text) => sum + text.length, request.url?.length ?? 0) + body;
+  if (held.count >= maxWaiting || held.bytes + bytes > maxWaitingBytes) {
     if (!socket.destroyed) turn.onTooMany();
     socket.destroy();
     return;
   }
-  waiting.set(socket, count);
+  waiting.set(socket, { count: held.count + 1, bytes: held.bytes + bytes });
   // Nobody reads its body yet, nor with it the connection: that its client left would not be heard.
-  if (!request.complete) watchPaused(socket, Infinity, () => undefined);
+  if (body > 0) watchPaused(request, Infinity, () => undefined);
   response.once('socket', () => {
-    waiting.set(socket, (waiting.get(socket) ?? 1) - 1);
-    leftPaused(socket);
-    if (stopping.has(server)) socket.end();
-    else turn.begin();
+    const before = waiting.get(socket) ?? { count: 1, bytes };
+    waiting.set(socket, { count: before.count - 1, bytes: before.bytes - bytes });
+    leftPaused(request);
+    // Some versions of Node.js go on to the next although the answer could not be written.
+    if (socket.destroyed) return;
+    if (!stopping.has(server)) turn.begin();
+    else {
+      socket.end();
+      request.resume();
+    }
   });
+}
+
+/** Bytes of its body that may be read while it waits. */
+function bodyOf({ headers }: IncomingMessage): number {
+  if (headers['transfer-encoding'] !== undefined) return bodyBytes;
+  const length = Number(headers['content-length'] ?? 0);
+  return length > 0 ? Math.min(length, bodyBytes) : 0;
 }

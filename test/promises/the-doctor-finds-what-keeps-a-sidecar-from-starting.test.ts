@@ -128,7 +128,9 @@ test('a pipe in the place of a token or a key is told, and not waited for', asyn
     operator: { socket: surgery.path('operator.sock'), tokens: { reader: surgery.path('token') } },
   });
   const { findings } = await surgery.ask(file);
-  expect(listFound(findings, 'failed', 'files').join()).toContain('operator.tokens.reader');
+  const found = listFound(findings, 'failed', 'files').join();
+  expect(found).toContain('operator.tokens.reader');
+  expect(found).toContain(`ca.dir: ${surgery.path('ca/ca.key')} is no file`);
 });
 
 test('a pair of the CA that does not belong together; with nothing there, nothing', async () => {

@@ -1,3 +1,4 @@
+import { IncomingMessage } from 'node:http';
 import { createServer, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { leftPaused, watchPaused } from '../../proxy/intercept/paused-uploads.ts';
@@ -7,6 +8,7 @@ import { listenOnFreePort } from '../stage/free-port.ts';
 const stalledMs = 300_000;
 const server = createServer();
 let accepted: Socket;
+let asked: IncomingMessage;
 let dialled: Socket;
 
 beforeEach(async () => {
@@ -14,10 +16,11 @@ beforeEach(async () => {
   const coming = new Promise<Socket>((resolve) => server.once('connection', resolve));
   dialled = connect(port, '127.0.0.1');
   accepted = await coming;
+  asked = new IncomingMessage(accepted);
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
 });
 afterEach(() => {
-  leftPaused(accepted);
+  leftPaused(asked);
   vi.useRealTimers();
   dialled.destroy();
   accepted.destroy();
@@ -26,7 +29,7 @@ afterEach(() => {
 
 test('an upload that nobody takes is told so once, after its time and not before', () => {
   const onStalled = vi.fn();
-  watchPaused(accepted, stalledMs, onStalled);
+  watchPaused(asked, stalledMs, onStalled);
   vi.advanceTimersByTime(stalledMs - 2000);
   expect(onStalled).not.toHaveBeenCalled();
   vi.advanceTimersByTime(stalledMs);
@@ -36,17 +39,17 @@ test('an upload that nobody takes is told so once, after its time and not before
 test('one that goes on has as much time again, and nobody looks while none is paused', () => {
   const onStalled = vi.fn();
   for (let count = 0; count < 5; count += 1) {
-    watchPaused(accepted, stalledMs, onStalled);
+    watchPaused(asked, stalledMs, onStalled);
     expect(vi.getTimerCount()).toBe(1);
     vi.advanceTimersByTime(stalledMs - 2000);
-    leftPaused(accepted);
+    leftPaused(asked);
     expect(vi.getTimerCount()).toBe(0);
   }
   expect(onStalled).not.toHaveBeenCalled();
 });
 
 test('who has left is gone after the second look', async () => {
-  watchPaused(accepted, stalledMs, () => undefined);
+  watchPaused(asked, stalledMs, () => undefined);
   const closed = new Promise((resolve) => dialled.once('close', resolve));
   dialled.destroy();
   await closed;

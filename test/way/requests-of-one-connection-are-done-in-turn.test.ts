@@ -35,6 +35,9 @@ afterAll(async () => {
 });
 beforeEach(() => void done.splice(0));
 
+/** Connections that were ended because too much waited on them. */
+const told = () => stage.sidecar.events().filter((e) => e['cause'] === 'too_many_requests_at_once');
+
 /** Asks for what is never answered, with something behind it, and waits until the tool has begun. */
 async function askForEver(path: string, behind: readonly Buffer[]): Promise<Wire> {
   const wire = await openWire(way, to);
@@ -107,14 +110,36 @@ test('one that leaves is noticed though a body waits that nobody reads', { timeo
   expect(begun()).toEqual(['GET /never/body begins']);
 });
 
+test('also when others came before that body, and one of them is answered', { timeout: 15_000 }, async () => {
+  const headers = { 'Content-Length': '300000' };
+  const wire = await askForEver('/slow', [
+    request(way, to, '/never/second'),
+    request(way, to, '/upload', { method: 'POST', headers }),
+    Buffer.alloc(300_000, 7),
+  ]);
+  await eventually('the second is begun', () => begun().at(-1) === 'GET /never/second begins');
+  wire.socket.destroy();
+  await eventually('the tool knows it', () => done.includes('GET /never/second is left'), 10_000);
+});
+
+test('bodies that wait end their connection when they are more than a few', { timeout: 20_000 }, async () => {
+  const body = Buffer.alloc(60_000, 7);
+  const headers = { 'Content-Length': String(body.length) };
+  const wire = await askForEver('/never/bodies', []);
+  wire.socket.write(Buffer.concat(Array(100).fill(request(way, to, '/body', { method: 'POST', headers, body }))));
+  await wire.untilClosed(10_000);
+  await eventually('it is recorded', () => told().length === 1);
+  expect(begun()).toEqual(['GET /never/bodies begins']);
+});
+
 test('more than can be meant end their connection, and are told once', async () => {
+  const before = told().length;
   const many = Array.from({ length: 20_000 }, () => request(way, to, '/many'));
   const wire = await askForEver('/never/many', []);
   wire.socket.write(Buffer.concat(many));
   await wire.untilClosed(10_000);
-  const told = () => stage.sidecar.events().filter((e) => e['cause'] === 'too_many_requests_at_once');
-  await eventually('it is recorded', () => told().length > 0);
-  expect([told().length, told()[0]?.['code'], begun()]).toEqual([1, 'overloaded', ['GET /never/many begins']]);
+  await eventually('it is recorded', () => told().length === before + 1);
+  expect([told().at(-1)?.['code'], begun()]).toEqual(['overloaded', ['GET /never/many begins']]);
 });
 
 test('a sidecar that stops begins nothing of what waits', { timeout: 20_000 }, async () => {

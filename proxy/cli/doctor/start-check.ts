@@ -13,8 +13,11 @@ const advice = 'The sidecar does not start with it.';
 
 /** A pipe would be waited for without end; that it is no file is told with all files that are read. */
 function isNoFile(file: string): boolean {
-  const status = statSync(file, { throwIfNoEntry: false });
-  return status?.isFile() === false;
+  try {
+    return !statSync(file).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** What of its own files keeps a sidecar from starting, by the readers of the start. Nothing is made, and nothing written. */
@@ -26,7 +29,9 @@ export async function checkStart({ config, paths }: Patient, found: Findings): P
   const cutOffs = await whyNot(() => void readCutOffs(paths.revocationsFile));
   if (cutOffs !== undefined) found.fail(`cut-offs of the kill switch: ${cutOffs.word}`, advice);
   const kept = ['ca.key', 'ca.pem'].map((name) => join(paths.caDir, name));
-  const authority = kept.some(isNoFile) ? undefined : await whyNot(() => checkAuthority(paths.caDir));
+  const odd = kept.find(isNoFile);
+  if (odd !== undefined) found.fail(`ca.dir: ${odd} is no file`, advice);
+  const authority = odd === undefined ? await whyNot(() => checkAuthority(paths.caDir)) : undefined;
   if (authority !== undefined)
     found.fail(
       authority.isPlace
