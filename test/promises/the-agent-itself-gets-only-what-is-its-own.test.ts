@@ -118,7 +118,7 @@ describe('W9: a call without a task is the agent’s own only where the configur
     );
     await expectRefused(
       stage.sidecar.eventsFile,
-      [{ what: 'unknown', answer: await use('catalogue', `${task.handle.slice(0, -2)}AA`) }],
+      [{ what: 'unknown', answer: await use('catalogue', `${task.handle.slice(0, -4)}AAAA`) }],
       403,
       'handle_unknown',
     );
