@@ -4,8 +4,7 @@ import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
 import { ToolNonces } from './bind/nonces.ts';
 import type { Purse } from './exchange/credential.ts';
-import { privateAuthorities } from './exchange/endpoint-connections.ts';
-import { openEndpoints, type Endpoints } from './exchange/endpoints.ts';
+import type { Endpoints } from './exchange/endpoints.ts';
 import { openTokenDesk, type TokenDesk } from './exchange/token-desk.ts';
 import { CookieJars } from './forward/cookies/cookie-jars.ts';
 import { SecretIndex } from './forward/screen/secret-index.ts';
@@ -17,6 +16,7 @@ import { openListener, type Listener } from './intercept/listener.ts';
 import { openPodCa, type PodCa } from './intercept/pod-ca.ts';
 import type { Tool, ToolCatalogue } from './intercept/tool-catalogue.ts';
 import { openEgressRooms, type OpenEgressRooms } from './open-egress.ts';
+import { authoritiesOf, openEndpointsOf } from './open-endpoints.ts';
 import { knownName, openIdentity, openToolTls, signingIdentity, svidCertificates } from './open-identity.ts';
 import type { OpenRecord } from './open-record.ts';
 import { openTasks, type OpenTasks } from './open-tasks.ts';
@@ -70,7 +70,7 @@ export async function openWayOut(
 ): Promise<WayOut> {
   const own = new Set<number>();
   const guard = new EgressGuard(world, (address, port) => own.has(port) && isOwnAddress(address));
-  const endpoints = openEndpoints(guard, world, authoritiesOf(config.settings));
+  const endpoints = openEndpointsOf(config.settings, guard, world, log);
   const opening = [openIdentity(config.settings, guard, world, record, log), openPodCa(paths, world.now)] as const;
   const [identity, podCa] = await Promise.all(opening);
   const { workload } = identity;
@@ -235,11 +235,6 @@ function endOutdatedTasks(
     if (isFormer || isForeign || (!task.standing && exceeds(task, settings)))
       tasks.end(task.txn, 'revoked', 'config_changed', 'config');
   }
-}
-
-/** Of issuers, services and transmitters that the public authorities do not vouch for. */
-function authoritiesOf({ trust, token_services: services, signals }: Settings) {
-  return privateAuthorities([...trust.issuers, ...services.values(), ...(signals?.transmitters ?? [])]);
 }
 
 function firstExpiries(desk: TokenDesk): { tool: string; expiresAtMs: number }[] {

@@ -1,6 +1,8 @@
 import { errors, request } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { EndpointConnections, type FindWay, type PrivateAuthorities } from './endpoint-connections.ts';
+import { isUnwell, type TellTrouble, troubleCode } from './endpoint-trouble.ts';
+import { onceAMinute } from './once-a-minute.ts';
 import { retryDocuments } from './retry.ts';
 import type { VouchedBy } from '../trust/jwks.ts';
 import type { World } from '../world.ts';
@@ -15,9 +17,19 @@ export interface Endpoints {
   close(): Promise<void>;
 }
 
-/** Opens the adapter. No redirect is followed: it would carry a client secret or a subject token to another place. */
-export function openEndpoints(guard: FindWay, world: World, authorities: PrivateAuthorities): Endpoints {
+/**
+ * Opens the adapter. No redirect is followed: it would carry a client secret or a subject token to another place.
+ * @param tell hears why there was no answer, the same at most once a minute: callers are told only that there was none.
+ */
+export function openEndpoints(
+  guard: FindWay,
+  world: World,
+  authorities: PrivateAuthorities,
+  tell: TellTrouble,
+): Endpoints {
   const connections = new EndpointConnections(guard, world, authorities);
+  const tellOnce = onceAMinute(world, tell);
+  let closed = false;
   const call: EndpointCall = async (url, init) => {
     // One limit over everything: connecting, waiting, and a body that trickles.
     const abort = new AbortController();
@@ -35,10 +47,16 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
       });
       began = true;
       const body = await readLimited(reply.body, init.maxBytes);
+      if (isUnwell(reply.statusCode)) {
+        tellOnce({ origin: url.origin, reason: 'status', code: String(reply.statusCode) });
+      }
       return { status: reply.statusCode, headers: flattened(reply.headers), body };
     } catch (error) {
-      if (error instanceof EndpointFault) throw error;
-      throw new EndpointFault(signal.aborted ? 'timeout' : began || isUnreadable(error) ? 'cut' : 'unreachable');
+      const fault = error instanceof EndpointFault ? error : faultOf(error, began, signal);
+      const code = fault.reason === 'timeout' ? undefined : troubleCode(error);
+      // What we cut ourselves says nothing of anybody.
+      if (!closed) tellOnce({ origin: url.origin, reason: fault.reason, code });
+      throw fault;
     } finally {
       clearTimeout(timer);
     }
@@ -47,8 +65,15 @@ export function openEndpoints(guard: FindWay, world: World, authorities: Private
     call: retryDocuments(call, world),
     vouchedBy: (url) => connections.vouchedBy(url),
     adopt: (others) => connections.adopt(others),
-    close: () => connections.close(),
+    close() {
+      closed = true;
+      return connections.close();
+    },
   };
+}
+
+function faultOf(error: unknown, began: boolean, { aborted }: AbortSignal): EndpointFault {
+  return new EndpointFault(aborted ? 'timeout' : began || isUnreadable(error) ? 'cut' : 'unreachable');
 }
 
 /** Whether something came that is no head of an answer: somebody is there, and a request may have done what it asks for. */

@@ -1,5 +1,4 @@
 import type { ServiceError } from '../refusal.ts';
-import type { World } from '../world.ts';
 
 /** What each code means, after the name of the service. */
 const words: Readonly<Record<ServiceError, string>> = {
@@ -13,9 +12,6 @@ const words: Readonly<Record<ServiceError, string>> = {
   invalid_dpop_proof: "does not accept this sidecar's DPoP proof",
   use_dpop_nonce: 'wants another nonce in the DPoP proof',
 };
-
-/** How often the same error of the same service is told. */
-const tellEveryMs = 60_000;
 
 /** Port: hears that a service refuses what it is asked for. */
 export type TellServiceError = (service: string, error: ServiceError) => void;
@@ -32,17 +28,4 @@ function isKnown(code: string | undefined): code is ServiceError {
 /** The code in words and by its name, for a sentence about the service. @param meaning where more is known than the code says. */
 export function wordsOf(error: ServiceError, meaning: string = words[error]): string {
   return `${meaning} (${error})`;
-}
-
-/** Tells each service and code at most once a minute: every call fails while a client secret is wrong. */
-export function onceAMinute(world: Pick<World, 'monotonic'>, tell: TellServiceError): TellServiceError {
-  // As many entries as services of the configuration have codes.
-  const silentUntilMs = new Map<string, number>();
-  return (service, error) => {
-    const key = `${service} ${error}`;
-    const now = world.monotonic();
-    if (now < (silentUntilMs.get(key) ?? now)) return;
-    silentUntilMs.set(key, now + tellEveryMs);
-    tell(service, error);
-  };
 }

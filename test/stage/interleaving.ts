@@ -78,12 +78,18 @@ export async function interleave(calls: number): Promise<Interleaved> {
       tokens: all.reduce((sum, tool) => sum + tool.tokens.size, 0),
       tasksEnded: crowd.tasksEnded,
       answers: crowd.answers,
-      lost: crowd.lost,
+      lost: crowd.lost.length === 0 ? [] : [...crowd.lost, ...complaints(stage)],
     };
   } finally {
     await stage.close();
     for (const tool of opened.values()) await tool.close();
   }
+}
+
+/** What the sidecar logged beside a loss: why a service gave no answer. */
+function complaints({ sidecar }: Stage): string[] {
+  const lines = sidecar.output().split('\n');
+  return lines.filter((line) => /"level":[4-6]0/.test(line));
 }
 
 /** The tasks, and the ways in which they call. Connections are kept and shared wherever a client could share them. */

@@ -50,7 +50,7 @@ export class TlsDesks {
   /** Endpoints as the sidecar has them, to loopback. */
   endpointsFor(settings: Pick<ServiceSettings, 'issuer' | 'tls'> & { readonly jwks_uri?: string }): Endpoints {
     const guard = { find: ({ port }: { port: number }) => ({ address: '127.0.0.1', port, kind: 'loopback' }) as const };
-    const endpoints = openEndpoints(guard, realWorld([]), privateAuthorities([settings]));
+    const endpoints = openEndpoints(guard, realWorld([]), privateAuthorities([settings]), () => undefined);
     this.#opened.push(endpoints);
     return endpoints;
   }

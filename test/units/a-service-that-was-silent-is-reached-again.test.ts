@@ -20,7 +20,7 @@ beforeEach(async () => {
   for (const server of [well, silent])
     await new Promise<void>((done) => void server.listen(0, '127.0.0.1', () => done()));
   const find = ({ port }: { readonly port: number }) => ({ address: '127.0.0.1', port, kind: 'loopback' }) as const;
-  endpoints = openEndpoints({ find }, { ...real, dial: (_address, port) => dial(port) }, new Map());
+  endpoints = openEndpoints({ find }, { ...real, dial: (_address, port) => dial(port) }, new Map(), () => undefined);
 });
 afterEach(async () => {
   await endpoints.close();

@@ -36,7 +36,7 @@ export function openPatient(config: LoadedSettings, surroundings: Surroundings):
   // Our own ports are refused by the sidecar that listens there; here nobody does.
   const guard = new EgressGuard(world, () => false);
   const recognised = [...settings.trust.issuers, ...settings.token_services.values()];
-  const endpoints = openEndpoints(guard, world, privateAuthorities(recognised));
+  const endpoints = openEndpoints(guard, world, privateAuthorities(recognised), () => undefined);
   const identity = obtainIdentity(config, guard, world);
   return {
     config,
