@@ -3,6 +3,7 @@ import type { ToolNonces } from './bind/nonces.ts';
 import type { TaskLinks } from './bind/task-links.ts';
 import { RuleRefusal, type Desk, type ExitPermit } from './decide/permit.ts';
 import type { Credential, Purse } from './exchange/credential.ts';
+import { handingMs } from './exchange/issued-token.ts';
 import type { ServiceChoice } from './exchange/service-choice.ts';
 import { forward, type Forwarded, type Road } from './forward/forward.ts';
 import { probeNonce } from './forward/probe.ts';
@@ -117,7 +118,7 @@ async function probe(credential: Credential, lease: Lease, rooms: EgressRooms): 
   const { status, nonce } = await probeNonce(call, lease, rooms.road.pseudonym);
   rooms.trail.probed(call, status);
   if (nonce !== undefined) lease.keepNonce(nonce);
-  return credential.isUsable(rooms.world.now()) ? credential : rooms.purse.exchange(routed);
+  return credential.isUsable(rooms.world.now() + handingMs) ? credential : rooms.purse.exchange(routed);
 }
 
 async function answerChallenge(

@@ -20,6 +20,11 @@ export interface IssuedTokenFacts {
  * says the token was used lies a moment, and a token must not be over in it.
  */
 export const lastMomentMs = 10;
+/**
+ * How long before that it is handed to no call any more, milliseconds: to its last look a call still has to get a connection, a link of its
+ * chain and a proof. Without it a call that was given a token would be refused for the end of that token.
+ */
+export const handingMs = 20;
 
 /** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `headers` is the one way to the wire. */
 export class IssuedToken {
@@ -58,7 +63,7 @@ export class IssuedToken {
 
   /** Whether a call may be given it now. */
   isUsable(nowMs: number): boolean {
-    return nowMs + lastMomentMs < this.expiresAtMs;
+    return nowMs + handingMs + lastMomentMs < this.expiresAtMs;
   }
 
   /** Headers to inject, flat. */

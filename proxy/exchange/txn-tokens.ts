@@ -3,7 +3,7 @@ import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Errand } from '../tasks/task.ts';
 import type { World } from '../world.ts';
-import { lastMomentMs } from './issued-token.ts';
+import { handingMs, lastMomentMs } from './issued-token.ts';
 import { txnTokenOrder } from './issuers/txn-token.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
@@ -40,7 +40,7 @@ export class TxnTokens {
     if (carried !== undefined) {
       // It is not replaced either: a new one would be another transaction under the same name.
       const { text, expiresAtMs } = carried;
-      if (expiresAtMs <= this.#world.now() + lastMomentMs)
+      if (expiresAtMs <= this.#world.now() + handingMs + lastMomentMs)
         throw new Refusal('grant_dead', 'The transaction token of this task has ended.');
       return { expiresAtMs, reveal: () => text.reveal() };
     }

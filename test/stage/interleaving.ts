@@ -36,6 +36,12 @@ interface Order {
   readonly path: string;
 }
 
+interface IdleSocket {
+  readonly socket: Socket;
+  readonly sinceMs: number;
+}
+
+const idleMs = 30_000;
 const users = 20;
 const tasksOfUser = 10;
 const tools = { alpha: false, beta: false, gamma: false, delta: true, epsilon: true } as const;
@@ -99,7 +105,7 @@ class Crowd {
   readonly lost: string[] = [];
   readonly #stage: Stage;
   readonly #tasks: OpenTask[] = [];
-  readonly #idle = new Map<string, Socket[]>();
+  readonly #idle = new Map<string, IdleSocket[]>();
   readonly #ca: string;
 
   constructor(stage: Stage) {
@@ -144,14 +150,14 @@ class Crowd {
     const { key, open, bytes } = this.#plan(order, way);
     let outcome = 'cut';
     try {
-      const socket = this.#idle.get(key)?.pop() ?? (await open());
+      const socket = this.#takeIdle(key) ?? (await open());
       const answer = await exchangeOn(socket, bytes).catch((error: unknown) => {
         socket.destroy();
         throw error;
       });
       outcome = answer.code ?? String(answer.status);
       if (answer.headers['connection'] === 'close') socket.destroy();
-      else this.#idle.set(key, [...(this.#idle.get(key) ?? []), socket]);
+      else this.#idle.set(key, [...(this.#idle.get(key) ?? []), { socket, sinceMs: performance.now() }]);
     } catch (error) {
       const { answer } = error as { answer?: RawAnswer };
       if (answer !== undefined) outcome = answer.code ?? String(answer.status);
@@ -201,8 +207,16 @@ class Crowd {
     }
   }
 
+  /** The newest, as clients do. One that the sidecar may be about to close (75 s) is not used any more. */
+  #takeIdle(key: string): Socket | undefined {
+    const last = this.#idle.get(key)?.pop();
+    if (last === undefined || performance.now() - last.sinceMs < idleMs) return last?.socket;
+    last.socket.destroy();
+    return undefined;
+  }
+
   close(): void {
-    for (const sockets of this.#idle.values()) for (const socket of sockets) socket.destroy();
+    for (const sockets of this.#idle.values()) for (const { socket } of sockets) socket.destroy();
   }
 }
 

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { lastMomentMs } from '../../proxy/exchange/issued-token.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openDesk, refusalOf } from '../fakes/token-desk.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
@@ -55,6 +56,18 @@ test('in its last moment neither: a call is recorded and sent later than its tok
   world.aheadMs = first.expiresAtMs - Date.now() - 5;
   const second = await desk.take(wanted);
   expect([second === first, second.isUsable(world.now())]).toEqual([false, true]);
+});
+
+test('a token that is handed out can leave some moments later: a call is never refused for the end of what it was just given', async () => {
+  service = await openFakeTokenService();
+  for (let leftMs = 5; leftMs < 60; leftMs++) {
+    const { desk, world, order } = await openDesk(service);
+    const wanted = await order({ useForMs: 60_000 });
+    const { expiresAtMs } = await desk.take(wanted);
+    world.aheadMs = expiresAtMs - Date.now() - leftMs;
+    const taken = await desk.take(wanted);
+    expect(taken.expiresAtMs - world.now()).toBeGreaterThan(lastMomentMs + 8);
+  }
 });
 
 test('from 80 % of its life a token is refreshed once in the background, and served until its end', async () => {
