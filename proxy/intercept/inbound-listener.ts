@@ -6,9 +6,6 @@ import { Refusal } from '../refusal.ts';
 import { normalHost } from './authority.ts';
 import { ownName, type Door, type PeerCertificate } from './call.ts';
 import {
-  afterAnswers,
-  answerOwed,
-  closeServer,
   hearBrokenRequests,
   hearRequests,
   httpServer,
@@ -16,7 +13,8 @@ import {
   type Listener,
   type TurnedAway,
 } from './listener.ts';
-import { stopBegins } from './turns.ts';
+import { afterAnswers, answerOwed } from './owed-answers.ts';
+import { closeServer } from './stop.ts';
 import { handshakeFault } from './tunnel.ts';
 import { refusalBytes, renderRefusal } from './answer.ts';
 
@@ -89,12 +87,7 @@ export async function openInboundListener(transport: InboundTransport, hearers: 
   return {
     address: bound.address,
     port: bound.port,
-    async close(graceMs) {
-      stopBegins(http);
-      http.closeIdleConnections();
-      await closeServer(server, sockets, graceMs);
-      http.close(() => undefined);
-    },
+    close: (graceMs) => closeServer(http, server, sockets, graceMs),
   };
 }
 

@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Server as RawServer, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
-import { inTurn, stopBegins } from './turns.ts';
+import { afterAnswers, answerOwed } from './owed-answers.ts';
+import { closeServer, followConnections } from './stop.ts';
+import { inTurn } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
 /** A connection that was ended before there was a request on it, and nothing could be answered. */
@@ -64,7 +66,11 @@ export async function openListener(
   });
   const bound = server.address();
   if (bound === null || typeof bound === 'string') throw new Error('the listener has no address');
-  return { address: bound.address, port: bound.port, close: (graceMs) => closeServer(server, sockets, graceMs) };
+  return {
+    address: bound.address,
+    port: bound.port,
+    close: (graceMs) => closeServer(server, server, sockets, graceMs),
+  };
 }
 
 /** An HTTP/1.1 server with our limits. Host is checked by us, with an event; bodies and streams may take their time. */
@@ -85,6 +91,7 @@ export function httpServer(): Server {
 }
 
 export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
+  followConnections(server);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
     // Looked at when its turn has come: what follows a message that could not be read is no request.
@@ -165,27 +172,6 @@ function hearConnects(
   });
 }
 
-/** The answer that a connection is to carry now; undefined when all its requests are answered. */
-export function answerOwed(socket: Socket): ServerResponse | undefined {
-  return (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
-}
-
-/** Does it when the answers that are owed on a connection have gone out, or it is closed. */
-export function afterAnswers(socket: Socket, then: () => void): void {
-  const owed = answerOwed(socket);
-  if (owed === undefined || socket.destroyed) {
-    then();
-    return;
-  }
-  // Behind a CONNECT nobody tells an answer that there is room again, and it would wait for ever.
-  const onDrain = (): void => void owed.emit('drain');
-  socket.on('drain', onDrain);
-  owed.once('close', () => {
-    socket.off('drain', onDrain);
-    afterAnswers(socket, then);
-  });
-}
-
 /** A challenged client asks again on the same connection (NTLM-shy clients such as git do); any other refusal ends it. */
 function refuseConnect(server: Server, socket: Socket, head: Buffer, id: string, refusal: Refusal): void {
   const keep = refusal.code === 'task_unknown' && head.length === 0;
@@ -221,20 +207,4 @@ export function hearBrokenRequests(server: Server, hearers: Hearers): void {
     if (answerOwed(socket)?.headersSent === true) socket.destroy();
     else socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
   });
-}
-
-export async function closeServer(
-  server: Server | RawServer,
-  sockets: ReadonlySet<Socket>,
-  graceMs: number,
-): Promise<void> {
-  stopBegins(server);
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  if ('closeIdleConnections' in server) server.closeIdleConnections();
-  const cut = setTimeout(() => {
-    for (const socket of sockets) socket.destroy();
-  }, graceMs);
-  await closed;
-  clearTimeout(cut);
-  for (const socket of sockets) socket.destroy();
 }

@@ -33,12 +33,13 @@ interface Turn {
  * done in the order in which it was asked (RFC 9112 9.3.2). What its client does not wait for is not begun.
  */
 export function inTurn(server: object, request: IncomingMessage, response: ServerResponse, turn: Turn): void {
+  const { socket } = request;
   // An answer has the connection when it is the next to go out.
   if (response.socket !== null) {
-    turn.begin();
+    if (stopping.has(server)) endUnbegun(request);
+    else turn.begin();
     return;
   }
-  const { socket } = request;
   const held = waiting.get(socket) ?? { count: 0, bytes: 0 };
   const body = bodyOf(request);
   const bytes = request.rawHeaders.reduce((sum, text) => sum + text.length, request.url?.length ?? 0) + body;
@@ -56,12 +57,15 @@ export function inTurn(server: object, request: IncomingMessage, response: Serve
     leftPaused(request);
     // Some versions of Node.js go on to the next although the answer could not be written.
     if (socket.destroyed) return;
-    if (!stopping.has(server)) turn.begin();
-    else {
-      socket.end();
-      request.resume();
-    }
+    if (stopping.has(server)) endUnbegun(request);
+    else turn.begin();
   });
+}
+
+/** Its client sees its connection end without an answer: nothing of it was done. */
+function endUnbegun(request: IncomingMessage): void {
+  request.socket.end();
+  request.resume();
 }
 
 /** Bytes of its body that may be read while it waits. */

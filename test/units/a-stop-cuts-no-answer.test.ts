@@ -1,0 +1,103 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect, test } from 'vitest';
+import type { Arrival } from '../../proxy/intercept/call.ts';
+import { hearRequests, httpServer } from '../../proxy/intercept/listener.ts';
+import { closeServer } from '../../proxy/intercept/stop.ts';
+import { eventually } from '../fakes/eventually.ts';
+
+const graceMs = 3000;
+const clients: Socket[] = [];
+let server: Server;
+let sockets: Set<Socket>;
+
+afterEach(() => {
+  for (const client of clients.splice(0)) client.destroy();
+});
+
+/** A listener as the sidecar has it, with somebody else behind it. */
+async function open(answer: (arrival: Arrival) => void): Promise<void> {
+  server = httpServer();
+  sockets = new Set();
+  server.on('connection', (socket: Socket) => void sockets.add(socket));
+  hearRequests(server, new WeakMap(), {
+    onRequest: answer,
+    checkTunnel: () => undefined,
+    onRefused: () => undefined,
+    onTurnedAway: () => undefined,
+    nextCallId: () => 'c1',
+    monotonic: () => performance.now(),
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+}
+
+async function dial(text: string): Promise<Socket> {
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  clients.push(client.on('error', () => undefined));
+  await once(client, 'connect');
+  client.write(text);
+  return client;
+}
+
+const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+
+function stop(): Promise<number> {
+  const startedAt = performance.now();
+  return closeServer(server, server, sockets, graceMs).then(() => performance.now() - startedAt);
+}
+
+test('an answer that is handed over and not yet read goes out whole', async () => {
+  const bytes = 32 * 1024 * 1024;
+  let ended = false;
+  await open(({ response }) => {
+    response.end(Buffer.alloc(bytes));
+    ended = true;
+  });
+  const client = await dial(get('/'));
+  await eventually('it is answered', () => ended);
+  const stopped = stop();
+  await sleep(50);
+  let got = 0;
+  client.on('data', (chunk: Buffer) => void (got += chunk.length));
+  await once(client, 'close');
+  expect(got).toBeGreaterThan(bytes);
+  expect(await stopped).toBeLessThan(graceMs / 2);
+});
+
+test('an idle connection ends at once, and one that is answered right behind its answer', async () => {
+  const held: Arrival[] = [];
+  await open((arrival) => void held.push(arrival));
+  const idle = await dial(get('/first'));
+  const busy = await dial(get('/second'));
+  await eventually('both came', () => held.length === 2);
+  const first = held.find(({ request }) => request.url === '/first')!;
+  first.response.end('1');
+  await once(idle, 'data');
+  const stopped = stop();
+  await once(idle, 'close');
+  expect(busy.destroyed).toBe(false);
+  const second = held.find(({ request }) => request.url === '/second')!;
+  let text = '';
+  busy.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+  second.response.end('2');
+  await once(busy, 'close');
+  expect(text).toContain('\r\n\r\n2');
+  expect(await stopped).toBeLessThan(graceMs / 2);
+});
+
+test('what comes on it meanwhile is not begun', async () => {
+  const held: Arrival[] = [];
+  await open((arrival) => void held.push(arrival));
+  const client = await dial(get('/under-way'));
+  await eventually('it came', () => held.length === 1);
+  const stopped = stop();
+  held[0]!.response.end('1');
+  client.write(get('/afterwards'));
+  client.resume();
+  await once(client, 'close');
+  await stopped;
+  expect(held.map(({ request }) => request.url)).toEqual(['/under-way']);
+});
