@@ -110,8 +110,9 @@ function explainValue(issue: Issue, path: SettingPath, written: unknown): string
   }
 }
 
-function count(origin: string, bound: string, limit: number | bigint): string {
-  if (origin === 'string') return `have ${bound} ${limit} characters`;
+/** How much of it there may be, after "must": of a text, a list or a number. */
+export function count(origin: string, bound: string, limit: number | bigint): string {
+  if (origin === 'string') return `have ${bound} ${limit} ${limit === 1 ? 'character' : 'characters'}`;
   return origin === 'array' ? `have ${bound} ${limit} ${limit === 1 ? 'entry' : 'entries'}` : `be ${bound} ${limit}`;
 }
 

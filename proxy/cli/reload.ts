@@ -77,6 +77,7 @@ export class ConfigReload {
         this.#again = setTimeout(() => this.#take(settled), againMs).unref();
         return;
       }
+      this.#isShort = false;
       this.#sidecar.rejected(error instanceof ConfigErrors ? error.errors.map(({ path }) => path) : []);
       const why = error instanceof ConfigErrors ? { errors: error.message.split('\n') } : faultFacts(error);
       this.#log.error(why, 'the changed configuration is not taken; the one before stays in force');

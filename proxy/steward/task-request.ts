@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseDuration } from '../../config/durations.ts';
+import { count } from '../../config/shape-errors.ts';
 import { Problem } from './problem.ts';
 
 const duration = z.string().transform((text, context) => {
@@ -95,9 +96,4 @@ function plain(issue: z.core.$ZodIssue, body: unknown): string {
       // Of a check that has a sentence of its own.
       return issue.message;
   }
-}
-
-function count(origin: string, bound: string, limit: number | bigint): string {
-  if (origin === 'string') return `have ${bound} ${limit} characters`;
-  return origin === 'array' ? `have ${bound} ${limit} entries` : `be ${bound} ${limit}`;
 }

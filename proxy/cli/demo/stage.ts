@@ -81,8 +81,8 @@ export async function openStage(stack: AsyncDisposableStack, { env }: Surroundin
 
 /** The longest path of a socket, bytes: macOS has four less than Linux. */
 const longestSocket = process.platform === 'linux' ? 107 : 103;
-/** What the longest path of the demo adds to its temporary folder. */
-const longestPart = '/waybill-demo-XXXXXX/tickets/operator.sock';
+/** What the longest path of the demo adds to its temporary folder; six letters are those of `mkdtemp`. */
+const longestPart = '/waybill-demo-random/tickets/operator.sock';
 
 /** Sockets lie below the temporary folder, and some of them are named in URLs: a part that cannot start would tell of it in its own words. */
 function findRoom(temporary: string): string {
