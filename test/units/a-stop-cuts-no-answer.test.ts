@@ -8,7 +8,7 @@ import { hearRequests, httpServer } from '../../proxy/intercept/listener.ts';
 import { closeServer } from '../../proxy/intercept/stop.ts';
 import { eventually } from '../fakes/eventually.ts';
 
-const graceMs = 3000;
+const graceMs = 10_000;
 const clients: Socket[] = [];
 let server: Server;
 let sockets: Set<Socket>;
