@@ -1,29 +1,51 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as RawServer, type Socket } from 'node:net';
 import { answerOwed } from './owed-answers.ts';
-import { stopBegins } from './turns.ts';
+import { isStopping, stopBegins } from './turns.ts';
+
+/** What is known of a connection that HTTP is read from. */
+interface Known {
+  /** The newest request on it. */
+  request: IncomingMessage | undefined;
+  /** Bytes that had come when its last answer was out: more are the head of another request, which is being received. */
+  bytesRead: number;
+}
 
 /** Connections of each server that HTTP is read from. */
-const connections = new WeakMap<Server, Set<Socket>>();
+const connections = new WeakMap<Server, Map<Socket, Known>>();
 
 /** Knows the connections of a server from now on. Behind a CONNECT the connection is a tunnel, until HTTP is read from it again. */
 export function followConnections(server: Server): void {
-  const open = new Set<Socket>();
-  const known = new WeakSet<Socket>();
+  const open = new Map<Socket, Known>();
+  const heard = new WeakSet<Socket>();
   connections.set(server, open);
   server.on('connection', (socket: Socket) => {
-    open.add(socket);
+    open.set(socket, { request: undefined, bytesRead: socket.bytesRead });
     // One whose CONNECT was challenged begins anew, and must not gather listeners by that.
-    if (known.has(socket)) return;
-    known.add(socket);
+    if (heard.has(socket)) return;
+    heard.add(socket);
     socket.once('close', () => open.delete(socket));
   });
   server.on('connect', (_request, socket: Socket) => open.delete(socket));
+  // One for all requests: each of them passes here.
+  const onAnswered = function (this: ServerResponse): void {
+    const { socket } = this.req;
+    const known = open.get(socket);
+    if (known === undefined) return;
+    known.bytesRead = socket.bytesRead;
+    if (isStopping(server)) endBehindAnswer(socket, known);
+  };
+  const note = (request: IncomingMessage, response: ServerResponse): void => {
+    const known = open.get(request.socket);
+    if (known !== undefined) known.request = request;
+    response.once('close', onAnswered);
+  };
+  server.on('request', note).on('checkContinue', note).on('checkExpectation', note);
 }
 
 /**
- * Ends a server within `graceMs`: nothing is begun any more, connections without an answer that is owed end at once, the others behind
- * it. Node.js itself ends a connection whose answer is handed over and still lies in memory, and so cuts what a slow client reads.
+ * Ends a server within `graceMs`: idle connections at once, the others behind their answers; a request that is being received is still
+ * answered. Node.js itself ends a connection whose answer is handed over and still lies in memory, and so cuts what a slow client reads.
  * @param listening who has the port; may be the same.
  * @param sockets all connections, those of tunnels too.
  */
@@ -36,9 +58,12 @@ export async function closeServer(
   stopBegins(server);
   // Not the `close` of an HTTP server, for it begins with that.
   const closed = new Promise<void>((resolve) => void RawServer.prototype.close.call(listening, () => resolve()));
-  for (const socket of connections.get(server) ?? []) {
-    if (answerOwed(socket) === undefined) socket.destroy();
-    else endBehindAnswer(socket);
+  for (const [socket, known] of connections.get(server) ?? []) {
+    const owed = answerOwed(socket);
+    // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
+    if (owed !== undefined && !owed.headersSent && owed.req.complete) owed.shouldKeepAlive = false;
+    const isRead = known.request?.complete !== false;
+    if (owed === undefined && !(isRead && socket.bytesRead > known.bytesRead)) endBehindAnswer(socket, known);
   }
   const cut = setTimeout(() => {
     for (const socket of sockets) socket.destroy();
@@ -50,8 +75,13 @@ export async function closeServer(
   server.close(() => undefined);
 }
 
-function endBehindAnswer(socket: Socket): void {
-  const owed = answerOwed(socket);
-  if (owed === undefined) socket.destroySoon();
-  else owed.once('close', () => endBehindAnswer(socket));
+/** Ends a connection that owes nothing more. What its client still sends is read: a reset would overtake the answer. */
+function endBehindAnswer(socket: Socket, { request }: Known): void {
+  if (answerOwed(socket) !== undefined) return;
+  if (request === undefined || request.complete) {
+    socket.destroySoon();
+    return;
+  }
+  socket.end();
+  request.once('end', () => socket.destroySoon()).resume();
 }

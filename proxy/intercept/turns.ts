@@ -21,6 +21,11 @@ export function stopBegins(server: object): void {
   stopping.add(server);
 }
 
+/** Whether that was said. */
+export function isStopping(server: object): boolean {
+  return stopping.has(server);
+}
+
 /** What comes of a request. */
 interface Turn {
   readonly begin: () => void;
@@ -36,7 +41,8 @@ export function inTurn(server: object, request: IncomingMessage, response: Serve
   const { socket } = request;
   // An answer has the connection when it is the next to go out.
   if (response.socket !== null) {
-    if (stopping.has(server)) endUnbegun(request);
+    // The connection ends behind the answer before it, whose request was still coming.
+    if (stopping.has(server) && socket.writableEnded) request.resume();
     else turn.begin();
     return;
   }
@@ -57,15 +63,13 @@ export function inTurn(server: object, request: IncomingMessage, response: Serve
     leftPaused(request);
     // Some versions of Node.js go on to the next although the answer could not be written.
     if (socket.destroyed) return;
-    if (stopping.has(server)) endUnbegun(request);
-    else turn.begin();
+    if (!stopping.has(server)) turn.begin();
+    else {
+      // Its client sees its connection end without an answer: nothing of it was done.
+      socket.end();
+      request.resume();
+    }
   });
-}
-
-/** Its client sees its connection end without an answer: nothing of it was done. */
-function endUnbegun(request: IncomingMessage): void {
-  request.socket.end();
-  request.resume();
 }
 
 /** Bytes of its body that may be read while it waits. */

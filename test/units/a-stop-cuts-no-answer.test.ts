@@ -101,3 +101,62 @@ test('what comes on it meanwhile is not begun', async () => {
   await stopped;
   expect(held.map(({ request }) => request.url)).toEqual(['/under-way']);
 });
+
+test.for([
+  ['before', 10],
+  ['before', 300_000],
+  ['after', 10],
+  ['after', 8_000_000],
+] as const)('an early answer, %s the stop began, is not overtaken by a reset: %i bytes', async ([when, bytes]) => {
+  const held: Arrival[] = [];
+  await open((arrival) => void held.push(arrival));
+  const client = await dial('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n');
+  const upload = setInterval(() => client.writable && client.write(Buffer.alloc(20_000)), 3);
+  client.once('close', () => clearInterval(upload));
+  await eventually('it came', () => held.length === 1);
+  const answer = (): void => void held[0]!.response.end(Buffer.alloc(bytes));
+  if (when === 'before') answer();
+  await sleep(100);
+  void stop();
+  await sleep(50);
+  if (when === 'after') answer();
+  await sleep(300);
+  let got = 0;
+  let fault: unknown;
+  client.on('error', (error) => (fault = error));
+  client.on('data', (chunk: Buffer) => void (got += chunk.length));
+  await eventually('all of it is there', () => got > bytes || fault !== undefined);
+  expect([got > bytes, fault]).toEqual([true, undefined]);
+});
+
+test('a request that is being received is still answered, and says that the connection ends', async () => {
+  const held: Arrival[] = [];
+  await open((arrival) => {
+    held.push(arrival);
+    arrival.response.end('1');
+  });
+  const [fresh, kept] = [await dial('GET /fresh HTTP/1.1\r\nHo'), await dial(get('/first'))];
+  await once(kept, 'data');
+  kept.write('GET /kept HTTP/1.1\r\nHo');
+  await sleep(50);
+  const stopped = stop();
+  await sleep(50);
+  for (const client of [fresh, kept]) client.resume().write('st: a\r\n\r\n');
+  await Promise.all([once(fresh, 'close'), once(kept, 'close')]);
+  expect(new Set(held.map(({ request }) => request.url))).toEqual(new Set(['/first', '/fresh', '/kept']));
+  expect(await stopped).toBeLessThan(graceMs / 2);
+});
+
+test('an answer that is owed tells its client to send no other request behind it', async () => {
+  const held: Arrival[] = [];
+  await open((arrival) => void held.push(arrival));
+  const client = await dial(get('/'));
+  await eventually('it came', () => held.length === 1);
+  const stopped = stop();
+  held[0]!.response.end('1');
+  let text = '';
+  client.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+  await once(client, 'close');
+  await stopped;
+  expect(text).toMatch(/\r\nConnection: close\r\n/i);
+});
