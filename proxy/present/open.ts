@@ -54,6 +54,17 @@ export interface TaskDoor {
 const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
 
 /**
+ * Throws what `open` would throw for want of room, before anything is spent: it says that the request may be sent again. Ends no task to
+ * make room, for the request may be a replay.
+ */
+export function checkRoom(verified: Verified, door: TaskDoor): void {
+  if (!door.book.isCurrent) throw new Refusal('fleet_unavailable');
+  const { owner } = standingOf(verified);
+  const lack = door.book.lackFor({ share: { owner, max: door.maxOpenPerCaller } });
+  if (lack !== undefined && door.lingering?.hasRoomToMake(owner, lack) !== true) throw tooManyOpen();
+}
+
+/**
  * Opens the task of a request (DESIGN 4 a): for whom the token says, for the purpose that a signed link names, and no longer than either.
  * @param shown What the program gets to see: with the `original` nobody would be told a handle.
  */
@@ -89,14 +100,17 @@ export function open(permit: EntryPermit, shown: PresentMode, door: TaskDoor): O
   try {
     return new OpenedCall(permit, door.book.open(request), standing.owner, door);
   } catch (error) {
-    if (error instanceof TaskRejected && error.reason === 'too_many')
-      throw new Refusal('overloaded', 'Too many tasks are open.');
+    if (error instanceof TaskRejected && error.reason === 'too_many') throw tooManyOpen();
     if (error instanceof TaskRejected && error.reason === 'revoked') throw revokedBefore(verified);
     if (error instanceof TaskRejected && error.reason === 'not_current') throw new Refusal('fleet_unavailable');
     if (error instanceof TaskRejected)
       throw new Refusal('token_invalid', `The ${token === undefined ? 'certificate' : 'token'} is about to end.`);
     throw error;
   }
+}
+
+function tooManyOpen(): Refusal {
+  return new Refusal('overloaded', 'Too many tasks are open.');
 }
 
 /** When what the request comes with was issued, as far as that says. */

@@ -58,14 +58,27 @@ export class Lingering {
     for (const queue of this.#queues.values()) if (this.#endOldestOf(queue)) return;
   }
 
+  /** Whether `makeRoom` would end one. Ends none. */
+  hasRoomToMake(owner: string, lack: 'share' | 'book'): boolean {
+    const own = this.#queues.get(owner);
+    if (own !== undefined && this.#oldestOf(own) !== undefined) return true;
+    if (lack === 'share') return false;
+    for (const queue of this.#queues.values()) if (this.#oldestOf(queue) !== undefined) return true;
+    return false;
+  }
+
   /** Ends all of them: the sidecar stops, and they were answered. */
   endAll(): void {
     for (const queue of this.#queues.values()) while (this.#endOldestOf(queue));
   }
 
-  #endOldestOf(queue: Queue): boolean {
+  #oldestOf(queue: Queue): Waiting | undefined {
     this.#forgetEnded(queue);
-    const oldest = queue.waiting[queue.head];
+    return queue.waiting[queue.head];
+  }
+
+  #endOldestOf(queue: Queue): boolean {
+    const oldest = this.#oldestOf(queue);
     if (oldest !== undefined) this.#end(oldest);
     return oldest !== undefined;
   }

@@ -38,29 +38,30 @@ export interface Spending {
 
 /**
  * Spends the proof of a verified request, and its token where that is for one use: an atomic verb each, after everything else was found
- * good (W6). Two equal requests that race find one winner; who was never verified cannot fill the ledger.
+ * good (W6). Two equal requests that race find one winner; who was never verified cannot fill the ledger. All that can only refuse is
+ * looked at first: a refusal that spends a proof makes a replay of whoever does as it says, and sends it again.
  */
 export function claim(verified: Verified, spending: Spending): Claimed {
   const { proof, token, txnToken } = verified;
   const now = spending.world.now();
   // They were good when the head came; the body may have taken longer.
   if (token !== undefined && token.expiresAtMs <= now) throw expired();
-  if (proof !== undefined) claimProof(proof, now, spending);
-  if (spending.tokensOnce && token?.kind === 'access') claimToken(token, proof?.jkt ?? token.ath, now, spending);
+  const presenter = proof?.jkt ?? verified.caller;
+  const spent: [Spendable, string][] = [];
+  if (proof !== undefined) spent.push([proofOnce(proof, now, spending), proof.jkt]);
+  if (spending.tokensOnce && token?.kind === 'access')
+    spent.push([tokenOnce(token, now, spending), proof?.jkt ?? token.ath]);
   if (spending.txnOnceIn !== undefined && txnToken !== undefined) {
     checkIssued(txnToken.iatSeconds * 1000, now, spending);
     const { txn: id, expiresAtMs } = txnToken;
-    spend(
-      { kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs },
-      proof?.jkt ?? verified.caller,
-      now,
-      spending,
-    );
+    spent.push([{ kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs }, presenter]);
   }
+  for (const [{ expiresAtMs }] of spent) if (expiresAtMs <= now) throw expired();
+  for (const [thing, by] of spent) spend(thing, by, now, spending);
   return new ClaimedCall(verified);
 }
 
-function claimProof({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spending: Spending): void {
+function proofOnce({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spending: Spending): Spendable {
   const madeAtMs = iatSeconds * 1000;
   const { maxAgeMs, futureMs } = spending.window;
   // Without nonces, a proof from before the start may have been spent then, and nobody here remembers.
@@ -69,27 +70,22 @@ function claimProof({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spendi
   const expiresAtMs = madeAtMs + maxAgeMs + futureMs + 1000;
   // It was young enough when it came, but its body took longer: what nobody would remember must not pass.
   if (expiresAtMs <= now) throw new Refusal('proof_expired');
-  const outcome = spending.spent.claim({ kind: 'dpop', owner: jkt, id: jti, expiresAtMs }, jkt, now);
-  if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'proof_reused' : 'ledger_full');
+  return { kind: 'dpop', owner: jkt, id: jti, expiresAtMs };
 }
 
 /** By issuer and `jti`, never by its text: with most algorithms one token can be given a second signature (PROTOCOLS 2). */
-function claimToken(
-  { iss, jti, claims, expiresAtMs }: InboundToken,
-  presenter: string,
-  now: number,
-  spending: Spending,
-): void {
+function tokenOnce({ iss, jti, claims, expiresAtMs }: InboundToken, now: number, spending: Spending): Spendable {
   if (jti === undefined) throw new Refusal('token_invalid', 'A token for one use needs a jti.');
   const { iat } = claims;
   checkIssued(typeof iat === 'number' ? iat * 1000 : 0, now, spending);
-  spend({ kind: 'token', owner: iss, id: jti, expiresAtMs }, presenter, now, spending);
+  return { kind: 'token', owner: iss, id: jti, expiresAtMs };
 }
 
 function spend(thing: Spendable, presenter: string, now: number, { spent }: Spending): void {
-  if (thing.expiresAtMs <= now) throw expired();
   const outcome = spent.claim(thing, presenter, now);
-  if (outcome !== 'claimed') throw new Refusal(outcome === 'spent' ? 'token_spent' : 'ledger_full');
+  if (outcome === 'claimed') return;
+  if (outcome !== 'spent') throw new Refusal('ledger_full');
+  throw new Refusal(thing.kind === 'dpop' ? 'proof_reused' : 'token_spent');
 }
 
 /**

@@ -96,7 +96,7 @@ export class InboundTxnTokens {
   }
 
   #readClaims(text: string, claims: Readonly<Record<string, unknown>>): InboundTxnToken {
-    const { iss, aud, exp, iat, txn, sub } = claims;
+    const { iss, aud, exp, iat, nbf, txn, sub } = claims;
     // `iss` is optional; one that is there is that of the service.
     if (iss !== undefined && iss !== this.accepted.issuer) throw new InvalidToken('issuer');
     if (!texts.every((name) => typeof claims[name] === 'string' && claims[name] !== ''))
@@ -105,7 +105,9 @@ export class InboundTxnTokens {
     if (audience.length !== 1 || audience[0] !== this.accepted.audience) throw new InvalidToken('audience');
     const now = this.#world.now();
     if (!isSeconds(exp) || exp * 1000 <= now) throw new InvalidToken('expired');
-    if (!isSeconds(iat) || (iat - clockSkewSeconds) * 1000 > now) throw new InvalidToken('not_yet_valid');
+    if (!isSeconds(iat)) throw new InvalidToken('not_yet_valid');
+    for (const start of [iat, nbf ?? iat])
+      if (!isSeconds(start) || (start - clockSkewSeconds) * 1000 > now) throw new InvalidToken('not_yet_valid');
     if ((exp - iat) * 1000 > this.accepted.max_lifetime) throw invalid('lifetime');
     return { text: new Secret(text), txn: String(txn), sub: String(sub), iatSeconds: iat, expiresAtMs: exp * 1000 };
   }
