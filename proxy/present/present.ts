@@ -101,19 +101,22 @@ export interface Presenter {
 /** Puts a handle, an inert token or verified headers where the caller's credential was; what came stays here, unless `original` says so. */
 export function present(opened: Opened, body: CallBody, presenter: Presenter): Presented {
   const { verified } = opened.permit.claimed;
-  const { apiKey, token } = verified.credential;
-  // The caller's own key goes on; his token does not, whichever header he put it in, and a handle is good on the way out only.
+  const { apiKey, token, txnToken } = verified.credential;
+  // The caller's own key goes on; his tokens do not, whichever header he put them in, and a handle is good on the way out only.
   const isOwn =
     apiKey !== undefined &&
     !presenter.handles.carries(apiKey) &&
-    (token === undefined || !holdsMark(apiKey, markOf(token)));
+    ![token, txnToken].some((text) => text !== undefined && holdsMark(apiKey, markOf(text)));
   const injected = isOwn ? ['x-api-key', apiKey] : [];
   injected.push(...credentialFor(opened, verified, presenter));
   const { origin } = verified.call.target;
   const { mark } = opened.opened;
   const { headers } = verified.call;
-  const isShown = token === undefined || presenter.mode === 'original';
-  const came = isShown ? headers : withoutCopies(headers, token);
+  const hidden = [presenter.mode === 'original' ? undefined : token, presenter.passesTxnToken ? undefined : txnToken];
+  const came = hidden.reduce<PassedHeaders>(
+    (left, text) => (text === undefined ? left : withoutCopies(left, text)),
+    headers,
+  );
   const passed =
     mark === undefined ? came : { ...came, forward: withTraceMark(came.forward, mark, presenter.world.random) };
   const passesNonce = presenter.mode === 'original' && !presenter.asksForNonces;
