@@ -138,7 +138,7 @@ export class EndpointConnections {
           });
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(new Error('the connection took too long'));
+        reject(Object.assign(new Error('the connection took too long'), { code: 'ETIMEDOUT' }));
         connection.destroy();
         socket.destroy();
       }, connectMs);

@@ -16,7 +16,7 @@ export type TellTrouble = (trouble: EndpointTrouble) => void;
 
 /** Whether an answer says that the service is not well, or has too much to do. */
 export function isUnwell(status: number): boolean {
-  return status >= 500 || status === 408 || status === 429;
+  return (status >= 500 && status < 600) || status === 408 || status === 429;
 }
 
 /** The code of an error, without the words beside it: they may quote an address or what a server said. */
@@ -24,5 +24,6 @@ export function troubleCode(error: unknown): string | undefined {
   // What the library calls a broken connection says less than what the system called it.
   const inner = error instanceof errors.SocketError && error.cause instanceof Error ? error.cause : error;
   if (!(inner instanceof Error) || !('code' in inner) || typeof inner.code !== 'string') return undefined;
-  return /^\w{1,64}$/.test(inner.code) ? inner.code : undefined;
+  // OpenSSL 3.5 has a slash in its names (`ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE`).
+  return /^[\w/]{1,64}$/.test(inner.code) ? inner.code : undefined;
 }

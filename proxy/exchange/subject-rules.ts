@@ -1,6 +1,6 @@
 import { type Actor, mayAct } from '../trust/act-claim.ts';
 import { InvalidToken, readStrictJws } from '../trust/strict-jws.ts';
-import { lastMomentMs } from './issued-token.ts';
+import { handingMs, lastMomentMs } from './issued-token.ts';
 import { refuse } from './service-refusal.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { OrderSubject } from './token-order.ts';
@@ -22,7 +22,8 @@ export function checkSubject(
 
 /** A subject token that is over is refused before anybody is asked: some services exchange it all the same. */
 export function checkSubjectTime(subject: OrderSubject | undefined, nowMs: number, service: string): void {
-  if (subject !== undefined && subject.expiresAtMs <= nowMs + lastMomentMs) throw refuse('grant_dead', service);
+  if (subject !== undefined && subject.expiresAtMs <= nowMs + handingMs + lastMomentMs)
+    throw refuse('grant_dead', service);
 }
 
 /** Claims of a token that was verified when its task was opened; an opaque token has none that we could read. */

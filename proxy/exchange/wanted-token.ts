@@ -2,7 +2,7 @@ import type { Actor } from '../trust/act-claim.ts';
 import { clockSkewSeconds } from '../trust/issuers.ts';
 import { type CheckedAnswer, checkScopes } from './check-answer.ts';
 import type { CheckedToken, WantedActor, WantedToken } from './check-token.ts';
-import { IssuedToken, lastMomentMs } from './issued-token.ts';
+import { handingMs, IssuedToken, lastMomentMs } from './issued-token.ts';
 import { Rejection } from './rejection.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import { checkSubjectTime, scopesOf } from './subject-rules.ts';
@@ -86,7 +86,7 @@ export function issueToken(
   const statedMs = ends.length === 0 ? askedAtMs + unstatedLifeMs : Math.min(...ends);
   // Our own limit counts from now: a service that was slow has told no lie about the life of its token.
   const expiresAtMs = Math.min(statedMs, nowMs + order.useForMs, subjectEndMs);
-  if (expiresAtMs <= nowMs + lastMomentMs) {
+  if (expiresAtMs <= nowMs + handingMs + lastMomentMs) {
     checkSubjectTime(order.subject, nowMs, order.service);
     throw new Rejection('lifetime');
   }
