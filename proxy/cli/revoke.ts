@@ -47,6 +47,7 @@ A revocation that the store of the fleet does not have yet is done here and told
     try {
       const revoked = await callOperator(place, 'POST', '/v1/revoke', order);
       show(revoked, values.json, invocation);
+      if (countIn(revoked, 'tasks') === 0) adviseOnName(values.agent, invocation);
       return exitCodes.ok;
     } catch (error) {
       if (values.json && error instanceof OperatorRefusal) invocation.print(error.body.trim());
@@ -86,4 +87,12 @@ function show(revoked: Readonly<Record<string, unknown>>, json: boolean, { print
     tell(
       'waybill revoke: done on this sidecar, and not yet in the store of the fleet; the others hear of it when the store answers this one',
     );
+}
+
+/** A SPIFFE ID without its beginning is a name like any other, and may be one that an issuer gave: done, but it must not look like a hit. */
+function adviseOnName(agent: string | undefined, { tell }: Invocation): void {
+  if (agent === undefined || !agent.includes('/') || agent.startsWith('spiffe://')) return;
+  tell(
+    'waybill revoke: no open task ended, and the name is no SPIFFE ID; if a workload is meant that has one: --agent spiffe://TRUST-DOMAIN/PATH',
+  );
 }

@@ -26,14 +26,18 @@ const request = z.strictObject({
   reason: z.string().min(1).max(500),
 });
 
-/** What looks like a SPIFFE ID and is none names nobody: to say "done" would be believed. */
+/**
+ * What looks like a SPIFFE ID and is none names nobody: to say "done" would be believed. A lost `:` or `/` of `spiffe://` is the commonest
+ * slip. Other names may hold a `/` as well: `agent.name` may, and so may an actor of a token (`act.sub`), whom its issuer names.
+ */
 function checkAgent({ value, issues }: z.core.ParsePayload<string>): void {
-  if (!/^spiffe:/i.test(value)) return;
+  if (!/^\s*spiffe.*[:/]/is.test(value)) return;
   try {
     SpiffeId.parseWorkload(value);
   } catch (error) {
     if (!(error instanceof InvalidSpiffeId)) throw error;
-    issues.push({ code: 'custom', message: error.message, input: value });
+    const message = `is no SPIFFE ID (${error.fault}); a workload is named in full: spiffe://TRUST-DOMAIN/PATH`;
+    issues.push({ code: 'custom', message, input: value });
   }
 }
 

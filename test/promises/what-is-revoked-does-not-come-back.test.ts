@@ -135,9 +135,10 @@ describe('W11: the kill switch ends what is open, takes its tokens back, and kee
   test.for([
     ['the agent here, by its name', { agent: 'invoice-bot' }, 3],
     ['an actor of the token', { agent: 'spiffe://example.org/planner' }, 1],
+    ['an actor that its issuer names otherwise', { agent: 'tenant/bot' }, 1],
     ['everything', { all: true }, 3],
   ] as const)('of %s', async ([, what, tasks]) => {
-    const acted = { sub: 'carol', act: { sub: 'spiffe://example.org/planner' } };
+    const acted = { sub: 'carol', act: { sub: 'spiffe://example.org/planner', act: { sub: 'tenant/bot' } } };
     const old = await stage.service.subjectToken(acted);
     const opened = (await tryOpen(await stage.service.subjectToken(acted))).body as unknown as StagedTask;
     const plain = await stage.task('bob');
@@ -228,6 +229,11 @@ test('waybill revoke does it by hand', async () => {
   expect([revoked.code, JSON.parse(revoked.stdout)]).toEqual([0, { tasks: 1, credentials: 1 }]);
   expect((await use(task)).code).toBe('handle_ended');
   expect((await run('--tool', 'nothing', '--reason', 'x')).code).toBe(1);
+  const mistyped = await run('--agent', 'spiffe//example.org/x', '--reason', 'x');
+  expect(mistyped).toMatchObject({ code: 1, stdout: '' });
+  expect(mistyped.stderr).toContain('is no SPIFFE ID');
+  const unknown = await run('--agent', 'example.org/x', '--reason', 'x');
+  expect(unknown).toMatchObject({ code: 0, stderr: expect.stringContaining('spiffe://TRUST-DOMAIN/PATH') });
   expect(await run('--all', '--reason', 'x')).toMatchObject({
     code: 0,
     stdout: 'revoked: 1 tasks ended, 0 credentials taken back\n',

@@ -86,6 +86,10 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
       ['{"agent":"spiffe://example.org/planner/","reason":"x"}', 'empty-segment-or-trailing-slash'],
       ['{"agent":"SPIFFE://example.org/planner","reason":"x"}', 'scheme'],
       ['{"agent":"spiffe://example.org","reason":"x"}', 'path-missing'],
+      ['{"agent":"spiffe//example.org/planner","reason":"x"}', 'spiffe://TRUST-DOMAIN/PATH'],
+      ['{"agent":"spiffe:/example.org/planner","reason":"x"}', 'scheme'],
+      ['{"agent":"Spiffe/example.org/planner","reason":"x"}', 'scheme'],
+      ['{"agent":" spiffe://example.org/planner","reason":"x"}', 'scheme'],
     ];
     for (const [body, why] of wrong) {
       const answer = await send('POST', '/v1/revoke', body);
