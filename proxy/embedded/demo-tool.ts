@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createRemoteJWKSet, jwtVerify, type JWTPayload } from 'jose';
+import { createRemoteJWKSet, customFetch, jwtVerify, type FetchImplementation, type JWTPayload } from 'jose';
+import { Agent, request as ask } from 'undici';
 import { ProofDesk } from './dpop-check.ts';
 
 /** What the tool trusts and demands. */
@@ -66,7 +67,9 @@ export async function openDemoTool(options: DemoToolOptions): Promise<DemoTool> 
   const now = options.clock ?? Date.now;
   const requests: ToolRequest[] = [];
   const proofs = new ProofDesk(() => now() / 1000, options.demandNonce ?? false);
-  const keys = createRemoteJWKSet(new URL(options.jwksUri ?? `${options.issuer}/jwks`));
+  const direct = new Agent();
+  const keysUrl = new URL(options.jwksUri ?? `${options.issuer}/jwks`);
+  const keys = createRemoteJWKSet(keysUrl, { [customFetch]: fetchOver(direct) });
   const server = createServer();
   server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
@@ -106,8 +109,19 @@ export async function openDemoTool(options: DemoToolOptions): Promise<DemoTool> 
       const closed = once(server, 'close');
       server.close();
       server.closeAllConnections();
-      await closed;
+      await Promise.all([closed, direct.destroy()]);
     },
+  };
+}
+
+/**
+ * Fetches keys without a proxy. The global `fetch` takes that of the environment, with NODE_USE_ENV_PROXY also to this machine: in a shell
+ * that works in a task the keys were asked for through the sidecar, and every token of the demo was refused.
+ */
+function fetchOver(dispatcher: Agent): FetchImplementation {
+  return async (url, { headers, method, signal }) => {
+    const reply = await ask(url, { dispatcher, method, signal, headers: Object.fromEntries(headers) });
+    return new Response(await reply.body.text(), { status: reply.statusCode });
   };
 }
 

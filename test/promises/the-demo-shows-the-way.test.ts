@@ -131,6 +131,19 @@ test('the tool sees for whom and by which path, and what crossed the wire is goo
   expect(attempts.map((attempt) => attempt['grade'])).toEqual(['proven', 'proven', 'suspected', 'proven']);
 });
 
+test('the demo is not led through the proxy of its caller, such as the one that tasks open sets', async () => {
+  const proxy = 'http://127.0.0.1:1';
+  const led = { ...env, HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NODE_USE_ENV_PROXY: '1' };
+  const { code, stdout, stderr } = await runWaybill(['demo', '--json'], { env: led });
+  const { ok, steps } = JSON.parse(stdout) as Outcome;
+  expect({ ok, failed: steps.filter((step) => !step.ok), code, stderr }).toEqual({
+    ok: true,
+    failed: [],
+    code: 0,
+    stderr: '',
+  });
+});
+
 test('what the demo says of headers is what the tool got: its path in Waybill-Chain, and the links with its sidecar alone', async () => {
   const { stdout } = await runWaybill(['demo'], { env });
   const told = stdout.replaceAll(/\s+/g, ' ');
