@@ -80,6 +80,7 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
 /** Whom it is told that standard output takes no more, by commands that close something first. */
 const unwritten: (() => void)[] = [];
 
+ignoreEarlyHangUp(process.argv.slice(2));
 watchLifeline();
 watchFaults();
 const ended = await main(process.argv.slice(2));
@@ -173,6 +174,14 @@ function say(text: string): void {
   // Not before there is something to say: to touch it makes a pipe non-blocking, which the process log waits on.
   if (stderr.listenerCount('error') === 0) stderr.on('error', () => undefined);
   stderr.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+/**
+ * SIGHUP before `run` listens to it itself would end a sidecar that somebody only told to reload: it reads its file later anyway. Before a
+ * command it is the end of a terminal and stays the end of us, as it does for all else.
+ */
+function ignoreEarlyHangUp([name, ...args]: readonly string[]): void {
+  if (name === 'run' && !args.includes('--')) process.on('SIGHUP', () => undefined);
 }
 
 /**
