@@ -129,6 +129,9 @@ export function problemOf(error: TaskRejected): Problem {
     case 'deadline':
       return new Problem('request_invalid', error.message);
     default:
-      return new Problem('not_found');
+      return new Problem(
+        'not_found',
+        'There is no task of this TXN; "waybill tasks list --all" lists the open ones and those that ended lately.',
+      );
   }
 }

@@ -148,5 +148,17 @@ test('what the API refuses is exit code 1 with its reason, as JSON the whole pro
   const told = await run(...forged, '--json');
   expect(told.code).toBe(1);
   expect(json(told)).toMatchObject({ status: 403, code: 'subject_token_invalid' });
-  expect(await run('complete', 'nobody', ...here())).toMatchObject({ code: 1 });
+});
+
+test('of a task that is not there it is said so, and where the others are listed', async () => {
+  for (const args of [
+    ['tasks', 'complete', 'nobody'],
+    ['tasks', 'fail', 'nobody', '--reason', 'x'],
+    ['revoke', '--task', 'nobody', '--reason', 'x'],
+  ]) {
+    const { code, stdout, stderr } = await runWaybill([...args, ...here()]);
+    expect({ code, stdout }, args.join(' ')).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain('There is no task of this TXN');
+    expect(stderr).toContain('"waybill tasks list --all"');
+  }
 });
