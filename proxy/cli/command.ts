@@ -52,13 +52,18 @@ export class CommandFailure extends Error {
 export function parseArguments<const Config extends ParseArgsConfig>(
   config: Config,
 ): ReturnType<typeof parseArgs<Config>> {
+  let parsed: ReturnType<typeof parseArgs<Config>>;
   try {
-    return parseArgs(config);
+    parsed = parseArgs(config);
   } catch (error) {
     // Only its first sentence: the others explain the syntax of positional arguments.
     const message = error instanceof Error ? error.message.replace(/\. [\s\S]*$/, '') : 'the arguments cannot be read';
     throw new CommandFailure(exitCodes.usage, message);
   }
+  // As of a variable that is not set: as a file it would be told without a name, as `:1:1: cannot be read`.
+  if (Reflect.get(parsed.values, 'config') === '')
+    throw new CommandFailure(exitCodes.usage, '--config is empty: it names the path of a file');
+  return parsed;
 }
 
 /** Options that every command with a result has. */

@@ -19,3 +19,15 @@ test('an empty --socket, as of a variable that is not set, is asked of nobody', 
   expect([code, connections]).toEqual([64, 0]);
   expect(stderr).toContain('--socket is empty');
 });
+
+test.each(['validate', 'run', 'doctor', 'health', 'inventory', 'tasks list', 'events verify'])(
+  'an empty --config names no file: %s',
+  async (command) => {
+    const [name = '', ...more] = command.split(' ');
+    for (const option of [['--config='], ['--config', '']]) {
+      const { code, stdout, stderr } = await runWaybill([name, ...more, ...option]);
+      expect({ code, stdout }).toEqual({ code: 64, stdout: '' });
+      expect(stderr).toBe(`waybill ${name}: --config is empty: it names the path of a file\n`);
+    }
+  },
+);
