@@ -5,7 +5,7 @@ import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
 import { ToolTls } from './forward/tool-tls.ts';
 import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
-import type { ProcessLog } from './process-log.ts';
+import { faultFacts, type ProcessLog } from './process-log.ts';
 import { OwnNames } from './tasks/own-names.ts';
 import { ClientCertificate } from './trust/client-certificate.ts';
 import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
@@ -77,13 +77,16 @@ export function openToolTls(
   workload: Pick<Workload, 'authoritiesOf'>,
   svids: X509SvidSource,
   world: World,
+  log: Pick<ProcessLog, 'error'>,
 ) {
   const { domains } = settings.trust;
   const trust = {
     authoritiesOf: (domain: string) => (domains.has(domain) ? workload.authoritiesOf(domain) : undefined),
     svid: () => svids.certificate(),
   };
-  return new ToolTls(trust, world);
+  return new ToolTls(trust, world, (tool, error) =>
+    log.error({ tool, ...faultFacts(error) }, 'the CA file of a tool cannot be used'),
+  );
 }
 
 /** The SPIFFE ID that rules decide by: the last that was ours, for a loss of it must not switch a rule off. Empty before the first. */

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import type { BundleEndpointSettings, DomainSource } from '../config/trust-sources.ts';
+import { NoCertificate, readAuthorities } from './spiffe/authorities-file.ts';
 import { fetchBundle, type DialTcp, type EndpointProfile } from './spiffe/bundle-endpoint.ts';
 import type { JwtAuthority } from './spiffe/bundles.ts';
 import { FederatedBundle } from './spiffe/federated-bundle.ts';
@@ -95,7 +95,7 @@ async function profileOf(
     if (endpoint.ca === undefined) return { kind: 'https_web', ca: undefined };
     // Read as a bundle for its checks: what holds no certificate would fail at every poll, and not now.
     await usable(readBundleFile(endpoint.ca), endpoint.ca);
-    return { kind: 'https_web', ca: await readFile(endpoint.ca, 'utf8') };
+    return { kind: 'https_web', ca: await usable(Promise.try(readAuthorities, endpoint.ca), endpoint.ca) };
   }
   const spiffeId = SpiffeId.parseWorkload(endpoint.spiffe_id ?? '');
   return { kind: 'https_spiffe', spiffeId, bundleOf: (name) => bundles.authoritiesOf(name), now };
@@ -106,7 +106,8 @@ async function usable<Content>(reading: Promise<Content>, file: string): Promise
   try {
     return await reading;
   } catch (error) {
-    if (error instanceof MalformedAnswer) throw new Error(`${file}: ${error.message}`, { cause: error });
+    if (error instanceof MalformedAnswer || error instanceof NoCertificate)
+      throw new Error(`${file}: ${error.message}`, { cause: error });
     throw error;
   }
 }

@@ -88,7 +88,7 @@ export async function openWayOut(
     onDeadGrant: (txn) => endWithGrant(tasks, txn),
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => identity.names());
-  const toolTls = openToolTls(config, workload, x509Svids, world);
+  const toolTls = openToolTls(config, workload, x509Svids, world, log);
   const lasting = {
     world,
     record,

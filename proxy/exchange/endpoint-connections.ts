@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 import { callbackify, isDeepStrictEqual } from 'node:util';
 import { Agent, type buildConnector } from 'undici';
 import type { Destination, Way } from '../route/egress-guard.ts';
+import { readAuthorities } from '../spiffe/authorities-file.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import type { ServiceSettings } from './service-settings.ts';
@@ -153,11 +153,14 @@ export class EndpointConnections {
     return connection;
   }
 
-  /** Read for each connection, so that a renewed CA file holds from the next one on. One that cannot be read lets none be made (W1). */
+  /**
+   * Read for each connection, so that a renewed CA file holds from the next one on. One that cannot be read, or holds no certificate,
+   * lets none be made (W1).
+   */
   #contextFor(options: buildConnector.Options, certificate: ClientCertificate | undefined): SecureContext {
     const { origin } = new URL(`${options.protocol}//${options.hostname}:${options.port}`);
     const file = this.#authorities.get(origin);
-    const trust = file === undefined ? {} : { ca: readFileSync(file, 'utf8') };
+    const trust = file === undefined ? {} : { ca: readAuthorities(file) };
     return certificate?.contextFor(trust) ?? createSecureContext(trust);
   }
 }

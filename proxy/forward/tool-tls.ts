@@ -13,6 +13,7 @@ import type { Origin } from '../intercept/origin.ts';
 import { Refusal } from '../refusal.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import { isMeant } from '../trust/spiffe-pattern.ts';
+import { readAuthorities } from '../spiffe/authorities-file.ts';
 import type { X509BundleOf } from '../spiffe/x509-path.ts';
 import { findTrustedPath, isStillTrusted, type TrustedPath } from '../trust/svid-paths.ts';
 import type { World } from '../world.ts';
@@ -24,6 +25,9 @@ export interface TlsTrust {
   /** What the SVIDs of a trust domain are verified with; undefined where it is not trusted. */
   readonly authoritiesOf: X509BundleOf;
 }
+
+/** Port: hears why the file that `tls.ca` of a tool names cannot be used. Who calls is told only that the tool cannot be verified. */
+type TellUnusable = (tool: string, error: unknown) => void;
 
 /** The terms of one TLS connection to a tool: what it is verified by, and what we show of ourselves. */
 export interface Channel {
@@ -56,16 +60,19 @@ interface Context {
 export class ToolTls {
   readonly #trust: TlsTrust;
   readonly #world: World;
+  readonly #tell: TellUnusable;
   /** The newest of each tool: an SVID or a bundle that was replaced is not used again. */
   readonly #contexts = new WeakMap<Tool, Context>();
 
-  constructor(trust: TlsTrust, world: World) {
+  constructor(trust: TlsTrust, world: World, tell: TellUnusable) {
     this.#trust = trust;
     this.#world = world;
+    this.#tell = tell;
   }
 
   /**
-   * The terms for a connection that is opened now. Refuses with `identity_unavailable` where an SVID or a bundle is needed and absent.
+   * The terms for a connection that is opened now. Refuses with `identity_unavailable` where an SVID or a bundle is needed and absent, and
+   * with `upstream_tls` where the CA file of the tool cannot be read or holds no certificate.
    * @param bound our certificate that the token of the call is bound to; else the SVID of this moment is presented.
    */
   channelTo(tool: Tool, origin: Origin, bound: ClientCertificate | undefined): Channel {
@@ -111,7 +118,7 @@ export class ToolTls {
       throw new Refusal('identity_unavailable', 'There is no trust bundle for the trust domain of this tool.');
     const known = this.#contexts.get(tool);
     if (known !== undefined && known.certificate === certificate && known.authorities === authorities) return known;
-    const roots = authorities !== undefined || ca === undefined ? undefined : readFileSync(ca, 'utf8');
+    const roots = authorities !== undefined || ca === undefined ? undefined : this.#readRoots(tool.name, ca);
     const trusted = authorities?.map(toPem) ?? roots;
     const trust = {
       ...(trusted === undefined ? {} : { ca: trusted }),
@@ -122,6 +129,16 @@ export class ToolTls {
     const context = { certificate, authorities, roots, secure };
     this.#contexts.set(tool, context);
     return context;
+  }
+
+  /** Without the CA that was named nobody is the tool: the public authorities, in its place, would vouch for many others (W1). */
+  #readRoots(tool: string, file: string): string {
+    try {
+      return readAuthorities(file);
+    } catch (error) {
+      this.#tell(tool, error);
+      throw new Refusal('upstream_tls', 'The file with the CA of this tool cannot be used.');
+    }
   }
 
   /** The verified path of a tool's SVID; undefined where it is none, or that of somebody else. */

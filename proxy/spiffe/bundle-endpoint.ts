@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { checkAuthorities } from './authorities-file.ts';
 import type { SpiffeId } from './spiffe-id.ts';
 import { checkServerBy, pemOf } from './svid-tls.ts';
 import type { X509BundleOf } from './x509-path.ts';
@@ -12,7 +13,11 @@ export interface DialTcp {
 
 /** How an endpoint shows who it is (SPIFFE Federation, section 5). */
 export type EndpointProfile =
-  | { readonly kind: 'https_web'; /** PEM; the roots of the system where undefined. */ readonly ca: string | undefined }
+  | {
+      readonly kind: 'https_web';
+      /** PEM; the roots of the system where undefined, and nobody is believed where it holds no certificate. */
+      readonly ca: string | undefined;
+    }
   | {
       readonly kind: 'https_spiffe';
       readonly spiffeId: SpiffeId;
@@ -44,6 +49,7 @@ const timeoutMs = 10_000;
  */
 export async function fetchBundle(url: URL, profile: EndpointProfile, tcp: DialTcp): Promise<Buffer> {
   if (url.protocol !== 'https:' || url.username !== '' || url.password !== '') throw new EndpointUnavailable('tls');
+  if (profile.kind === 'https_web' && profile.ca !== undefined) requireAuthorities(profile.ca);
   const life: Life = { isOver: false, open: [] };
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
@@ -55,6 +61,15 @@ export async function fetchBundle(url: URL, profile: EndpointProfile, tcp: DialT
     clearTimeout(timer);
     life.isOver = true;
     for (const one of life.open) one.destroy();
+  }
+}
+
+/** An empty text would be none to Node, and the whole Web PKI could say who belongs to the other domain. */
+function requireAuthorities(pem: string): void {
+  try {
+    checkAuthorities(pem);
+  } catch {
+    throw new EndpointUnavailable('tls');
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Redis, RedisOptions } from 'iovalkey';
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { FleetSettings, StorePlace } from '../../config/fleet.ts';
+import { readAuthorities } from '../spiffe/authorities-file.ts';
 import { readBounded } from '../spiffe/bounded-file.ts';
 import { StoreUnfit } from './store-fault.ts';
 
@@ -15,7 +15,7 @@ const master = z.tuple([z.string().min(1), z.coerce.number().int().min(1).max(65
 export async function connectStore(settings: FleetSettings, attempt: number, answerMs: number): Promise<Redis> {
   const { store, username, tls } = settings;
   const password = await readPassword(settings.password_file);
-  const ca = tls?.ca === undefined ? {} : { ca: await readFile(tls.ca) };
+  const ca = tls?.ca === undefined ? {} : { ca: readAuthorities(tls.ca) };
   const { host, port } = store ?? (await within(findMaster(settings, attempt, ca, answerMs), answerMs));
   const isTls = store === undefined ? tls !== undefined : store.tls;
   const options: RedisOptions = {

@@ -10,7 +10,7 @@ import { realWorld } from '../../proxy/world.ts';
 let clock = 0;
 const world = { ...realWorld([]), monotonic: () => clock };
 const nobody = { svid: () => undefined, authoritiesOf: () => undefined };
-const upstreams = new Upstreams(world, new ToolTls(nobody, world));
+const upstreams = new Upstreams(world, new ToolTls(nobody, world, () => undefined));
 const origin = originOf('http', 'crm.test', 80);
 const way = { address: '127.0.0.1', port: 9, kind: 'loopback' } as const;
 afterEach(() => upstreams.close());

@@ -129,6 +129,11 @@ test('a bootstrap bundle that cannot be read stops the start', async () => {
   );
   const web = { url, profile: 'https_web', ca: broken } as const;
   await expect(open({ 'partner.org': { bundle_endpoint: web } })).rejects.toThrow(unusable);
+  // A bundle, but nothing that TLS can be given: Node would be left with an option that names nobody.
+  await writeFile(broken, '{"keys":[]}');
+  await expect(open({ 'partner.org': { bundle_endpoint: web } })).rejects.toThrow(
+    `${broken}: there is no CA certificate (PEM) in it`,
+  );
 });
 
 test('the sidecar asks endpoints through its egress guard, with and without an identity of its own', async () => {

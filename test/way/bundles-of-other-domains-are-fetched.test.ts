@@ -62,6 +62,12 @@ test('https_web: the document comes by the Web PKI and the name, without anythin
   const otherName = new URL(`https://other.partner.org:${webServer.port}/`);
   expect(await faultOf(fetchBundle(otherName, webProfile, dialHere()))).toBe('tls');
   expect(await faultOf(fetchBundle(webUrl(), { kind: 'https_web', ca: undefined }, dialHere()))).toBe('tls');
+  // Node would take an empty text for none, and trust the whole Web PKI.
+  for (const ca of ['', '\n', 'x']) {
+    const asked: string[] = [];
+    expect(await faultOf(fetchBundle(webUrl(), { kind: 'https_web', ca }, dialHere(asked)))).toBe('tls');
+    expect(asked).toEqual([]);
+  }
 });
 
 test('no redirect is followed, no other status taken, and nothing but https asked', async () => {

@@ -5,6 +5,7 @@ import type { ToolSettings } from '../../../config/tools.ts';
 import { readSecret, secretFiles } from '../../exchange/issuers/brokered-secret.ts';
 import { findFolderFault } from '../../own-folder.ts';
 import { Refusal } from '../../refusal.ts';
+import { readAuthorities } from '../../spiffe/authorities-file.ts';
 import { inStep, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 import { checkStart } from './start-check.ts';
@@ -87,9 +88,21 @@ function checkRead(setting: string, file: string, isSecret: boolean, found: Find
   if (why !== undefined)
     found.fail(`${setting}: ${file} cannot be read (${why})`, 'Put it there, readable by the user of the sidecar.');
   else if (there?.size === 0) found.fail(`${setting}: ${file} is empty`, 'Put the content there.');
+  else if (setting.endsWith('.ca') && there?.isFile() === true && !holdsAuthorities(file))
+    found.fail(`${setting}: ${file} holds no CA certificate (PEM)`, 'Put it there: without it nothing is called.');
   else found.ok(`${setting}: ${file} can be read`);
   if (isSecret && there !== undefined && (there.mode & 0o007) !== 0)
     found.warn(`${setting}: every user may read ${file}`, `chmod o= ${file}`);
+}
+
+/** By the reader of the calls. What cannot be read at all has been told. */
+function holdsAuthorities(file: string): boolean {
+  try {
+    readAuthorities(file);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The files that the configuration names, and whether each is a secret. */

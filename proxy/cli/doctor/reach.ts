@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { formatAddress } from '../../intercept/authority.ts';
 import { Refusal } from '../../refusal.ts';
 import type { Destination, Way } from '../../route/egress-guard.ts';
+import { readAuthorities } from '../../spiffe/authorities-file.ts';
 import { inStep, Late, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
@@ -14,6 +14,8 @@ const untrusted = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'UNABLE_TO_GET_ISSUER_CERT',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  // The authority that is trusted has the name of the issuer and another key: a CA that was made anew.
+  'CERT_SIGNATURE_FAILURE',
 ]);
 /** Codes of an answer that is no TLS. */
 const plain = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
@@ -27,6 +29,8 @@ export interface Attempt {
   readonly plainFault?: (way: Way) => string | undefined;
   /** Setting that names the CA, such as `tools.crm.tls.ca`. */
   readonly authority: string;
+  /** Whether that setting names a file, which stands in place of the public authorities. */
+  readonly isPinned: boolean;
   /** Setting that says which kinds of address are good; undefined where none does. */
   readonly addresses: string | undefined;
 }
@@ -97,7 +101,9 @@ function tellFailure(error: unknown, at: string, attempt: Attempt, found: Findin
   else if (untrusted.has(word))
     found.fail(
       `${at}: no authority that is trusted vouches for its certificate (${word})`,
-      `Name its CA in ${attempt.authority}.`,
+      attempt.isPinned
+        ? `The file in ${attempt.authority} does not hold the CA of this server: put it there, or see who answers.`
+        : `Name its CA in ${attempt.authority}.`,
     );
   else if (word === 'ERR_TLS_CERT_ALTNAME_INVALID')
     found.fail(`${at}: its certificate is for another name`, 'Call it by the name in its certificate.');
@@ -129,7 +135,7 @@ export function trustIn(host: string, ca: string | undefined): ConnectionOptions
   return {
     host,
     ...(isIP(host) === 0 ? { servername: host } : {}),
-    ...(ca === undefined ? {} : { ca: readFileSync(ca, 'utf8') }),
+    ...(ca === undefined ? {} : { ca: readAuthorities(ca) }),
     ALPNProtocols: ['http/1.1'],
     minVersion: 'TLSv1.2',
     rejectUnauthorized: true,

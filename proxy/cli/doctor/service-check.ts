@@ -96,7 +96,8 @@ async function reachIssuer(url: string, setting: string, ca: string | undefined,
     dial: undefined,
   };
   const tls = isSecure ? trustIn(host, ca) : undefined;
-  return reach({ destination, tls, authority: setting, addresses: undefined }, patient, found);
+  const isPinned = ca !== undefined;
+  return reach({ destination, tls, authority: setting, isPinned, addresses: undefined }, patient, found);
 }
 
 /** A service that lets in nobody without a certificate shows its documents to nobody either. */

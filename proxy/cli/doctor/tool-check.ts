@@ -19,11 +19,12 @@ export async function checkTool(tool: Tool, patient: Patient, found: Findings): 
   const at = `tools.${name}`;
   const tls = origin.scheme === 'https' ? await termsFor(tool, origin, patient, found) : undefined;
   if (tls === 'none') return;
-  const { addresses, dial } = settings;
+  const { addresses, dial, tls: terms } = settings;
+  const isPinned = terms.ca !== undefined && terms.spiffe_id === undefined;
   const destination = { host: origin.host, port: origin.port, addresses, dial };
   const plainFault = (way: Way): string | undefined => findPlainFault(tool, way)?.replace('tools.X', at);
   await reach(
-    { destination, tls, plainFault, authority: `${at}.tls.ca`, addresses: `${at}.addresses` },
+    { destination, tls, plainFault, authority: `${at}.tls.ca`, isPinned, addresses: `${at}.addresses` },
     patient,
     found,
   );
@@ -34,17 +35,23 @@ async function termsFor(tool: Tool, origin: Origin, patient: Patient, found: Fin
   const { client, spiffe_id: wanted } = tool.settings.tls;
   const needsIdentity = client === 'svid' || wanted !== undefined;
   const { workload, certificates } = needsIdentity ? await patient.identity : nobody;
-  const trust = openToolTls(patient.config, workload ?? unknown, certificates, patient.world);
+  const trust = openToolTls(patient.config, workload ?? unknown, certificates, patient.world, silent);
   try {
     return trust.channelTo(tool, origin, undefined).options;
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
+    if (error.code === 'upstream_tls') {
+      found.fail(`every call is refused: ${error.detail}`, `See the finding about tools.${tool.name}.tls.ca.`);
+      return 'none';
+    }
     const what = client === 'svid' ? 'our SVID' : 'the bundle of its trust domain';
     found.fail(`${what} is needed for its TLS, and is not there`, 'See the findings about the identity.');
     return 'none';
   }
 }
 
+/** What cannot be used is among the findings. */
+const silent = { error: () => undefined };
 /** Most tools are recognised by their name, and see nothing of us. */
 const nobody = { workload: undefined, certificates: { certificate: () => undefined } };
 const unknown = { authoritiesOf: () => undefined };
