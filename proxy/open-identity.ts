@@ -2,10 +2,12 @@ import { X509Certificate } from 'node:crypto';
 import type { LoadedSettings } from '../config/load.ts';
 import type { SignerIdentity } from './delegation/link-signer.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
+import { troubleCode } from './exchange/endpoint-trouble.ts';
+import { onceAMinute } from './exchange/once-a-minute.ts';
 import { ToolTls } from './forward/tool-tls.ts';
 import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';
-import { faultFacts, type ProcessLog } from './process-log.ts';
+import type { ProcessLog } from './process-log.ts';
 import { OwnNames } from './tasks/own-names.ts';
 import { ClientCertificate } from './trust/client-certificate.ts';
 import { openWorkload, type FindWay, type Workload, type WorkloadSettings } from './workload.ts';
@@ -84,9 +86,9 @@ export function openToolTls(
     authoritiesOf: (domain: string) => (domains.has(domain) ? workload.authoritiesOf(domain) : undefined),
     svid: () => svids.certificate(),
   };
-  return new ToolTls(trust, world, (tool, error) =>
-    log.error({ tool, ...faultFacts(error) }, 'the CA file of a tool cannot be used'),
-  );
+  const what = 'the CA file of a tool cannot be used';
+  const tell = onceAMinute(world, (tool: string, code: string | undefined) => log.error({ tool, code }, what));
+  return new ToolTls(trust, world, (tool, error) => tell(tool, troubleCode(error)));
 }
 
 /** The SPIFFE ID that rules decide by: the last that was ours, for a loss of it must not switch a rule off. Empty before the first. */

@@ -54,6 +54,11 @@ export interface OpenRecord {
   close(): void;
 }
 
+function tellWritable(log: ProcessLog, isWritable: boolean): void {
+  if (isWritable) log.info('the record is written again');
+  else log.error('the record cannot be written: every call is refused until it can');
+}
+
 /** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
 export function openRecord(
   config: LoadedSettings,
@@ -72,7 +77,7 @@ export function openRecord(
   };
   let copiesLost = 0;
   const { sink, file } = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
-  const log = new EventLog(sink, world);
+  const log = new EventLog(sink, world, (isWritable) => tellWritable(processLog, isWritable));
   const metrics = new Metrics(
     {
       version,

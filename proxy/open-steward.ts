@@ -60,7 +60,7 @@ export async function openSteward(
     events: openEvents(paths, record),
     shared: () => fleet?.shared(),
     outbound: () => wayOut.agentAddress(),
-    self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid }),
+    self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid, missing: missing(record, wayOut) }),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),
   };
   const fleet = openFleet(settings, wayOut, rooms.killSwitch, record, log);

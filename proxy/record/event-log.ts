@@ -27,6 +27,9 @@ interface Batch {
   reject(refusal: Refusal): void;
 }
 
+/** Port: hears when the record takes no more, and when it does again. */
+export type TellWritable = (isWritable: boolean) => void;
+
 /**
  * The record: JSON lines with a sequence number and the hash of the line before. The lines of one turn of the event loop are written
  * with one synchronous write, so that they are with the operating system before any of their calls is forwarded (W7). A failed or
@@ -51,10 +54,13 @@ export class EventLog {
   /** A checkpoint that found the record full. */
   #owed: ((head: ChainHead) => string) | undefined;
   #closed = false;
+  #isFailing = false;
+  readonly #tell: TellWritable;
 
-  constructor(sink: EventSink, world: World) {
+  constructor(sink: EventSink, world: World, tell: TellWritable) {
     this.#sink = sink;
     this.#world = world;
+    this.#tell = tell;
     this.boot = world.random(12).toString('base64url');
   }
 
@@ -98,6 +104,8 @@ export class EventLog {
     // Ends and refusals first: they are older than the admissions of this turn.
     const { written, isWhole } = this.#write([...others, ...admissions]);
     this.#others = others.slice(written);
+    if (this.#isFailing === isWhole) this.#tell(isWhole);
+    this.#isFailing = !isWhole;
     if (isWhole) {
       batch?.resolve();
       this.#payCheckpoint();

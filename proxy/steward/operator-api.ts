@@ -25,7 +25,7 @@ export interface OperatorRooms {
   readonly shared: () => Promise<Shared> | undefined;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
-  /** Which sidecar this is: version, boot, digest of its configuration, pid. */
+  /** Which sidecar this is: version, boot, digest of its configuration, pid; and what is `missing` for its readiness. */
   readonly self: () => object;
   onFault(error: unknown): void;
 }

@@ -19,6 +19,7 @@ import { admittedPaths, checkChain, eventsOf, readRecord } from '../stage/event-
 import { startLoad, type LoadCall } from '../stage/load.ts';
 import { basic, callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { openScriptedTool, type ScriptedTool } from '../stage/scripted-tool.ts';
+import { callOperator } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 let crm: EchoTool;
@@ -70,6 +71,11 @@ async function checkFullRecord(stage: Stage, fill: () => void, empty: () => void
     readiness = await ready();
   }
   expect(readiness).toBe(503);
+  const { socket } = stage.sidecar.addresses;
+  const self = async () => (await callOperator(socket, 'GET', '/v1/sidecar')).body['missing'];
+  expect(await self()).toEqual(['the record cannot be written']);
+  const told = (what: string): number => stage.sidecar.output().split(`"msg":"the record ${what}`).length - 1;
+  expect([told('cannot be written'), told('is written again')]).toEqual([1, 0]);
   expect((await fetch(`http://${health}/livez`)).status).toBe(200);
   expect((await call('http://unlisted.test/')).code).toBe('destination_unlisted');
   endSlow();
@@ -83,6 +89,7 @@ async function checkFullRecord(stage: Stage, fill: () => void, empty: () => void
   await sleep(300);
   expect((await call('http://crm.test/after')).status).toBe(200);
   expect(await ready()).toBe(200);
+  expect([await self(), told('cannot be written'), told('is written again')]).toEqual([[], 1, 1]);
   expect(await stage.sidecar.metric('waybill_events_lost_total')).toBe(0);
   const series = 'waybill_refusals_total{way="out",stage="admit",code="record_unavailable"}';
   expect(await stage.sidecar.metric(series)).toBe(refused);

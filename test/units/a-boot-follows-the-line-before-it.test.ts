@@ -32,7 +32,7 @@ const put = (path: string, ...boots: string[][]): void =>
 /** A sidecar that runs on this file until it is ended: by itself, or killed. */
 function openBoot(path = file) {
   const sink = openFileSink(path);
-  const log = new EventLog(sink, realWorld([]));
+  const log = new EventLog(sink, realWorld([]), () => undefined);
   const checkpoints = new Checkpoints(log, () => undefined, 60_000);
   log.append(eventFields('boot', { key: checkpoints.key, follows: sink.follows }));
   checkpoints.start();

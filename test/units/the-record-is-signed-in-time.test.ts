@@ -14,7 +14,7 @@ import { realWorld } from '../../proxy/world.ts';
 async function live(seconds: number, everyMs: number, pauseAfter = Infinity): Promise<string> {
   const file = join(mkdtempSync(join(tmpdir(), 'waybill-signed-')), 'events.jsonl');
   let nowMs = Date.now();
-  const log = new EventLog(openFileSink(file), { ...realWorld([]), now: () => nowMs });
+  const log = new EventLog(openFileSink(file), { ...realWorld([]), now: () => nowMs }, () => undefined);
   const checkpoints = new Checkpoints(log, () => undefined, everyMs);
   log.append(eventFields('boot', { key: checkpoints.key }));
   checkpoints.start();
@@ -62,7 +62,7 @@ async function outlast(minutes: number): Promise<{ readonly atOnce: string; read
   let isFull = false;
   const sink = openFileSink(file);
   const disk = { ...sink, write: (lines: Buffer) => (isFull ? { bytes: 0, isWhole: false } : sink.write(lines)) };
-  const log = new EventLog(disk, { ...realWorld([]), now: () => nowMs });
+  const log = new EventLog(disk, { ...realWorld([]), now: () => nowMs }, () => undefined);
   const checkpoints = new Checkpoints(log, () => undefined, 20);
   log.append(eventFields('boot', { key: checkpoints.key }));
   checkpoints.start();

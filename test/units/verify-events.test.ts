@@ -19,7 +19,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 /** Appends a boot with this many calls, through the sidecar's own record; the last `unfinished` calls have no end. */
 function writeBoot(calls: number, unfinished = 0): void {
-  const log = new EventLog(openFileSink(file), realWorld([]));
+  const log = new EventLog(openFileSink(file), realWorld([]), () => undefined);
   log.append(eventFields('boot', { version: '0.0.0' }));
   for (let at = 1; at <= calls; at++) {
     log.append(eventFields('call.admitted', { id: `c${at}`, attempt: 1, note: 'ünïcode ✔' }));

@@ -24,7 +24,10 @@ export async function checkSidecar(patient: Patient, found: Findings): Promise<v
     found.info(`none answers: ${why}`);
     return;
   }
-  const { pid, version: running, config: digest } = self;
+  const { pid, version: running, config: digest, missing } = self;
+  if (Array.isArray(missing))
+    for (const what of missing)
+      found.fail(`it is not ready: ${String(what)}`, 'See its log. Until then it refuses calls.');
   const shown = `${String(digest).slice(0, 16)}, version ${String(running)}, pid ${String(pid)}`;
   if (digest !== config.digest)
     found.warn(
