@@ -8,7 +8,7 @@ import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { interceptInbound, seenTarget, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
 import { renderInboundRefusal, type CurrentNonce } from './intercept/inbound-answer.ts';
 import { answerRefusal, isToldAlready } from './intercept/answer.ts';
-import { checkRoom, close, open, type Opened, type TaskDoor } from './present/open.ts';
+import { close, lackOfRoom, open, type Opened, type TaskDoor } from './present/open.ts';
 import type { Origin } from './intercept/origin.ts';
 import { present, type Presenter } from './present/present.ts';
 import { admit } from './record/admit.ts';
@@ -71,8 +71,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms, inForce: () => Gat
     const again = body === noBody && gate === rooms.gate ? undefined : verifyAgain(verified, rooms.gate, gate);
     if (again !== undefined) await again;
     checkBodyDigest(call, body);
-    checkRoom(verified, rooms.door());
-    const claimed = claim(verified, rooms.spending);
+    const claimed = claim(verified, rooms.spending, lackOfRoom(verified, rooms.door()));
     const permit = rooms.desk.decide(claimed, rooms.world.now());
     progress.decision = permit.decision;
     const opened = (progress.opened = open(permit, rooms.presenter.mode, rooms.door()));

@@ -3,10 +3,11 @@ import { findPackageJSON } from 'node:module';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
+import { onceAMinute } from './exchange/once-a-minute.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { CheckpointIdentity } from './record/checkpoint.ts';
 import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
-import { EventLog } from './record/event-log.ts';
+import { EventLog, type TellWritable } from './record/event-log.ts';
 import {
   openDeviceSink,
   openFileSink,
@@ -54,9 +55,16 @@ export interface OpenRecord {
   close(): void;
 }
 
-function tellWritable(log: ProcessLog, isWritable: boolean): void {
-  if (isWritable) log.info('the record is written again');
-  else log.error('the record cannot be written: every call is refused until it can');
+/**
+ * Tells of a record that is a file. Standard output may be the same pipe as the log: one that is full would stop the process at the very
+ * line that says so, where it has to refuse calls.
+ */
+function tellerOf(log: ProcessLog, world: World, isFile: boolean): TellWritable {
+  if (!isFile) return () => undefined;
+  return onceAMinute(world, (isWritable: boolean) => {
+    if (isWritable) log.info('the record is written again');
+    else log.error('the record cannot be written: every call is refused until it can');
+  });
 }
 
 /** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
@@ -77,7 +85,7 @@ export function openRecord(
   };
   let copiesLost = 0;
   const { sink, file } = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
-  const log = new EventLog(sink, world, (isWritable) => tellWritable(processLog, isWritable));
+  const log = new EventLog(sink, world, tellerOf(processLog, world, file !== undefined));
   const metrics = new Metrics(
     {
       version,

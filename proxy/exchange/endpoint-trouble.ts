@@ -16,7 +16,7 @@ export type TellTrouble = (trouble: EndpointTrouble) => void;
 
 /** Whether an answer says that the service is not well, or has too much to do. */
 export function isUnwell(status: number): boolean {
-  return (status >= 500 && status < 600) || status === 408 || status === 429;
+  return status >= 500 || status === 408 || status === 429;
 }
 
 /** The code of an error, without the words beside it: they may quote an address or what a server said. */

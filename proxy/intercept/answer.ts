@@ -87,17 +87,12 @@ export function markBroken(socket: Socket): void {
   broken.add(socket);
 }
 
-/** Whether that was said. */
-export function isBroken(socket: Socket): boolean {
-  return broken.has(socket);
-}
-
 /**
  * Whether a request was refused by the parser already, which answered, counted and recorded it: whatever else is wrong with it, it is one
  * refusal. A request that was whole before the parser lost its way has a reason of its own.
  */
 export function isToldAlready({ request }: Arrival, refusal: Refusal): boolean {
-  return isBroken(request.socket) && (refusal.code === 'message_malformed' || !request.complete);
+  return broken.has(request.socket) && (refusal.code === 'message_malformed' || !request.complete);
 }
 
 /** Whether a connection ends with the answer that is on its way: what follows on it is no request any more (RFC 9112 9.6). */

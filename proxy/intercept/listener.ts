@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { Refusal } from '../refusal.ts';
+import { Refusal, toldAsUnsure } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
-import { isBroken, isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
+import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { afterAnswers, answerOwed } from './owed-answers.ts';
@@ -198,20 +198,16 @@ export function hearBrokenRequests(server: Server, hearers: Hearers): void {
       socket.end(() => socket.destroy());
       return;
     }
-    // Told already; what else comes while a request before it is answered is a part of the same.
-    if (isBroken(socket)) return;
     const id = hearers.nextCallId();
     const code: RefusalCode = error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
     const refusal = new Refusal(code);
     hearers.onRefused(id, refusal, undefined);
     markBroken(socket);
-    const tell = (): void =>
-      void socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
     const owed = answerOwed(socket);
-    // A request that was whole has an answer of its own: ours in its place would say that it was not done.
-    if (owed?.req.complete === true) afterAnswers(socket, tell);
+    // A request that was whole may be with the tool: ours in place of its answer must not say that it was not done.
+    const told = owed?.req.complete === true ? toldAsUnsure(refusal) : refusal;
     // An answer that has begun cannot be followed by another: the agent would read ours as part of it.
-    else if (owed?.headersSent === true) socket.destroy();
-    else tell();
+    if (owed?.headersSent === true) socket.destroy();
+    else socket.end(refusalBytes(renderRefusal(told, id, false), true), () => socket.destroy());
   });
 }

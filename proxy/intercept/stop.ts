@@ -11,6 +11,9 @@ interface Known {
   bytesRead: number;
 }
 
+/** An empty line behind a message is no part of the next (RFC 9112 2.2). */
+const strayBytes = 2;
+
 /** Connections of each server that HTTP is read from. */
 const connections = new WeakMap<Server, Map<Socket, Known>>();
 
@@ -20,7 +23,8 @@ export function followConnections(server: Server): void {
   const heard = new WeakSet<Socket>();
   connections.set(server, open);
   server.on('connection', (socket: Socket) => {
-    open.set(socket, { request: undefined, bytesRead: socket.bytesRead });
+    // Of some connections the first bytes were looked at and put back.
+    open.set(socket, { request: undefined, bytesRead: socket.bytesRead - socket.readableLength });
     // One whose CONNECT was challenged begins anew, and must not gather listeners by that.
     if (heard.has(socket)) return;
     heard.add(socket);
@@ -63,7 +67,8 @@ export async function closeServer(
     // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
     if (owed !== undefined && !owed.headersSent && owed.req.complete) owed.shouldKeepAlive = false;
     const isRead = known.request?.complete !== false;
-    if (owed === undefined && !(isRead && socket.bytesRead > known.bytesRead)) endBehindAnswer(socket, known);
+    const isReceiving = isRead && socket.bytesRead > known.bytesRead + strayBytes;
+    if (owed === undefined && !isReceiving) endBehindAnswer(socket, known);
   }
   const cut = setTimeout(() => {
     for (const socket of sockets) socket.destroy();

@@ -54,14 +54,14 @@ export interface TaskDoor {
 const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
 
 /**
- * Throws what `open` would throw for want of room, before anything is spent: it says that the request may be sent again. Ends no task to
- * make room, for the request may be a replay.
+ * What `open` would throw for want of room, to be known before anything is spent: it says that the request may be sent again. Ends no task
+ * to make room, for the request may be a replay.
  */
-export function checkRoom(verified: Verified, door: TaskDoor): void {
-  if (!door.book.isCurrent) throw new Refusal('fleet_unavailable');
+export function lackOfRoom(verified: Verified, door: TaskDoor): Refusal | undefined {
+  if (!door.book.isCurrent) return new Refusal('fleet_unavailable');
   const { owner } = standingOf(verified);
   const lack = door.book.lackFor({ share: { owner, max: door.maxOpenPerCaller } });
-  if (lack !== undefined && door.lingering?.hasRoomToMake(owner, lack) !== true) throw tooManyOpen();
+  return lack === undefined || door.lingering?.hasRoomToMake(owner, lack) === true ? undefined : tooManyOpen();
 }
 
 /**

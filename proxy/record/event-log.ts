@@ -104,19 +104,24 @@ export class EventLog {
     // Ends and refusals first: they are older than the admissions of this turn.
     const { written, isWhole } = this.#write([...others, ...admissions]);
     this.#others = others.slice(written);
-    if (this.#isFailing === isWhole) this.#tell(isWhole);
-    this.#isFailing = !isWhole;
     if (isWhole) {
       batch?.resolve();
       this.#payCheckpoint();
+      this.#noteWritable(true);
       return true;
     }
     batch?.reject(new Refusal('record_unavailable'));
+    this.#noteWritable(false);
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
       this.flush();
     }, retryMs);
     return false;
+  }
+
+  #noteWritable(isWritable: boolean): void {
+    if (this.#isFailing === isWritable) this.#tell(isWritable);
+    this.#isFailing = !isWritable;
   }
 
   /** Writes what waits, and right behind it a line about the newest of them; while the record cannot be written, as soon as it can. */

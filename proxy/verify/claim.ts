@@ -40,8 +40,9 @@ export interface Spending {
  * Spends the proof of a verified request, and its token where that is for one use: an atomic verb each, after everything else was found
  * good (W6). Two equal requests that race find one winner; who was never verified cannot fill the ledger. All that can only refuse is
  * looked at first: a refusal that spends a proof makes a replay of whoever does as it says, and sends it again.
+ * @param lack Why the request could not be done if it were claimed. Nothing is spent then, and a replay is told as a replay all the same.
  */
-export function claim(verified: Verified, spending: Spending): Claimed {
+export function claim(verified: Verified, spending: Spending, lack?: Refusal): Claimed {
   const { proof, token, txnToken } = verified;
   const now = spending.world.now();
   // They were good when the head came; the body may have taken longer.
@@ -57,6 +58,10 @@ export function claim(verified: Verified, spending: Spending): Claimed {
     spent.push([{ kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs }, presenter]);
   }
   for (const [{ expiresAtMs }] of spent) if (expiresAtMs <= now) throw expired();
+  if (lack !== undefined) {
+    for (const [thing] of spent) if (spending.spent.has(thing, now)) throw usedBefore(thing);
+    throw lack;
+  }
   for (const [thing, by] of spent) spend(thing, by, now, spending);
   return new ClaimedCall(verified);
 }
@@ -85,7 +90,11 @@ function spend(thing: Spendable, presenter: string, now: number, { spent }: Spen
   const outcome = spent.claim(thing, presenter, now);
   if (outcome === 'claimed') return;
   if (outcome !== 'spent') throw new Refusal('ledger_full');
-  throw new Refusal(thing.kind === 'dpop' ? 'proof_reused' : 'token_spent');
+  throw usedBefore(thing);
+}
+
+function usedBefore({ kind }: Spendable): Refusal {
+  return new Refusal(kind === 'dpop' ? 'proof_reused' : 'token_spent');
 }
 
 /**

@@ -32,6 +32,9 @@ describe('W6: what is refused before it is done spends nothing, so that whoever 
 
   test('where as many tasks are open as may be', { timeout: 60_000 }, async () => {
     const caller = await full.caller();
+    await caller.send({ proof: null });
+    const used = caller.bytes({ path: '/used' });
+    expect((await caller.sendBytes(used)).status).toBe(200);
     for (let at = 0; (await caller.send({ path: `/${at}` })).status === 200; at++) expect(at).toBeLessThan(300);
     const seen = full.program.seen.length;
     expect(await sendTwice(full, caller, { path: '/again' })).toEqual({
@@ -39,6 +42,8 @@ describe('W6: what is refused before it is done spends nothing, so that whoever 
       spent: 0,
     });
     expect(full.program.seen.length).toBe(seen);
+    // A replay is told as a replay, also where there is no room.
+    expect((await caller.sendBytes(used)).code).toBe('proof_reused');
   });
 
   test('nor a token for one use', { timeout: 60_000 }, async () => {

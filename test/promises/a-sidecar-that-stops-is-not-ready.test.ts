@@ -1,7 +1,10 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
-import { callThrough } from '../stage/raw-call.ts';
+import { callThrough, dial } from '../stage/raw-call.ts';
+import { openWayIn } from '../stage/way-in-stage.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
 let tool: EchoTool;
@@ -37,4 +40,28 @@ test('from SIGTERM on it says that it is stopping, while the calls under way sti
   held[0]?.();
   expect((await under).status).toBe(200);
   expect(await stopped).toBe(0);
+});
+
+test('a request whose head is coming when it stops is still answered, on both ways', async () => {
+  const way = await openWayIn();
+  try {
+    const caller = await way.caller();
+    await caller.send({ proof: null });
+    const whole = caller.bytes({ path: '/x' }).toString('latin1');
+    const [outbound, inbound] = [dial(way.sidecar.addresses.outbound), dial(way.to.address())];
+    const answers = [outbound, inbound].map((socket) => once(socket, 'data'));
+    outbound.write('GET http://unlisted.test/ HTTP/1.1\r\nHost: unl');
+    inbound.write(whole.slice(0, 40));
+    await sleep(100);
+    const stopped = way.sidecar.stop();
+    await eventually('it stops', () => way.sidecar.output().includes('"msg":"stopping"'));
+    await sleep(50);
+    outbound.write('isted.test\r\n\r\n');
+    inbound.write(whole.slice(40));
+    const [out, into] = (await Promise.all(answers)).map((data) => String(data).slice(0, 12));
+    expect([out, into]).toEqual(['HTTP/1.1 403', 'HTTP/1.1 200']);
+    expect(await stopped).toBe(0);
+  } finally {
+    await way.close();
+  }
 });

@@ -147,6 +147,15 @@ test('a request that is being received is still answered, and says that the conn
   expect(await stopped).toBeLessThan(graceMs / 2);
 });
 
+test('an empty line behind a message keeps no connection', async () => {
+  await open(({ response }) => void response.end('1'));
+  const client = await dial(get('/'));
+  await once(client, 'data');
+  client.write('\r\n');
+  await sleep(50);
+  expect(await stop()).toBeLessThan(graceMs / 2);
+});
+
 test('an answer that is owed tells its client to send no other request behind it', async () => {
   const held: Arrival[] = [];
   await open((arrival) => void held.push(arrival));
