@@ -31,7 +31,7 @@ const request = z.strictObject({
  * slip. Other names may hold a `/` as well: `agent.name` may, and so may an actor of a token (`act.sub`), whom its issuer names.
  */
 function checkAgent({ value, issues }: z.core.ParsePayload<string>): void {
-  if (!/^\s*spiffe\s*(?::|\/\/)/i.test(value)) return;
+  if (!/^\s*spiffe\s*[:/]/i.test(value)) return;
   try {
     SpiffeId.parseWorkload(value);
   } catch (error) {
