@@ -120,12 +120,10 @@ async function makeBase(buildah: Buildah): Promise<string | undefined> {
 async function lendRegistry(system: string): Promise<void> {
   const [settings = '', certificates = ''] = lent;
   const { stdout } = await run('npm', ['config', 'get', 'registry']);
-  // Of a machine with an authority of its own: where Node.js is told of it, or npm.
-  const named = (await run('npm', ['config', 'get', 'cafile'])).stdout.toString().trim();
-  const own = process.env['NODE_EXTRA_CA_CERTS'] ?? named;
+  const own = process.env['NODE_EXTRA_CA_CERTS'];
   mkdirSync(join(system, 'usr', 'local', 'etc'), { recursive: true });
   const lines = [`registry=${stdout.toString().trim()}`];
-  if (existsSync(own)) {
+  if (own !== undefined && existsSync(own)) {
     copyFileSync(own, join(system, certificates));
     lines.push(`cafile=${certificates}`);
   }
