@@ -3,7 +3,7 @@ import type { LoadedSettings } from '../config/load.ts';
 import type { SignerIdentity } from './delegation/link-signer.ts';
 import type { X509SvidSource } from './exchange/client-auth/spiffe-x509.ts';
 import { troubleCode } from './exchange/endpoint-trouble.ts';
-import { onceAMinute } from './exchange/once-a-minute.ts';
+import { onceAMinute } from './once-a-minute.ts';
 import { ToolTls } from './forward/tool-tls.ts';
 import type { ServerIdentity } from './intercept/inbound-listener.ts';
 import type { OpenRecord } from './open-record.ts';

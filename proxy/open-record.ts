@@ -3,11 +3,10 @@ import { findPackageJSON } from 'node:module';
 import type { LoadedSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
-import { onceAMinute } from './exchange/once-a-minute.ts';
 import { buildToolCatalogue } from './intercept/tool-catalogue.ts';
 import type { CheckpointIdentity } from './record/checkpoint.ts';
 import { checkpointEveryMs, Checkpoints } from './record/checkpoints.ts';
-import { EventLog, type TellWritable } from './record/event-log.ts';
+import { EventLog } from './record/event-log.ts';
 import {
   openDeviceSink,
   openFileSink,
@@ -20,6 +19,7 @@ import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
 import { Trail } from './record/trail.ts';
 import { WrittenFiles } from './record/written-files.ts';
+import { tellStates } from './once-a-minute.ts';
 import type { ProcessLog } from './process-log.ts';
 import type { World } from './world.ts';
 
@@ -59,9 +59,9 @@ export interface OpenRecord {
  * Tells of a record that is a file. Standard output may be the same pipe as the log: one that is full would stop the process at the very
  * line that says so, where it has to refuse calls.
  */
-function tellerOf(log: ProcessLog, world: World, isFile: boolean): TellWritable {
-  if (!isFile) return () => undefined;
-  return onceAMinute(world, (isWritable: boolean) => {
+function tellerOf(log: ProcessLog, world: World, isFile: boolean) {
+  return tellStates(world, (isWritable) => {
+    if (!isFile) return;
     if (isWritable) log.info('the record is written again');
     else log.error('the record cannot be written: every call is refused until it can');
   });
@@ -85,7 +85,8 @@ export function openRecord(
   };
   let copiesLost = 0;
   const { sink, file } = openSink(paths.recordFile, settings.record.stdout, () => (copiesLost += 1));
-  const log = new EventLog(sink, world, tellerOf(processLog, world, file !== undefined));
+  const teller = tellerOf(processLog, world, file !== undefined);
+  const log = new EventLog(sink, world, teller.set);
   const metrics = new Metrics(
     {
       version,
@@ -109,6 +110,7 @@ export function openRecord(
     });
   const close = (): void => {
     checkpoints.close();
+    teller.close();
     rotation?.close();
     log.close();
   };

@@ -22,8 +22,13 @@ export function openProcessLog(): ProcessLog {
  */
 export function faultFacts(error: unknown): Record<string, unknown> {
   if (!(error instanceof Error)) return { error: typeof error };
-  const code =
-    'code' in error && typeof error.code === 'string' && /^[A-Z0-9_]{1,64}$/.test(error.code) ? error.code : undefined;
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
-  return { error: error.name, code, at: frames.slice(0, 8).map((line) => line.trim()) };
+  return { error: error.name, code: codeOf(error), at: frames.slice(0, 8).map((line) => line.trim()) };
+}
+
+/** The code of an error, of the system, of TLS or of a refusal of ours: without the words beside it, which may quote an address or a token. */
+export function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
+  // OpenSSL 3.5 has a slash in its names (`ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE`).
+  return /^[\w/]{1,64}$/.test(error.code) ? error.code : undefined;
 }

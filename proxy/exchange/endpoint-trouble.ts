@@ -1,4 +1,5 @@
 import { errors } from 'undici';
+import { codeOf } from '../process-log.ts';
 import type { EndpointFault } from './endpoint.ts';
 
 /** What is told of an endpoint that gave no answer, or that of a service that is not well. Nothing of a request or an answer. */
@@ -19,11 +20,7 @@ export function isUnwell(status: number): boolean {
   return status >= 500 || status === 408 || status === 429;
 }
 
-/** The code of an error, without the words beside it: they may quote an address or what a server said. */
+/** The code of an error; what the library calls a broken connection says less than what the system called it. */
 export function troubleCode(error: unknown): string | undefined {
-  // What the library calls a broken connection says less than what the system called it.
-  const inner = error instanceof errors.SocketError && error.cause instanceof Error ? error.cause : error;
-  if (!(inner instanceof Error) || !('code' in inner) || typeof inner.code !== 'string') return undefined;
-  // OpenSSL 3.5 has a slash in its names (`ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE`).
-  return /^[\w/]{1,64}$/.test(inner.code) ? inner.code : undefined;
+  return codeOf(error instanceof errors.SocketError && error.cause instanceof Error ? error.cause : error);
 }

@@ -2,7 +2,7 @@ import { errors, request } from 'undici';
 import { EndpointFault, type EndpointCall } from './endpoint.ts';
 import { EndpointConnections, type FindWay, type PrivateAuthorities } from './endpoint-connections.ts';
 import { isUnwell, type TellTrouble, troubleCode } from './endpoint-trouble.ts';
-import { onceAMinute } from './once-a-minute.ts';
+import { onceAMinute } from '../once-a-minute.ts';
 import { retryDocuments } from './retry.ts';
 import type { VouchedBy } from '../trust/jwks.ts';
 import type { World } from '../world.ts';

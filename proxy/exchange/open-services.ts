@@ -3,7 +3,7 @@ import { IssuerMetadata } from '../trust/issuer-metadata.ts';
 import { JwksCache } from '../trust/jwks.ts';
 import type { TokenCustody } from './custody.ts';
 import { type EndpointCall, EndpointFault } from './endpoint.ts';
-import { onceAMinute } from './once-a-minute.ts';
+import { onceAMinute } from '../once-a-minute.ts';
 import { TokenService } from './service.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDeskOptions } from './token-desk.ts';

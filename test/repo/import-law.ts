@@ -31,6 +31,7 @@ const floors: readonly (readonly string[])[] = [
   ['egress.ts', 'ingress.ts'],
   ['steward', ...stages],
   knowledge.filter((room) => room !== 'spiffe'),
+  ['once-a-minute.ts'],
   ['world.ts', 'refusal.ts', 'refusal-kinds.ts', 'process-log.ts', 'spiffe'],
 ];
 
