@@ -40,6 +40,7 @@ export function tellStates(world: Pick<World, 'monotonic'>, tell: (isWell: boole
   let quietUntilMs = world.monotonic();
   let later: NodeJS.Timeout | undefined;
   const tellNow = (): void => {
+    clearTimeout(later);
     later = undefined;
     if (told === now) return;
     told = now;
