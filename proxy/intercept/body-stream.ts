@@ -57,20 +57,20 @@ export function streamOf(
       watchPaused(request, stalledMs, () => void stream.destroy(stalled()));
     }
   };
+  const onEnd = (): void => {
+    pushAll([watched.end()]);
+    stream.push(null);
+  };
   const onBroken = (): void => {
     if (!request.readableEnded) stream.destroy(new Error('the agent left before its body was complete'));
   };
   // It may be broken off before anybody reads it.
   stream.on('error', () => undefined);
   pushAll(first);
-  request
-    .on('data', onData)
-    .on('end', () => {
-      pushAll([watched.end()]);
-      stream.push(null);
-    })
-    .on('error', onBroken)
-    .on('close', onBroken);
+  // The end comes a moment after the last bytes: it may have passed since whoever read until now left, and is told once.
+  if (request.readableEnded) onEnd();
+  else if (request.destroyed) onBroken();
+  else request.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken);
   return {
     content: stream,
     get taken() {
