@@ -12,6 +12,11 @@ export interface ReplayLedger {
    * @param fingerprintInput of `claimKey`. @param expiresAtMs Last millisecond at which the thing would be accepted.
    */
   claim(fingerprintInput: string, expiresAtMs: number, nowMs: number): ClaimResult;
+  /**
+   * What `claim` would say behind so many other claims. Spends nothing: good for spending several things or none of them, within one turn of
+   * the loop.
+   */
+  foresee(fingerprintInput: string, expiresAtMs: number, nowMs: number, before: number): ClaimResult;
   /** Whether it is known to be spent. Spends nothing: good for choosing a reason, never for letting in. */
   has(fingerprintInput: string, nowMs: number): boolean;
   /** Tells the time: entries end also while nothing is claimed. */
@@ -40,8 +45,18 @@ export interface Spendable {
   readonly expiresAtMs: number;
 }
 
-/** `presenter_full`: this presenter holds its whole share of the ledger; the others are served. */
-export type SpendResult = ClaimResult | 'presenter_full';
+/** It with who brings it: the thumbprint of the key that proves the call, or another name of the verified caller. */
+export interface Presented {
+  readonly thing: Spendable;
+  readonly presenter: string;
+}
+
+/** What came of it; `presenter_full`: this presenter holds its whole share of the ledger; the others are served. */
+export type SpendResult =
+  | { readonly said: 'claimed' }
+  | { readonly said: 'spent' | 'full' | 'presenter_full'; readonly thing: Spendable };
+
+const claimed: SpendResult = { said: 'claimed' };
 
 /** The ledger with a share for each presenter, so that no verified caller fills it for the others (DESIGN 7). */
 export class Claims {
@@ -54,17 +69,46 @@ export class Claims {
   }
 
   /**
-   * Spends a thing once everything else about its call was verified (W6): an unverified caller must not be able to write here.
-   * @param presenter Thumbprint of the key that proves the call, or another name of the verified caller.
+   * Spends all that a call brings, or nothing of it, once everything else about the call was verified (W6): an unverified caller must not be
+   * able to write here.
    */
-  claim(thing: Spendable, presenter: string, nowMs: number): SpendResult {
+  claim(things: readonly Presented[], nowMs: number): SpendResult {
+    // A proof that is spent where its token finds no room makes a replay of whoever does as the refusal says, and sends it again.
+    const lack = things.length > 1 ? this.#foresee(things, nowMs) : undefined;
+    if (lack !== undefined) return lack;
+    for (const one of things) {
+      const result = this.#claimOne(one, nowMs);
+      if (result.said !== 'claimed') return result;
+    }
+    return claimed;
+  }
+
+  #claimOne({ thing, presenter }: Presented, nowMs: number): SpendResult {
     const key = claimKey(thing.kind, thing.owner, thing.id);
     const share = this.#shares.shareOf(presenter);
     // Looked up all the same: a replay is told as a replay, also to who has no share left.
-    if (this.#shares.isUsedUp(share, nowMs)) return this.#ledger.has(key, nowMs) ? 'spent' : 'presenter_full';
-    const result = this.#ledger.claim(key, thing.expiresAtMs, nowMs);
-    if (result === 'claimed') this.#shares.add(share, thing.expiresAtMs);
-    return result;
+    if (this.#shares.isUsedUp(share, nowMs))
+      return { said: this.#ledger.has(key, nowMs) ? 'spent' : 'presenter_full', thing };
+    const said = this.#ledger.claim(key, thing.expiresAtMs, nowMs);
+    if (said !== 'claimed') return { said, thing };
+    this.#shares.add(share, thing.expiresAtMs);
+    return claimed;
+  }
+
+  /** Why not all of them can be spent; undefined where they can. One that was spent tells more than one that finds no room. */
+  #foresee(things: readonly Presented[], nowMs: number): SpendResult | undefined {
+    let lack: SpendResult | undefined;
+    const shares = things.map(({ presenter }) => this.#shares.shareOf(presenter));
+    for (const [at, { thing }] of things.entries()) {
+      const key = claimKey(thing.kind, thing.owner, thing.id);
+      const said = this.#ledger.foresee(key, thing.expiresAtMs, nowMs, at);
+      if (said === 'spent') return { said, thing };
+      const share = shares[at] ?? 0;
+      const before = shares.slice(0, at).filter((other) => other === share).length;
+      if (said === 'full') lack ??= { said, thing };
+      else if (this.#shares.isUsedUp(share, nowMs, before)) lack ??= { said: 'presenter_full', thing };
+    }
+    return lack;
   }
 
   /** Whether it was spent: an old nonce on a spent proof is still a replay (WIRE 4). */

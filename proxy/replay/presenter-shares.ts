@@ -50,10 +50,11 @@ export class PresenterShares {
     return (word(digest, 0) % width) + width * (word(digest, 2) % width);
   }
 
-  isUsedUp(share: number, nowMs: number): boolean {
+  /** @param before so many entries more that it is about to get. */
+  isUsedUp(share: number, nowMs: number, before: number = 0): boolean {
     this.#advance(nowMs);
     const [first, second] = cellsOf(share);
-    return Math.min(this.#totals[first] ?? 0, this.#totals[second] ?? 0) >= this.#perPresenter;
+    return Math.min(this.#totals[first] ?? 0, this.#totals[second] ?? 0) + before >= this.#perPresenter;
   }
 
   /** Counts one entry until its expiry. */

@@ -1,5 +1,5 @@
 import type { VerifiedProof } from '../proofs/dpop-check.ts';
-import type { Claims, Spendable } from '../replay/claim.ts';
+import type { Claims, Presented, Spendable } from '../replay/claim.ts';
 import { Refusal } from '../refusal.ts';
 import type { World } from '../world.ts';
 import type { InboundToken } from './inbound-token.ts';
@@ -37,7 +37,7 @@ export interface Spending {
 }
 
 /**
- * Spends the proof of a verified request, and its token where that is for one use: an atomic verb each, after everything else was found
+ * Spends the proof of a verified request, and its token where that is for one use: one atomic verb for all, after everything else was found
  * good (W6). Two equal requests that race find one winner; who was never verified cannot fill the ledger. All that can only refuse is
  * looked at first: a refusal that spends a proof makes a replay of whoever does as it says, and sends it again.
  * @param lack Why the request could not be done if it were claimed. Nothing is spent then, and a replay is told as a replay all the same.
@@ -48,21 +48,23 @@ export function claim(verified: Verified, spending: Spending, lack?: Refusal): C
   // They were good when the head came; the body may have taken longer.
   if (token !== undefined && token.expiresAtMs <= now) throw expired();
   const presenter = proof?.jkt ?? verified.caller;
-  const spent: [Spendable, string][] = [];
-  if (proof !== undefined) spent.push([proofOnce(proof, now, spending), proof.jkt]);
+  const things: Presented[] = [];
+  if (proof !== undefined) things.push({ thing: proofOnce(proof, now, spending), presenter: proof.jkt });
   if (spending.tokensOnce && token?.kind === 'access')
-    spent.push([tokenOnce(token, now, spending), proof?.jkt ?? token.ath]);
+    things.push({ thing: tokenOnce(token, now, spending), presenter: proof?.jkt ?? token.ath });
   if (spending.txnOnceIn !== undefined && txnToken !== undefined) {
     checkIssued(txnToken.iatSeconds * 1000, now, spending);
     const { txn: id, expiresAtMs } = txnToken;
-    spent.push([{ kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs }, presenter]);
+    things.push({ thing: { kind: 'token', owner: `txn ${spending.txnOnceIn}`, id, expiresAtMs }, presenter });
   }
-  for (const [{ expiresAtMs }] of spent) if (expiresAtMs <= now) throw expired();
+  for (const { thing } of things) if (thing.expiresAtMs <= now) throw expired();
   if (lack !== undefined) {
-    for (const [thing] of spent) if (spending.spent.has(thing, now)) throw usedBefore(thing);
+    for (const { thing } of things) if (spending.spent.has(thing, now)) throw usedBefore(thing);
     throw lack;
   }
-  for (const [thing, by] of spent) spend(thing, by, now, spending);
+  const result = spending.spent.claim(things, now);
+  if (result.said === 'spent') throw usedBefore(result.thing);
+  if (result.said !== 'claimed') throw new Refusal('ledger_full');
   return new ClaimedCall(verified);
 }
 
@@ -84,13 +86,6 @@ function tokenOnce({ iss, jti, claims, expiresAtMs }: InboundToken, now: number,
   const { iat } = claims;
   checkIssued(typeof iat === 'number' ? iat * 1000 : 0, now, spending);
   return { kind: 'token', owner: iss, id: jti, expiresAtMs };
-}
-
-function spend(thing: Spendable, presenter: string, now: number, { spent }: Spending): void {
-  const outcome = spent.claim(thing, presenter, now);
-  if (outcome === 'claimed') return;
-  if (outcome !== 'spent') throw new Refusal('ledger_full');
-  throw usedBefore(thing);
 }
 
 function usedBefore({ kind }: Spendable): Refusal {

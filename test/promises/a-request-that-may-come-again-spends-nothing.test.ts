@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
 import { type Caller, openCaller } from '../stage/caller.ts';
 import { openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 
@@ -56,6 +57,36 @@ describe('W6: what is refused before it is done spends nothing, so that whoever 
     } while (code === undefined);
     expect(code).toBe('overloaded');
     expect((await caller.send({ path: '/x' })).code).toBe('overloaded');
+  });
+});
+
+describe('W6: nor is a part of it spent where there is no room for all of it', () => {
+  let stage: WayInStage;
+
+  beforeAll(async () => {
+    const inbound = { token: { once: true } };
+    stage = await openWayIn({ name: 'narrow', inbound, sections: { replay: { ...replay, max_entries: 3 } } });
+    await sleep(3200);
+  });
+  afterAll(() => stage?.close());
+
+  test('the same proof passes when there is', { timeout: 30_000 }, async () => {
+    const [first, second] = [await openCaller(stage.to, { exp: seconds() + 6 }), await openCaller(stage.to)];
+    for (const caller of [first, second]) await caller.send({ proof: null });
+    expect((await first.send({ path: '/used' })).status).toBe(200);
+    expect(await stage.sidecar.metric('waybill_ledger_entries')).toBe(2);
+    const bytes = second.bytes({ path: '/again' });
+    const codes = [(await second.sendBytes(bytes)).code, (await second.sendBytes(bytes)).code];
+    expect(codes).toEqual(['ledger_full', 'ledger_full']);
+    // A replay is told as a replay, and takes no room either.
+    expect((await first.send({ path: '/used' })).code).toBe('token_spent');
+    expect(await stage.sidecar.metric('waybill_ledger_entries')).toBe(2);
+    const entries = async (): Promise<number> => stage.sidecar.metric('waybill_ledger_entries');
+    await eventually('its token has ended', async () => (await entries()) === 1, 15_000);
+    expect([(await second.sendBytes(bytes)).status, (await second.sendBytes(bytes)).code]).toEqual([
+      200,
+      'proof_reused',
+    ]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { Claims, type SpendResult } from '../../proxy/replay/claim.ts';
+import { Claims } from '../../proxy/replay/claim.ts';
 import { MemoryLedger } from '../../proxy/replay/ledgers/memory.ts';
 import { PresenterShares } from '../../proxy/replay/presenter-shares.ts';
 
@@ -18,8 +18,18 @@ class Presenters {
     );
   }
 
-  present(presenter: string, nowMs: number, id = `${this.#count++}`, expiresAtMs = nowMs + lifeMs): SpendResult {
-    return this.#claims.claim({ kind: 'dpop', owner: presenter, id, expiresAtMs }, presenter, nowMs);
+  present(presenter: string, nowMs: number, id = `${this.#count++}`, expiresAtMs = nowMs + lifeMs): string {
+    const thing = { kind: 'dpop', owner: presenter, id, expiresAtMs } as const;
+    return this.#claims.claim([{ thing, presenter }], nowMs).said;
+  }
+
+  /** Several things of one call. */
+  presentAll(presenter: string, nowMs: number, ids: readonly string[]): string {
+    const things = ids.map((id) => ({
+      thing: { kind: 'dpop', owner: presenter, id, expiresAtMs: nowMs + lifeMs } as const,
+      presenter,
+    }));
+    return this.#claims.claim(things, nowMs).said;
   }
 
   has(presenter: string, id: string, nowMs: number): boolean {
@@ -57,6 +67,24 @@ test('a presenter without a share left still learns that its proof was spent', (
   // Only what was claimed counts: neither replays nor refusals use up a share.
   expect(Array.from({ length: 9 }, () => presenters.present('b', 0, 'one'))).toContain('spent');
   expect(presenters.present('b', 1, 'two')).toBe('claimed');
+});
+
+test('of several things all are spent or none, whatever is in the way', () => {
+  const presenters = new Presenters(6, 4);
+  expect(presenters.presentAll('a', 0, ['1', '2', '3'])).toBe('claimed');
+  expect(presenters.presentAll('a', 0, ['4', '5'])).toBe('presenter_full');
+  expect(presenters.presentAll('a', 0, ['4', '3'])).toBe('spent');
+  expect(presenters.presentAll('a', 0, ['4', '5', '3'])).toBe('spent');
+  expect(presenters.presentAll('b', 0, ['1', '2', '3', '4'])).toBe('full');
+  expect([presenters.has('a', '4', 0), presenters.has('b', '1', 0), presenters.entriesAt(0)]).toEqual([
+    false,
+    false,
+    3,
+  ]);
+  expect([presenters.presentAll('a', 0, ['4']), presenters.presentAll('b', 0, ['1', '2'])]).toEqual([
+    'claimed',
+    'claimed',
+  ]);
 });
 
 test('a share comes back as its entries end, an eighth of their life later at most', () => {

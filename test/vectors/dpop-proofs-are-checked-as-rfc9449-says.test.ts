@@ -63,7 +63,8 @@ class Resource {
       });
       const thing = { kind: 'dpop' as const, owner: proof.jkt, id: proof.jti, expiresAtMs: nowMs + 65_000 };
       if (this.demandNonce && this.nonces.judge(proof.nonce, nowMs) !== 'good') return 'use_dpop_nonce';
-      return this.#spent.claim(thing, proof.jkt, nowMs) === 'claimed' ? 'accept' : 'replay';
+      const { said } = this.#spent.claim([{ thing, presenter: proof.jkt }], nowMs);
+      return said === 'claimed' ? 'accept' : 'replay';
     } catch (error) {
       return error instanceof ProofFault ? error.check : String(error);
     }

@@ -44,18 +44,14 @@ export class MemoryLedger implements ReplayLedger {
   }
 
   claim(fingerprintInput: string, expiresAtMs: number, nowMs: number): ClaimResult {
-    // Comparisons with NaN are all false, and would make every entry look expired.
-    if (!Number.isFinite(expiresAtMs) || !Number.isFinite(nowMs)) throw new Error('a claim has times');
+    this.#checkTimes(expiresAtMs, nowMs);
     this.advance(nowMs);
     const { a, b, c } = this.#fingerprint(fingerprintInput);
     let segment = this.#segmentOf(a);
     let slot = segment.find(a, b, c, this.#second);
     if (slot >= 0 && segment.expiryAt(slot) > toSecond(nowMs)) return 'spent';
-    const end = toSecond(expiresAtMs) + 1;
-    const expiry = this.#roundUp(end);
-    // It may have been here and be forgotten: after its end, or when the clock went back behind the end of a thing that comes again.
-    if (expiry <= this.#second || this.#live >= this.#capacity) return 'full';
-    if (this.#forgotten.mayHold(end, end + this.#grain - 1)) return 'full';
+    const expiry = this.#expiryOf(expiresAtMs, 0);
+    if (expiry === undefined) return 'full';
     while (slot < 0 && segment.expiryAt(~slot) === 0 && segment.used >= segmentLimit) {
       this.#makeRoom(segment, a);
       segment = this.#segmentOf(a);
@@ -65,6 +61,26 @@ export class MemoryLedger implements ReplayLedger {
     this.#ending.set(expiry, (this.#ending.get(expiry) ?? 0) + 1);
     this.#live++;
     return 'claimed';
+  }
+
+  foresee(fingerprintInput: string, expiresAtMs: number, nowMs: number, before: number): ClaimResult {
+    this.#checkTimes(expiresAtMs, nowMs);
+    if (this.has(fingerprintInput, nowMs)) return 'spent';
+    return this.#expiryOf(expiresAtMs, before) === undefined ? 'full' : 'claimed';
+  }
+
+  /** Comparisons with NaN are all false, and would make every entry look expired. */
+  #checkTimes(expiresAtMs: number, nowMs: number): void {
+    if (!Number.isFinite(expiresAtMs) || !Number.isFinite(nowMs)) throw new Error('a claim has times');
+  }
+
+  /** The second in which a thing that is not spent would end here, behind so many other claims; undefined where it is not vouched for. */
+  #expiryOf(expiresAtMs: number, before: number): number | undefined {
+    const end = toSecond(expiresAtMs) + 1;
+    const expiry = this.#roundUp(end);
+    // It may have been here and be forgotten: after its end, or when the clock went back behind the end of a thing that comes again.
+    if (expiry <= this.#second || this.#live + before >= this.#capacity) return undefined;
+    return this.#forgotten.mayHold(end, end + this.#grain - 1) ? undefined : expiry;
   }
 
   has(fingerprintInput: string, nowMs: number): boolean {
