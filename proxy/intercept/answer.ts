@@ -1,9 +1,10 @@
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Refusal, retryAfterSeconds } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
+import { keepBehind } from './owed-answers.ts';
 
 /** The answer to a refused call: problem+json (RFC 9457) and Proxy-Status (RFC 9209), flat header array as node:http takes it. */
 export interface Answer {
@@ -81,6 +82,7 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer
 const lingerMs = 2000;
 const ending = new WeakSet<Socket>();
 const broken = new WeakSet<Socket>();
+const closing = new WeakSet<Socket>();
 
 /** Says that the parser lost its way on a connection, and that this was answered, counted and recorded. */
 export function markBroken(socket: Socket): void {
@@ -111,6 +113,30 @@ function endAfterBody({ request, response }: Arrival, body: string): void {
   };
   const timer = setTimeout(end, lingerMs);
   request.once('end', end).once('close', end).resume();
+}
+
+/** Whether a connection ends by `endBehind`, whatever else comes on it. */
+export function isClosing(socket: Socket): boolean {
+  return closing.has(socket);
+}
+
+/** The answer that is under way reaches its caller whole. Nothing else is begun on its connection, which ends behind it. */
+export function endBehind(owed: ServerResponse, socket: Socket, last: string): void {
+  ending.add(socket);
+  closing.add(socket);
+  // Of one without a length the end of the connection is the end: what followed would be read as a part of it.
+  const isLast = keepBehind(owed);
+  owed.once('close', () => endGently(socket, isLast ? '' : last));
+}
+
+/** Ends a connection, and reads on for a moment: a reset, which bytes that nobody read make, overtakes what was said. */
+function endGently(socket: Socket, last: string): void {
+  if (!socket.writable) return;
+  // Behind its last byte, which a slow client may take its time for.
+  socket.end(last, () => {
+    const timer = setTimeout(() => socket.destroy(), lingerMs);
+    socket.once('close', () => clearTimeout(timer));
+  });
 }
 
 function leavesBody(arrival: Arrival): boolean {

@@ -13,10 +13,10 @@ import {
   type Listener,
   type TurnedAway,
 } from './listener.ts';
-import { afterAnswers, answerOwed } from './owed-answers.ts';
+import { afterAnswers, hearBehindConnect } from './owed-answers.ts';
 import { closeServer } from './stop.ts';
 import { handshakeFault } from './tunnel.ts';
-import { refusalBytes, renderRefusal } from './answer.ts';
+import { isClosing, refusalBytes, renderRefusal } from './answer.ts';
 
 /** Our own certificate for callers: the X.509-SVID of this moment. `key` is PEM. */
 export interface ServerIdentity {
@@ -191,11 +191,10 @@ function refuseConnect(server: Server, hearers: Hearers): void {
     const id = hearers.nextCallId();
     const refusal = new Refusal('message_malformed', 'CONNECT is not served here.');
     hearers.onRefused(id, refusal, undefined);
-    // Nobody reads behind a CONNECT any more, and a caller that went away would not be noticed.
-    if (answerOwed(socket) !== undefined) socket.resume().once('end', () => socket.destroy());
+    hearBehindConnect(socket);
     // Ours in the middle of an answer under way would be read as a part of it.
-    afterAnswers(socket, () =>
-      socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy()),
-    );
+    afterAnswers(socket, () => {
+      if (!isClosing(socket)) socket.end(refusalBytes(renderRefusal(refusal, id, false), true), () => socket.destroy());
+    });
   });
 }

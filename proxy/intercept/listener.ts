@@ -2,10 +2,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { Refusal, toldAsUnsure } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
-import { isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
+import { endBehind, isClosing, isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
-import { afterAnswers, answerOwed } from './owed-answers.ts';
+import { afterAnswers, answerOwed, hearBehindConnect } from './owed-answers.ts';
 import { closeServer, followConnections } from './stop.ts';
 import { inTurn } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
@@ -80,6 +80,7 @@ export function httpServer(): Server {
     insecureHTTPParser: false,
     maxHeaderSize: 32_768,
     headersTimeout: 20_000,
+    connectionsCheckingInterval: 2000,
     requestTimeout: 0,
     keepAliveTimeout: 75_000,
     noDelay: true,
@@ -152,8 +153,7 @@ function hearConnects(
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
       hearers.onRefused(id, refusal, target === undefined ? undefined : { method: 'CONNECT', ...target });
-      // Nobody reads behind a CONNECT any more, and a client that went away would not be noticed.
-      if (answerOwed(socket) !== undefined) socket.resume().once('end', () => socket.destroy());
+      hearBehindConnect(socket);
       afterAnswers(socket, () => refuseConnect(server, socket, head, id, refusal));
       return;
     }
@@ -174,6 +174,7 @@ function hearConnects(
 
 /** A challenged client asks again on the same connection (NTLM-shy clients such as git do); any other refusal ends it. */
 function refuseConnect(server: Server, socket: Socket, head: Buffer, id: string, refusal: Refusal): void {
+  if (isClosing(socket)) return;
   const keep = refusal.code === 'task_unknown' && head.length === 0;
   const bytes = refusalBytes(renderRefusal(refusal, id, true), !keep);
   if (!keep) {
@@ -184,13 +185,22 @@ function refuseConnect(server: Server, socket: Socket, head: Buffer, id: string,
   server.emit('connection', socket);
 }
 
-const ignoredErrors = new Set(['ECONNRESET', 'EPIPE', 'ERR_HTTP_REQUEST_TIMEOUT']);
+/** A head that does not come to its end, as node:http calls it. */
+const lateHead = 'ERR_HTTP_REQUEST_TIMEOUT';
 
 /** What the parser refused: answered with 400 and closed, because nobody can tell where the next request would begin. */
 export function hearBrokenRequests(server: Server, hearers: Hearers): void {
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    if (socket.destroyed || !socket.writable || ignoredErrors.has(error.code ?? '')) {
+  server.on('clientError', ({ code: fault = '' }: NodeJS.ErrnoException, socket: Socket) => {
+    const owed = answerOwed(socket);
+    const isThere = !socket.destroyed && fault !== 'ECONNRESET' && fault !== 'EPIPE';
+    if (isThere && isClosing(socket)) return;
+    if (!isThere || !socket.writable || (fault === lateHead && owed === undefined)) {
       socket.destroy();
+      return;
+    }
+    // It came behind a request whose answer is still waited for.
+    if (fault === lateHead && owed !== undefined) {
+      endBehind(owed, socket, '');
       return;
     }
     // What is left of a refused request is no other one: it was answered, counted and recorded.
@@ -199,15 +209,16 @@ export function hearBrokenRequests(server: Server, hearers: Hearers): void {
       return;
     }
     const id = hearers.nextCallId();
-    const code: RefusalCode = error.code === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
+    const code: RefusalCode = fault === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
     const refusal = new Refusal(code);
     hearers.onRefused(id, refusal, undefined);
     markBroken(socket);
-    const owed = answerOwed(socket);
+    const bytesOf = (told: Refusal): string => refusalBytes(renderRefusal(told, id, false), true);
     // A request that was whole may be with the tool: ours in place of its answer must not say that it was not done.
     const told = owed?.req.complete === true ? toldAsUnsure(refusal) : refusal;
-    // An answer that has begun cannot be followed by another: the agent would read ours as part of it.
-    if (owed?.headersSent === true) socket.destroy();
-    else socket.end(refusalBytes(renderRefusal(told, id, false), true), () => socket.destroy());
+    if (owed?.headersSent !== true) socket.end(bytesOf(told), () => socket.destroy());
+    // An answer that has begun cannot be followed by another before its end: the agent would read ours as part of it.
+    else if (owed.req.complete) endBehind(owed, socket, bytesOf(refusal));
+    else socket.destroy();
   });
 }
