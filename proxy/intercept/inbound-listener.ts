@@ -14,7 +14,7 @@ import {
   type TurnedAway,
 } from './listener.ts';
 import { afterAnswers, hearBehindConnect } from './owed-answers.ts';
-import { closeServer } from './stop.ts';
+import { closeServer, followSilent } from './stop.ts';
 import { handshakeFault } from './tunnel.ts';
 import { isClosing, refusalBytes, renderRefusal } from './answer.ts';
 
@@ -53,6 +53,7 @@ export async function openInboundListener(transport: InboundTransport, hearers: 
   const contexts = new ContextOfSvid(transport.identity);
   const server = createRawServer({ noDelay: true, keepAlive: true }, (socket) => {
     sockets.add(socket);
+    followSilent(http, socket, 0);
     const opening = setTimeout(() => socket.destroy(), openingMs);
     socket.once('close', () => {
       clearTimeout(opening);

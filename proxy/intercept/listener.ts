@@ -6,7 +6,7 @@ import { endBehind, isClosing, isEnding, markBroken, refusalBytes, renderRefusal
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { afterAnswers, answerOwed, hearBehindConnect } from './owed-answers.ts';
-import { closeServer, followConnections } from './stop.ts';
+import { closeServer, followConnections, followSilent } from './stop.ts';
 import { inTurn } from './turns.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
@@ -159,6 +159,7 @@ function hearConnects(
     }
     const { proxyAuthorization } = connect;
     socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+    followSilent(server, socket, socket.bytesRead - head.length);
     const { remoteAddress: peer } = socket;
     const { host, port } = connect;
     openTunnel(socket, head, connect, ca, {

@@ -48,6 +48,15 @@ export function followConnections(server: Server): void {
 }
 
 /**
+ * Knows a connection that HTTP is not read from yet, as what it is to carry shows with its first bytes. Until they come it is idle.
+ * @param bytesBefore how many came that are not of them.
+ */
+export function followSilent(server: Server, socket: Socket, bytesBefore: number): void {
+  connections.get(server)?.set(socket, { request: undefined, bytesRead: bytesBefore });
+  socket.once('close', () => connections.get(server)?.delete(socket));
+}
+
+/**
  * Ends a server within `graceMs`: idle connections at once, the others behind their answers; a request that is being received is still
  * answered. Node.js itself ends a connection whose answer is handed over and still lies in memory, and so cuts what a slow client reads.
  * @param listening who has the port; may be the same.
