@@ -80,7 +80,8 @@ export function openIngressRooms(
   let decidesAs = wayOut.knownAs();
   const rules = compileRulesOrErrors(config, decidesAs);
   const program = programTool(inbound.program);
-  let desk = new EntryDesk(rules, program, record.trail);
+  const openDesk = (compiled: typeof rules) => new EntryDesk(compiled, program, settings.agent.purpose, record.trail);
+  let desk = openDesk(rules);
   const place = programPlace(inbound.forward_to);
   return {
     world,
@@ -103,7 +104,7 @@ export function openIngressRooms(
     },
     get desk() {
       const known = knownAs();
-      if (known !== decidesAs) desk = new EntryDesk(compileRulesOrErrors(config, known), program, record.trail);
+      if (known !== decidesAs) desk = openDesk(compileRulesOrErrors(config, known));
       decidesAs = known;
       return desk;
     },

@@ -38,14 +38,17 @@ interface Newest {
 /** The rules on the way in: deny and require-approval hold as everywhere; what they leave open, `inbound` has allowed by name. */
 export class EntryDesk {
   readonly #rules: ToolRules;
+  readonly #purpose: string;
   readonly #observer: DecisionObserver;
   readonly #kept = new Map<string, TaskRules>();
   /** The newest of each token: nearly every request is like the one before. */
   readonly #newest = new WeakMap<InboundToken, Newest>();
 
-  constructor(rules: CompiledRules, program: Tool, observer: DecisionObserver) {
+  /** @param purpose that of tasks whose callers name none (`agent.purpose`): rules are to see the one that the task is opened with. */
+  constructor(rules: CompiledRules, program: Tool, purpose: string, observer: DecisionObserver) {
     const { risk, sensitivity } = program.settings;
     this.#rules = rules.forTool({ name: program.name, risk, sensitivity, binding: 'request' });
+    this.#purpose = purpose;
     this.#observer = observer;
   }
 
@@ -76,13 +79,14 @@ export class EntryDesk {
 
   #findRules({ token, caller, chain }: Verified): TaskRules {
     const path = chain?.path ?? [];
+    const purpose = chain?.purpose ?? this.#purpose;
     const subject = { iss: token?.iss ?? '', sub: token?.sub ?? caller };
-    const key = JSON.stringify([subject.iss, subject.sub, caller, chain?.purpose, path]);
+    const key = JSON.stringify([subject.iss, subject.sub, caller, purpose, path]);
     let rules = this.#kept.get(key);
     if (rules === undefined) {
       const facts: TaskFacts = {
         txn: '',
-        purpose: chain?.purpose ?? '',
+        purpose,
         mode: 'request',
         tools: [],
         subject,

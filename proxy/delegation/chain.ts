@@ -180,7 +180,7 @@ function findSvid({ x5c }: Link, authoritiesOf: X509BundleOf, nowMs: number): Tr
 
 /** Whether a good chain belongs to this request: for the token's subject, to our resource, by who sent it. */
 function checkRequest({ facts, last }: VerifiedChain, { subject, resource, presenter }: ExpectedChain): void {
-  if (subject !== undefined && !isSubjectOf(subject, facts.root, last)) throw new ChainFault('chain_spliced');
+  if (!isSubjectOf(subject, facts.root, last)) throw new ChainFault('chain_spliced');
   // A chain for another tool is off its path, and that its `may` does not hold us is no news then.
   if (last.aud !== resource) throw new ChainFault('chain_off_path');
   // Each `may` is within the one before, so what the last one holds is in all of them.
@@ -192,7 +192,10 @@ function checkRequest({ facts, last }: VerifiedChain, { subject, resource, prese
 }
 
 /** A chain of a user goes with that user's token only. One that began with a workload has no user: its last hop calls as itself. */
-function isSubjectOf(subject: { iss: string; sub: string }, root: ChainRoot, last: LinkClaims): boolean {
-  if (subject.iss === root.iss && subject.sub === root.sub) return true;
-  return root.iss.startsWith('spiffe://') && root.sub.startsWith(`${root.iss}/`) && subject.sub === last.iss;
+function isSubjectOf(subject: ExpectedChain['subject'], root: ChainRoot, last: LinkClaims): boolean {
+  if (subject?.iss === root.iss && subject.sub === root.sub) return true;
+  const isOfWorkload = root.iss.startsWith('spiffe://') && root.sub.startsWith(`${root.iss}/`);
+  // Who comes without a subject calls as itself. What it may not do is bring a user's chain: the next hop would take ours, on which that
+  // user's token is missing, for a splice, and tell on us.
+  return isOfWorkload && (subject?.sub ?? last.iss) === last.iss;
 }

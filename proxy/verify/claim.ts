@@ -72,7 +72,7 @@ function proofOnce({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spendin
   const madeAtMs = iatSeconds * 1000;
   const { maxAgeMs, futureMs } = spending.window;
   // Without nonces, a proof from before the start may have been spent then, and nobody here remembers.
-  if (!spending.hasNonces) checkWarm(madeAtMs, spending);
+  if (!spending.hasNonces && !isWarm(madeAtMs, spending)) throw new Refusal('ledger_warming');
   // Remembered until no clock of ours would take it any more.
   const expiresAtMs = madeAtMs + maxAgeMs + futureMs + 1000;
   // It was young enough when it came, but its body took longer: what nobody would remember must not pass.
@@ -84,7 +84,9 @@ function proofOnce({ iatSeconds, jkt, jti }: VerifiedProof, now: number, spendin
 function tokenOnce({ iss, jti, claims, expiresAtMs }: InboundToken, now: number, spending: Spending): Spendable {
   if (jti === undefined) throw new Refusal('token_invalid', 'A token for one use needs a jti.');
   const { iat } = claims;
-  checkIssued(typeof iat === 'number' ? iat * 1000 : 0, now, spending);
+  // Taken for one from before our start it would be refused for ever, by a refusal that asks to wait.
+  if (typeof iat !== 'number') throw new Refusal('token_invalid', 'A token for one use needs an iat.');
+  checkIssued(iat * 1000, now, spending);
   return { kind: 'token', owner: iss, id: jti, expiresAtMs };
 }
 
@@ -102,11 +104,19 @@ function checkIssued(issuedAtMs: number, now: number, spending: Spending): void 
       'token_invalid',
       'The access token is for one use, and says that it was issued in the future (iat).',
     );
-  checkWarm(issuedAtMs, spending);
+  if (!isWarm(issuedAtMs, spending)) {
+    const why = 'The token is for one use, and from before the start of this sidecar: it may have been used then.';
+    throw new Refusal(
+      'ledger_warming',
+      why,
+      undefined,
+      'Get a new token, and try again after the time in Retry-After.',
+    );
+  }
 }
 
-function checkWarm(madeAtMs: number, { startedAtMs, window }: Spending): void {
-  if (madeAtMs <= startedAtMs + window.futureMs + 1000) throw new Refusal('ledger_warming');
+function isWarm(madeAtMs: number, { startedAtMs, window }: Spending): boolean {
+  return madeAtMs > startedAtMs + window.futureMs + 1000;
 }
 
 function expired(): Refusal {

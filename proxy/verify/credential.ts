@@ -31,7 +31,7 @@ export function readCallerCredential(headers: HeaderList): CallerCredential {
         authorization = value;
         break;
       case 'dpop':
-        hasSeveralProofs ||= proof !== undefined;
+        hasSeveralProofs ||= proof !== undefined || isList(value);
         proof = value;
         break;
       case 'waybill-delegation':
@@ -45,6 +45,11 @@ export function readCallerCredential(headers: HeaderList): CallerCredential {
     }
   }
   return { ...readAuthorization(authorization), proof, hasSeveralProofs, chain, txnToken, apiKey };
+}
+
+/** Two lines of one name are the same message as one with a comma (RFC 9110 5.3), and clients write the second of the first. */
+function isList(value: string): boolean {
+  return value.includes(',') && value.split(',').filter((part) => part.trim() !== '').length > 1;
 }
 
 function readAuthorization(value: string | undefined): Pick<CallerCredential, 'scheme' | 'token'> {

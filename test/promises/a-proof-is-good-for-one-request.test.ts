@@ -47,6 +47,11 @@ test('used proof, other path, other method, other token, wrong key: each is refu
     ['no token', 'token_missing', (proof) => caller.send({ ...here, token: null, proof })],
     ['nothing', 'token_missing', () => caller.send({ ...here, token: null, proof: null })],
     ['two proofs', 'proof_ambiguous', () => caller.send({ ...here, headers: [['DPoP', caller.proofFor(here)]] })],
+    [
+      'two proofs in one line',
+      'proof_ambiguous',
+      (proof) => caller.send({ ...here, proof: `${proof}, ${caller.proofFor(here)}` }),
+    ],
     ['one proof twice', 'proof_ambiguous', (proof) => caller.send({ ...here, proof, headers: [['dpop', proof]] })],
   ];
   const attacks: Attack[] = [];

@@ -56,12 +56,15 @@ test('what is refused for another reason has spent nothing', async () => {
   await expectPasses(stage, 'honest', () => caller.send());
 });
 
-test('a token without an id, or from before the start, could have been used: it is refused', async () => {
+test('a token without an id or a date, or from before the start, could have been used: it is refused', async () => {
   const [nameless, old] = [await fresh({ jti: undefined }), await fresh({ iat: Math.floor(Date.now() / 1000) - 60 })];
+  const undated = await fresh({ iat: undefined });
   await expectEachRefused(stage, [
+    { what: 'no iat', code: 'token_invalid', send: () => undated.send() },
     { what: 'no jti', code: 'token_invalid', send: () => nameless.send() },
     { what: 'from before', code: 'ledger_warming', send: () => old.send() },
   ]);
+  expect((await old.send()).body).toContain('Get a new token');
 });
 
 test('W6: nor does one pass twice that its issuer dated ahead, across a kill between the two uses', async () => {

@@ -83,3 +83,22 @@ test('beside a token of anybody else that chain is spliced', async () => {
     },
   ]);
 });
+
+test('nor does a workload that comes without a token bring the chain of a user: it is not carried on', async () => {
+  const client = certificateOf(await authority.issueX509(id('planner'), 3600));
+  const caller = await tlsCaller(agent, client);
+  const hops = await openHops(authority, 'front', 'planner');
+  const chainOf = (iss: string, sub: string): string =>
+    chainAlong(hops, { subject: { iss, sub }, resource: agent.origin, jkt: caller.key.jkt });
+  const bare = { token: null, proof: null };
+  await expectPasses(agent, 'of a workload', () =>
+    caller.send({ ...bare, chain: chainOf('spiffe://example.org', id('front')) }),
+  );
+  await expectEachRefused(agent, [
+    {
+      what: 'of a user',
+      code: 'chain_spliced',
+      send: () => caller.send({ ...bare, chain: chainOf(tool.service.issuer, 'alice') }),
+    },
+  ]);
+});
