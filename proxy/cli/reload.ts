@@ -14,6 +14,10 @@ import { loadConfigFile } from './config-file.ts';
 const settlesMs = 100;
 /** How long a look waits for a free descriptor, milliseconds. */
 const againMs = 1000;
+/** Editors empty a file and then write it, and others move it away first: an absence that lasts this long is meant, milliseconds. */
+const absenceMs = 5000;
+/** State of a file that is empty or not there. */
+const absent = 'absent';
 
 /** Gives a running sidecar its configuration anew, when the file is another one and when it is told to. */
 export class ConfigReload {
@@ -25,6 +29,10 @@ export class ConfigReload {
   /** Of the content that was looked at last, good or not: its digest, or why it cannot be read. */
   #seen: string;
   #again: NodeJS.Timeout | undefined;
+  /** Runs while the file is empty or gone, until that is told. */
+  #absence: NodeJS.Timeout | undefined;
+  /** A pipe that is gone was read when it was there. */
+  readonly #isPipe: boolean;
   /** Whether it was told that no file can be opened; that is told once for as long as it lasts. */
   #isShort = false;
   #closed = false;
@@ -39,7 +47,9 @@ export class ConfigReload {
     this.#file = file;
     this.#surroundings = surroundings;
     // A pipe cannot be read again, which is no news. Whatever else became of the file since it was read, is.
-    this.#seen = stateOfPipe(file) ?? digest;
+    const pipe = stateOfPipe(file);
+    this.#isPipe = pipe !== undefined;
+    this.#seen = pipe ?? digest;
     this.#sidecar = sidecar;
     this.#log = log;
     this.#watched = new WatchedFiles(
@@ -51,12 +61,15 @@ export class ConfigReload {
 
   /** Takes the file as it is now, changed or not: the files that it names may be others. Never throws. */
   now(): void {
+    // What is refused now and then gives way to what is in force is news, although that is what was seen before.
+    if (!this.#isPipe) this.#seen = '';
     this.#take(undefined);
   }
 
   /** @param settled state of the content that is meant; undefined: whatever stands there. */
   #take(settled: string | undefined): void {
     clearTimeout(this.#again);
+    this.#isBack();
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
     try {
@@ -87,6 +100,7 @@ export class ConfigReload {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#again);
+    this.#isBack();
     this.#watched.close();
   }
 
@@ -116,10 +130,35 @@ export class ConfigReload {
 
   async #look(): Promise<void> {
     const state = await this.#settled();
-    // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
-    if (state === undefined || state === this.#seen) return;
+    if (this.#closed) return;
+    if (state === undefined) {
+      // Gone for a moment, as while it is replaced: nothing is said of it, and what is in force stays.
+      if (!this.#isPipe && this.#seen !== absent)
+        this.#absence ??= setTimeout(() => this.#tellAbsence(), absenceMs).unref();
+      return;
+    }
+    this.#isBack();
+    if (state === this.#seen) return;
     this.#seen = state;
     this.#take(state);
+  }
+
+  /** Tells of a file that stayed away like of any other that is not taken: who emptied it may believe that it is in force. */
+  #tellAbsence(): void {
+    this.#absence = undefined;
+    try {
+      // What was written just now may be half of it: it is looked at like every change.
+      if (stateOf(this.#file) !== undefined) return;
+    } catch {
+      // No file can be opened, which the next attempt tells.
+    }
+    this.#seen = absent;
+    this.#take(absent);
+  }
+
+  #isBack(): void {
+    clearTimeout(this.#absence);
+    this.#absence = undefined;
   }
 }
 

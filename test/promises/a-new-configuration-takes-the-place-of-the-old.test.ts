@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -159,6 +159,23 @@ describe('one that is not good', () => {
     await sleep(1500);
     expect((await use(task)).status).toBe(200);
     expect(stage.sidecar.events().filter(({ event }) => String(event).startsWith('config.'))).toEqual([]);
+  });
+
+  test('a file that stays empty or gone is told once, and so is its return', async () => {
+    const [task, file] = [await stage.task(), join(stage.dir, 'waybill.yaml')];
+    const said = (): unknown[] =>
+      stage.sidecar.events().flatMap(({ event }) => (String(event).startsWith('config.') ? [event] : []));
+    const text = readFileSync(file);
+    writeFileSync(file, '');
+    await eventually('it is told', () => said().length === 1, 12_000);
+    expect(stage.sidecar.output()).toMatch(/waybill\.yaml:1:1: is empty.*the one before stays in force/);
+    expect(await stage.sidecar.metric('waybill_config_reloads_total{outcome="rejected"}')).toBe(1);
+    renameSync(file, `${file}.away`);
+    await sleep(7000);
+    expect([said(), (await use(task)).status]).toEqual([['config.rejected'], 200]);
+    writeFileSync(file, text);
+    await eventually('it is back', () => said().length === 2);
+    expect(said()).toEqual(['config.rejected', 'config.reloaded']);
   });
 });
 
