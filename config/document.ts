@@ -36,6 +36,8 @@ const maxDepth = 32;
 
 const tooDeep = 'is nested too deeply';
 
+const keysAreText = 'every key must be text; put numbers and other values in quotes';
+
 const starHint =
   'a leading "*" is a YAML alias, which is not supported here; text must be quoted, such as "*.example.org"';
 
@@ -109,12 +111,14 @@ class Reader {
     const read: Record<string, unknown> = {};
     for (const { key, value } of pairs) {
       const offset = startOf(key) ?? startOf(value) ?? 0;
-      const name = isScalar(key) && typeof key.value === 'string' ? key.value : undefined;
-      if (name === undefined) {
-        this.fault(path, offset, 'every key must be text; put numbers and other values in quotes');
+      const name = isScalar(key) ? (typeof key.value === 'string' ? key.value : key.source) : undefined;
+      if (name === undefined || (name === '' && startOf(key) === undefined)) {
+        this.fault(path, offset, keysAreText);
         continue;
       }
       const own = [...path, name];
+      // Under the name that it has in quotes, since what it holds is looked at all the same.
+      if (isScalar(key) && typeof key.value !== 'string') this.fault(own, offset, keysAreText);
       // Assigning to it would change the object instead of adding a key.
       if (name === '__proto__') {
         this.fault(own, offset, 'this key is not allowed');

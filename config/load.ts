@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import type { z } from 'zod';
+import { issuesInBadlyNamed } from './badly-named.ts';
 import { decodeConfig, fileError, maxConfigBytes, readConfigBytes, tooLarge } from './config-bytes.ts';
 import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPath } from './config-errors.ts';
 import { readDocument, type SettingsDocument } from './document.ts';
@@ -46,7 +48,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
   if (document.value === undefined) throw fileError(fileName, 'is empty; it needs at least `version` and `agent`');
   const parsed = settingsSchema.safeParse(document.value, readOnce);
   const findings = [
-    ...(parsed.success ? [] : explainIssues(parsed.error.issues, document.value)),
+    ...(parsed.success ? [] : explainShape(parsed.error.issues, document.value)),
     ...checkMeaning(document.value),
   ];
   const errors = withoutRepeats(
@@ -55,6 +57,16 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
   );
   if (!parsed.success || errors.length > 0) throw new ConfigErrors(fileName, errors);
   return Object.freeze({ fileName, settings: parsed.data, digest: configDigest(text), locate: document.locate });
+}
+
+type Issues = readonly z.core.$ZodIssue[];
+
+function issuesOf(value: unknown): Issues {
+  return settingsSchema.safeParse(value, readOnce).error?.issues ?? [];
+}
+
+function explainShape(issues: Issues, written: unknown): readonly Finding[] {
+  return explainIssues([...issues, ...issuesInBadlyNamed(issues, written, issuesOf)], written);
 }
 
 /** The same for a file. A file that cannot be read is a `ConfigErrors` too. */

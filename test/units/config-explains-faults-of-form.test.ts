@@ -23,7 +23,7 @@ testRows([
     /`mcp` is not available in this version/,
   ],
   ['key twice', `${good}dns: {}\n‸dns: {}`, /^dns: is already set in line 5/],
-  ['key that is no text', `${good}purposes: { ‸1: {} }`, /^purposes: every key must be text/],
+  ['key that is no text', `${good}purposes: { ‸1: { tools: [] } }`, /^purposes\.1: every key must be text/],
   ['forbidden key', `${good}tools: { ‸__proto__: { match: { host: h } } }`, /this key is not allowed/],
   ['alias', `${good}tools: { t: { match: { host: ‸*.example.org } } }`, /must be quoted, such as "\*\.example\.org"/],
   ['no value', `${good}‸tasks:`, /^tasks: has no value/],

@@ -33,6 +33,28 @@ test('and is told with all the rest that is wrong', async () => {
   ]);
 });
 
+test('what is wrong inside an entry is told with the bad name of the entry', async () => {
+  const tools = [
+    'tools:',
+    '  1t:',
+    '    match: { host: h, port: 70000 }',
+    '    rsik: read',
+    '  2: { match: { hots: h } }',
+  ];
+  const trust = ['trust:', '  domains:', '    Example.org: { bundle_endpoint: { url: 7 } }'];
+  expect(await errorsIn(...tools, ...trust)).toMatchObject([
+    { line: 4, column: 3, path: 'tools.1t', message: expect.stringContaining('not a good name') },
+    { line: 5, column: 29, path: 'tools.1t.match.port' },
+    { line: 6, column: 5, path: 'tools.1t.rsik' },
+    { line: 7, column: 3, path: 'tools.2', message: expect.stringContaining('every key must be text') },
+    { line: 7, column: 8, path: 'tools.2.match.host' },
+    { line: 7, column: 17, path: 'tools.2.match.hots' },
+    { line: 10, column: 5, path: 'trust.domains["Example.org"]' },
+    { line: 10, path: 'trust.domains["Example.org"].bundle_endpoint.profile' },
+    { line: 10, column: 44, path: 'trust.domains["Example.org"].bundle_endpoint.url' },
+  ]);
+});
+
 test('a revocation without a reason is none, and is told so before anybody is asked', async () => {
   for (const reason of [[], ['--reason', '']]) {
     const { code, stderr } = await runWaybill(['revoke', '--all', ...reason], { cwd: folder });
