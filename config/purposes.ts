@@ -26,6 +26,7 @@ export const purposesTable = z
   .transform(asMap)
   .meta({
     title: 'purposes',
-    description: 'What a task of a purpose may use at most, by the name of the purpose.',
+    description:
+      'What a task of a purpose may use at most, by the name of the purpose. With none listed, a task that an orchestrator opens may have any purpose, and every tool; the agent itself opens none.',
     examples: [{ 'reconcile invoices': { tools: ['crm', 'docs'], risk: 'write' } }],
   });

@@ -14,7 +14,7 @@ export const tasks: Command = {
 "open" prints one line for a shell: eval "$(waybill tasks open --subject-token-file token)", and calls of that shell are calls of the task.
 
   --subject-token-file FILE   the token of the user for whom the task works
-  --purpose P                 one of the purposes of the configuration; default: that of the agent
+  --purpose P                 one of the purposes of the configuration, or any where it lists none; default: that of the agent
   --tools A,B                 only these of the purpose's tools
   --deadline 10m              a shorter life than the configuration gives
   --handles per_tool          one handle for each tool, good at that tool alone

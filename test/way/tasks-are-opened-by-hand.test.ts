@@ -73,6 +73,18 @@ test('the printed line makes a shell work in the task; the explanation is not pa
   expect(tool.requests.at(-1)).toMatchObject({ path: '/api/x', scheme: 'DPoP', status: 200 });
 });
 
+test('without purposes in the configuration any purpose will do, as the help says', async () => {
+  const opened = json(
+    await run('open', '--subject-token-file', tokenFile, '--purpose', 'anything', '--json', ...here()),
+  );
+  expect(opened).toMatchObject({ purpose: 'anything', tools: ['crm'] });
+  await run('complete', String(opened['txn']), ...here());
+  const { stdout: help } = await run('--help');
+  expect(help.replaceAll(/\s+/g, ' ')).toContain(
+    'one of the purposes of the configuration, or any where it lists none; default: that of the agent',
+  );
+});
+
 test('a task is listed without its handle, completed, and then gone from the list', async () => {
   const opened = json(await run('open', '--subject-token-file', tokenFile, '--json', ...here()));
   const txn = String(opened['txn']);
