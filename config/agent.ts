@@ -1,13 +1,19 @@
 import { z } from 'zod';
-import { line, lineOrNothing, path } from './text.ts';
+import { line, lineOrNothing, meantAsSpiffeId, path, workloadId } from './text.ts';
+
+const notQuiteAnId =
+  'looks like a SPIFFE ID and is no SPIFFE ID of a workload (spiffe://TRUST-DOMAIN/PATH): `revoke --agent` would take it for a slip';
 
 /** Who stands beside this sidecar. Rules read it as `agent` and `environment`. */
 export const agentTable = z
   .strictObject({
-    name: line.meta({
-      description: 'Name of the agent beside this sidecar, as it stands in events and rules.',
-      examples: ['invoice-bot'],
-    }),
+    // A name that a revocation is refused for as a slip would be one that nobody can revoke.
+    name: line
+      .refine((name) => !meantAsSpiffeId.test(name) || workloadId.test(name), { error: notQuiteAnId })
+      .meta({
+        description: 'Name of the agent beside this sidecar, as it stands in events and rules.',
+        examples: ['invoice-bot'],
+      }),
     owner: lineOrNothing.prefault('').meta({
       description: 'Person or team that answers for the agent.',
       examples: ['payments@example.org'],

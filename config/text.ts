@@ -21,6 +21,12 @@ export const identifier = z.string().regex(/^[A-Za-z][A-Za-z0-9._-]{0,62}$/, {
   error: 'names start with a letter and hold at most 63 letters, digits, ".", "_" and "-"',
 });
 
+/** SPIFFE ID of a workload (SPIFFE-ID, 2). */
+export const workloadId = /^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+$/;
+
+/** What is meant as a SPIFFE ID, also with a lost `:` or `/` of `spiffe://`, the commonest slip. */
+export const meantAsSpiffeId = /^\s*spiffe\s*[:/]/i;
+
 /** The path of a file or folder. */
 export const path = z
   .string()

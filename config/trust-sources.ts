@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { path } from './text.ts';
+import { path, workloadId } from './text.ts';
 import { findUrlFault } from './urls.ts';
 
 /** Bundles say who may call: unlike token services they are never taken over plain http, not even from loopback. */
@@ -12,12 +12,9 @@ const bundleUrl = z
   })
   .meta({ description: 'Where the bundle is.', examples: ['https://spiffe.partner.org/bundle'] });
 
-const endpointId = z
-  .string()
-  .max(2048)
-  .regex(/^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._-]+)+$/, {
-    error: 'must be the SPIFFE ID of a workload, such as spiffe://partner.org/spire/server',
-  });
+const endpointId = z.string().max(2048).regex(workloadId, {
+  error: 'must be the SPIFFE ID of a workload, such as spiffe://partner.org/spire/server',
+});
 
 const bundleEndpoint = z
   .strictObject({

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { meantAsSpiffeId } from '../../config/text.ts';
 import { InvalidSpiffeId, SpiffeId } from '../spiffe/spiffe-id.ts';
 import type { Principal } from '../tasks/principals.ts';
 import { Problem } from './problem.ts';
@@ -27,11 +28,11 @@ const request = z.strictObject({
 });
 
 /**
- * What looks like a SPIFFE ID and is none names nobody: to say "done" would be believed. A lost `:` or `/` of `spiffe://` is the commonest
- * slip. Other names may hold a `/` as well: `agent.name` may, and so may an actor of a token (`act.sub`), whom its issuer names.
+ * What looks like a SPIFFE ID and is none names nobody: to say "done" would be believed. `agent.name` is refused if it looks so. Other
+ * names may hold a `/` as well: `agent.name` may, and so may an actor of a token (`act.sub`), whom its issuer names.
  */
 function checkAgent({ value, issues }: z.core.ParsePayload<string>): void {
-  if (!/^\s*spiffe\s*[:/]/i.test(value)) return;
+  if (!meantAsSpiffeId.test(value)) return;
   try {
     SpiffeId.parseWorkload(value);
   } catch (error) {

@@ -1,14 +1,15 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApiServer } from '../../proxy/embedded/workload-api.ts';
 import { eventually } from '../fakes/eventually.ts';
+import { runWaybill } from '../stage/command-line.ts';
 import { openEchoTool } from '../stage/echo-tool.ts';
 import { readRecord } from '../stage/event-record.ts';
 import { callThrough } from '../stage/raw-call.ts';
-import { callOperator } from '../stage/sidecar-process.ts';
+import { callOperator, removeFolder } from '../stage/sidecar-process.ts';
 import { openStage } from '../stage/way-out-stage.ts';
 
 const spiffeId = 'spiffe://example.org/invoice-bot';
@@ -50,4 +51,27 @@ test.for([
     api.close();
     await tool.close();
   }
+});
+
+test('W11: a name that the kill switch would take for a slip is no name of an agent', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-name-'));
+  const file = join(dir, 'waybill.yaml');
+  const validate = (name: string) => {
+    writeFileSync(file, `version: 1\nidentity: none\nagent: { name: "${name}" }\n`);
+    return runWaybill(['validate', '--config', file]);
+  };
+  for (const name of [
+    'spiffe/bot',
+    'Spiffe:bot',
+    ' spiffe//example.org/bot',
+    'spiffe://example.org',
+    'spiffe://example.org/a/',
+  ])
+    expect([name, await validate(name)]).toMatchObject([
+      name,
+      { code: 64, stderr: expect.stringMatching(/:3:\d+: agent\.name: .*no SPIFFE ID/) },
+    ]);
+  for (const name of ['spiffe://example.org/bot', 'spiffe-bot', 'team/bot'])
+    expect([name, (await validate(name)).code]).toEqual([name, 0]);
+  removeFolder(dir);
 });

@@ -45,6 +45,7 @@ testRows([
   ['inside the other form', `${good}tasks: { standing: { purpose: p, tools: ‸[] } }`, /must have at least 1 entry/],
   ['empty text', good.replace('name: a', 'name: ‸""'), /must not be empty/],
   ['line break', good.replace('name: a', 'name: ‸"a\\nb"'), /must be one line/],
+  ['name that is nearly a SPIFFE ID', good.replace('name: a', 'name: ‸spiffe/example.org/a'), /no SPIFFE ID/],
   ['too large', `${good}tools: { t: { match: { host: h, port: ‸70000 } } }`, /must be at most 65535/],
   ['bad name', `${good}tools: { ‸1t: { match: { host: h } } }`, /not a good name: names start with a letter/],
   ['duration without unit', `${good}tasks: { deadline: ‸15 }`, /must be a duration with a unit, such as 5m/],
