@@ -17,6 +17,7 @@ import { EventStream } from './steward/event-stream.ts';
 import { Fleet } from './steward/fleet.ts';
 import { KillSwitch } from './steward/kill-switch.ts';
 import { maxCutOffs } from './tasks/cut-offs.ts';
+import { isKnownIssuer } from './steward/known-issuers.ts';
 import { TaskOpener } from './steward/open-task.ts';
 import type { OperatorRooms } from './steward/operator-api.ts';
 import { openOperatorPort, openOperatorSocket, type StewardListener } from './steward/operator-listener.ts';
@@ -59,6 +60,7 @@ export async function openSteward(
     killSwitch: openKillSwitch(settings, wayOut, paths, record, log),
     events: openEvents(paths, record),
     shared: () => fleet?.shared(),
+    knowsIssuer: (iss) => isKnownIssuer(iss, wayOut.config.settings),
     outbound: () => wayOut.agentAddress(),
     self: () => ({ ...record.self, config: wayOut.config.digest, pid: process.pid, missing: missing(record, wayOut) }),
     onFault: (error) => log.error(faultFacts(error), 'fault of the operator’s API'),

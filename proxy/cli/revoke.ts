@@ -47,6 +47,7 @@ A revocation that the store of the fleet does not have yet is done here and told
     try {
       const revoked = await callOperator(place, 'POST', '/v1/revoke', order);
       show(revoked, values.json, invocation);
+      if (revoked['issuer'] === 'unknown') adviseOnIssuer(values.issuer, invocation);
       if (countIn(revoked, 'tasks') === 0) adviseOnName(values.agent, invocation);
       return exitCodes.ok;
     } catch (error) {
@@ -87,6 +88,13 @@ function show(revoked: Readonly<Record<string, unknown>>, json: boolean, { print
     tell(
       'waybill revoke: done on this sidecar, and not yet in the store of the fleet; the others hear of it when the store answers this one',
     );
+}
+
+/** A slip in the issuer must not look like a hit. Done all the same: the first link of a chain may name one that no configuration does. */
+function adviseOnIssuer(issuer = '', { tell }: Invocation): void {
+  tell(
+    `waybill revoke: no open task ended, and no issuer ${issuer} is known to this sidecar; --issuer is "iss" of the user's tokens, to the letter, as "waybill inventory" shows it`,
+  );
 }
 
 /** A SPIFFE ID without its beginning is a name like any other, and may be one that an issuer gave: done, but it must not look like a hit. */

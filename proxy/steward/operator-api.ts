@@ -23,6 +23,8 @@ export interface OperatorRooms {
   readonly events: EventStream;
   /** Whether the other sidecars of the fleet will hear of what was revoked here; undefined without a fleet. */
   readonly shared: () => Promise<Shared> | undefined;
+  /** Whether tokens of this issuer can have opened a task. */
+  readonly knowsIssuer: (iss: string) => boolean;
   /** Address of the way out as the agent is told it, `127.0.0.1:15001`. */
   readonly outbound: () => string;
   /** Which sidecar this is: version, boot, digest of its configuration, pid; and what is `missing` for its readiness. */
@@ -117,7 +119,13 @@ async function revoke(
   const order = parseRevokeRequest(await readJson(request));
   const came = rooms.killSwitch.revoke(order, 'operator_api');
   const fleet = await rooms.shared();
-  sendJson(response, 200, fleet === undefined ? came : { ...came, fleet });
+  const isUnknown = order.what.kind === 'subject' && came.tasks === 0 && !rooms.knowsIssuer(order.what.iss);
+  sendJson(response, 200, {
+    ...came,
+    ...(fleet === undefined ? {} : { fleet }),
+    // Done all the same: the first link of a chain may name an issuer that stands in no configuration here.
+    ...(isUnknown ? { issuer: 'unknown' } : {}),
+  });
 }
 
 async function endTask(

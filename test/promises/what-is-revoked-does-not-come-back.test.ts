@@ -229,6 +229,11 @@ test('waybill revoke does it by hand', async () => {
   expect([revoked.code, JSON.parse(revoked.stdout)]).toEqual([0, { tasks: 1, credentials: 1 }]);
   expect((await use(task)).code).toBe('handle_ended');
   expect((await run('--tool', 'nothing', '--reason', 'x')).code).toBe(1);
+  const foreign = await run('--subject', 'alice', '--issuer', 'https://ssso.example.org', '--reason', 'x');
+  expect(foreign).toMatchObject({ code: 0, stdout: 'revoked: 0 tasks ended, 0 credentials taken back\n' });
+  expect(foreign.stderr).toContain('no issuer https://ssso.example.org is known to this sidecar');
+  const known = await run('--subject', 'nobody', '--issuer', stage.service.issuer, '--reason', 'x');
+  expect(known).toMatchObject({ code: 0, stderr: '' });
   const mistyped = await run('--agent', 'spiffe//example.org/x', '--reason', 'x');
   expect(mistyped).toMatchObject({ code: 1, stdout: '' });
   expect(mistyped.stderr).toContain('is no SPIFFE ID');
