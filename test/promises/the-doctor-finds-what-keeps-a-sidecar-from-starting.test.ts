@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { killRemaining, launcher, Running } from '../stage/command-line.ts';
+import { killRemaining, launcher, Running, runWaybill } from '../stage/command-line.ts';
 import { openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
+import { mayBeOthers } from '../stage/foreign-caller.ts';
 import { freePort } from '../stage/free-port.ts';
-import { listFound, Surgery, toolAt } from '../stage/surgery.ts';
+import { listFound, Surgery, toolAt, type Finding } from '../stage/surgery.ts';
 import { makeToolCertificate } from '../stage/tool-certificate.ts';
 
 let surgery: Surgery;
@@ -50,6 +51,29 @@ test('the ports of the operator and of signals, that another program has', async
   // Without a token the sidecar does not open it, and starts.
   const { findings: closed } = await surgery.ask(surgery.write({ ...sections, operator }));
   expect(listFound(closed, 'warning', 'ports')).toEqual([]);
+});
+
+test('an address that this machine has not, and a port that this user may not take', async () => {
+  // Of RFC 5737 and RFC 3849, which are nobody's.
+  const listen = { outbound: '127.0.0.1:0', metrics: '192.0.2.1:15020', health: '[2001:db8::1]:0' };
+  const { findings, code } = await surgery.ask(surgery.write({ listen }));
+  expect([code, listFound(findings, 'failed', 'ports').toSorted()]).toEqual([
+    1,
+    [
+      'ports : listen.health: this machine has no address 2001:db8::1',
+      'ports : listen.metrics: this machine has no address 192.0.2.1',
+    ],
+  ]);
+  if (!mayBeOthers) return;
+  const free = Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'));
+  const low = surgery.write({ listen: { outbound: '127.0.0.1:0', metrics: '127.0.0.1:91', health: '127.0.0.1:0' } });
+  expect(listFound((await surgery.ask(low)).findings, 'warning', 'ports')).toEqual([]);
+  chmodSync(surgery.folder, 0o755);
+  const asNobody = { ...surgery.options, uid: 65_534, gid: 65_534 };
+  const { stdout } = await runWaybill(['doctor', '--json', '--config', low], asNobody);
+  expect(listFound((JSON.parse(stdout) as { findings: Finding[] }).findings, 'warning', 'ports')).toEqual(
+    free > 91 ? ['ports : listen.metrics: this user may not listen on port 91'] : [],
+  );
 });
 
 test('nothing of its own ports, where a sidecar runs that has them', async () => {

@@ -1,9 +1,11 @@
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { isIPv6 } from 'node:net';
 import { inStep, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 import { askSidecar } from './sidecar-check.ts';
 
-/** Whether the ports of the sidecar are free, unless one answers at the operator's socket: it has them. */
+/** Whether the sidecar may have its ports, and they are free, unless one answers at the operator's socket: it has them. */
 export async function checkPorts(patient: Patient, found: Findings): Promise<void> {
   const { config, world } = patient;
   const isRunning = await askSidecar(patient).then(
@@ -25,6 +27,19 @@ export async function checkPorts(patient: Patient, found: Findings): Promise<voi
     ...(signals === undefined ? {} : { 'signals.listen': signals.listen }),
   };
   const looks = Object.entries(wanted).map(async ([name, { address, port }]) => {
+    const fault = await findFault(address, port);
+    if (fault === 'EADDRNOTAVAIL' || fault === 'EAFNOSUPPORT') {
+      found.fail(
+        `${name}: this machine has no address ${address}`,
+        'Name one that it has; with one that it has not, the sidecar does not start.',
+      );
+      return;
+    }
+    if (fault === 'EACCES')
+      found.warn(
+        `${name}: this user may not listen on port ${port}`,
+        'Take a higher port, or start the sidecar with CAP_NET_BIND_SERVICE (Linux: net.ipv4.ip_unprivileged_port_start is the first port without).',
+      );
     if (port === 0 || !(await takesConnections(world, reachable.get(address) ?? address, port))) return;
     found.warn(
       `${name}: something listens on port ${port} already`,
@@ -32,6 +47,24 @@ export async function checkPorts(patient: Patient, found: Findings): Promise<voi
     );
   });
   await Promise.all(looks);
+}
+
+/**
+ * Why the system gives this address and port to nobody here, as its code; undefined where it would. Asked for UDP and given back at once:
+ * the rules are those of TCP, and nothing is opened that a call could come to.
+ */
+async function findFault(address: string, port: number): Promise<string | undefined> {
+  const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4' });
+  try {
+    const bound = once(socket, 'listening');
+    socket.bind({ address, port, exclusive: true });
+    await bound;
+    return undefined;
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+  } finally {
+    socket.close();
+  }
 }
 
 /** Whether the program behind the way in is there. It may well start after us, so its absence is no failure. */
