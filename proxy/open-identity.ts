@@ -41,7 +41,7 @@ export async function openIdentity(
       changed?.('');
       replaced?.();
     },
-    troubled: (source, reason) => log.warn({ source, reason }, 'a source of identity or trust fails'),
+    troubled: (source, reason, more) => log.warn({ source, reason, ...more }, 'a source of identity or trust fails'),
   });
   const workload: Workload = {
     ...opened,

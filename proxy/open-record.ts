@@ -17,7 +17,7 @@ import {
 } from './record/event-sink.ts';
 import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
-import { Trail } from './record/trail.ts';
+import { Trail, type TellUnproven } from './record/trail.ts';
 import { WrittenFiles } from './record/written-files.ts';
 import { tellStates } from './once-a-minute.ts';
 import type { ProcessLog } from './process-log.ts';
@@ -67,6 +67,11 @@ function tellerOf(log: ProcessLog, world: World, isFile: boolean) {
   });
 }
 
+function unprovenTo(log: ProcessLog, world: World): TellUnproven {
+  const what = 'calls are refused: a file that proves who we are cannot be used';
+  return onceAMinute(world, (file: string, cause: string) => log.warn({ file, cause }, what));
+}
+
 /** Opens the record and writes its `boot` event. Throws where the file cannot be opened: no record, no sidecar. */
 export function openRecord(
   config: LoadedSettings,
@@ -98,7 +103,7 @@ export function openRecord(
     },
     metricNames(settings, unsafe),
   );
-  const trail = new Trail(log, metrics, settings.agent.name);
+  const trail = new Trail(log, metrics, settings.agent.name, unprovenTo(processLog, world));
   const checkpoints = new Checkpoints(log, () => late.signer(), checkpointEveryMs);
   trail.booted(version, config.digest, checkpoints.key, file?.follows);
   const files = file && new WrittenFiles(file.place());

@@ -96,6 +96,33 @@ export class Refusal extends Error {
   }
 }
 
+/**
+ * We cannot prove who we are. Which file of ours it is and why is for the record and the log: the agent's sentence names no path of this
+ * machine.
+ */
+export class UnprovenRefusal extends Refusal {
+  /** The system's code, the name of an error of ours, or one word: never a text of the file. */
+  readonly why: string;
+  // Private, so that it is printed only where it is asked for.
+  readonly #file: string | undefined;
+
+  constructor(detail: string | undefined, why: string, file?: string) {
+    super('identity_unavailable', detail);
+    this.why = why;
+    this.#file = file;
+  }
+
+  get file(): string | undefined {
+    return this.#file;
+  }
+}
+
+/** Why a file was not read, without the words beside it: they name the path. */
+export function whyUnread(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown';
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.name;
+}
+
 const unsure =
   'It may have been done already. Look whether it was before you send it again; if you cannot tell, ask a person.';
 

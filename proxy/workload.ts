@@ -47,12 +47,19 @@ export interface WorkloadSvid {
   privateKey(): KeyObject;
 }
 
+/** Which folder and file of an identity it is, and why: codes and words of our own. */
+export interface TroubleFacts {
+  readonly folder: string;
+  readonly file: string | undefined;
+  readonly cause: string | undefined;
+}
+
 /** What happens to the identity, for the record. */
 export interface WorkloadEvents {
   rotated(spiffeId: string, expiresAtMs: number): void;
   lost(cause: string): void;
   /** Trouble with the Workload API, a folder or a bundle; words of our own and codes only. */
-  troubled(source: string, reason: string): void;
+  troubled(source: string, reason: string, more?: TroubleFacts): void;
 }
 
 /** How long a start waits for the first SVID, milliseconds: an agent that is there answers in a few. */
@@ -133,7 +140,8 @@ interface SvidSource {
 
 async function openFolder(folder: string, world: World, events: WorkloadEvents): Promise<Workload> {
   const onEvent = (event: SvidFilesEvent): void => {
-    if (event.kind === 'folder') events.troubled('svid_dir', event.reason);
+    if (event.kind === 'folder')
+      events.troubled('svid_dir', event.reason, { folder, file: event.file, cause: event.cause });
     else tell(event, events);
   };
   const files = await openSvidFiles({ folder, now: world.now, onEvent });

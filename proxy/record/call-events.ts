@@ -8,7 +8,7 @@ import type { HeldCredential } from '../exchange/credential.ts';
 import type { Attributed } from '../identify/ladder.ts';
 import type { Call } from '../intercept/call.ts';
 import type { Origin } from '../intercept/origin.ts';
-import type { Refusal, Way } from '../refusal.ts';
+import { UnprovenRefusal, type Refusal, type Way } from '../refusal.ts';
 import { mayHoldHandle, mayHoldToken } from '../tasks/handle-text.ts';
 import type { Task } from '../tasks/task.ts';
 import { eventFields } from './event.ts';
@@ -132,6 +132,7 @@ export function refusedFields(refused: RefusedCall, agentName: string): string {
   };
   if (kind.replay !== undefined) members['replay'] = { reason: refusal.code, grade: kind.replay };
   if (refusal.serviceError !== undefined) members['cause'] = refusal.serviceError;
+  if (refusal instanceof UnprovenRefusal) Object.assign(members, { cause: refusal.why, file: refusal.file });
   Object.assign(members, refused.connection);
   if (target !== undefined) members['target'] = { ...target, host: recordedHost(target.host, call?.tool) };
   if (decision !== undefined) members['decision'] = decision;

@@ -2,7 +2,7 @@ import type { DecisionObserver } from '../decide/permit.ts';
 import type { Decision } from '../decide/rules.ts';
 import type { ExchangeTrail, TokenEvent } from '../exchange/exchange-trail.ts';
 import type { Call } from '../intercept/call.ts';
-import type { Way } from '../refusal.ts';
+import { UnprovenRefusal, type Way } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import type { Task } from '../tasks/task.ts';
 import type { Admissible } from './admit.ts';
@@ -14,15 +14,20 @@ import { taskEndedFields, taskOpenedFields } from './task-events.ts';
 import type { Metrics } from './metrics.ts';
 import type { Tally } from './tallies.ts';
 
+/** Port: the log hears of a file that should prove who we are and does not, and why. */
+export type TellUnproven = (file: string, cause: string) => void;
+
 /** The one place that writes events and counts: whatever happens is told here once and appears in both. */
 export class Trail implements ExchangeTrail, DecisionObserver {
   readonly #log: EventLog;
   readonly #metrics: Metrics;
   readonly #agentName: string;
+  readonly #tellUnproven: TellUnproven;
   readonly #hit: Tally;
   readonly #decisions = new WeakMap<Decision, readonly Tally[]>();
 
-  constructor(log: EventLog, metrics: Metrics, agentName: string) {
+  constructor(log: EventLog, metrics: Metrics, agentName: string, tellUnproven: TellUnproven) {
+    this.#tellUnproven = tellUnproven;
     this.#log = log;
     this.#metrics = metrics;
     this.#agentName = JSON.stringify(agentName);
@@ -52,7 +57,9 @@ export class Trail implements ExchangeTrail, DecisionObserver {
 
   /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts, unless it is a replay. */
   refused(refused: RefusedCall, wasAdmitted: boolean): void {
-    const { code, kind } = refused.refusal;
+    const { refusal } = refused;
+    const { code, kind } = refusal;
+    if (refusal instanceof UnprovenRefusal && refusal.file !== undefined) this.#tellUnproven(refusal.file, refusal.why);
     // A record that cannot be written would fill up with its own refusals: those are counted only.
     if ((!wasAdmitted || kind.replay !== undefined) && code !== 'record_unavailable')
       this.#log.append(refusedFields(refused, this.#agentName));

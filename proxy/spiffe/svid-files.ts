@@ -5,15 +5,22 @@ import { HeldSvids, type SvidEvent } from './held-svids.ts';
 import { IdentityUnavailable, MalformedAnswer } from './identity-unavailable.ts';
 import { JwtSvid } from './jwt-svid.ts';
 import type { SpiffeId } from './spiffe-id.ts';
-import { listSvidFiles, readSvidFolder, type SvidFolder } from './svid-folder.ts';
+import { FileFault, listSvidFiles, NoSvid, readSvidFolder, type SvidFolder } from './svid-folder.ts';
 import { WatchedFiles } from './watched-files.ts';
 import type { X509Bundle } from './x509-path.ts';
 import type { X509Context } from './x509-svid.ts';
 
-/** `unreadable`, `malformed`: what is there was not taken, and what was held is used on. `key_shared`: others may read the key. */
+/**
+ * `absent`: there is no SVID, or no folder. `unreadable`, `malformed`: what is there was not taken. What was held is used on. `key_shared`:
+ * others may read the key.
+ */
 export interface FolderEvent {
   readonly kind: 'folder';
-  readonly reason: 'unreadable' | 'malformed' | 'key_shared';
+  readonly reason: 'absent' | 'unreadable' | 'malformed' | 'key_shared';
+  /** The code of the system, or words of our own; no content of a file. */
+  readonly cause?: string | undefined;
+  /** Path of the one that it is, where it is one. */
+  readonly file?: string | undefined;
 }
 
 /** What happens to the identity; no event holds a key or a token. */
@@ -134,17 +141,17 @@ export class SvidFiles {
   async #read(): Promise<void> {
     if ((await this.#tryRead()) === undefined) return;
     await sleep(secondLookMs);
-    const reason = await this.#tryRead();
-    if (reason !== undefined && !this.#closed) this.#options.onEvent({ kind: 'folder', reason });
+    const event = await this.#tryRead();
+    if (event !== undefined && !this.#closed) this.#options.onEvent(event);
   }
 
-  async #tryRead(): Promise<FolderEvent['reason'] | undefined> {
+  async #tryRead(): Promise<FolderEvent | undefined> {
     try {
       const found = await readSvidFolder(this.#options.folder);
       if (!this.#closed) this.#take(found);
       return undefined;
     } catch (error) {
-      return error instanceof MalformedAnswer ? 'malformed' : 'unreadable';
+      return eventOf(error);
     }
   }
 
@@ -170,6 +177,15 @@ export class SvidFiles {
     if (now !== before)
       this.#bundles = new Map([...now].map(([name, list]) => [name, { authorities: list, revocations: [] }]));
   }
+}
+
+function eventOf(error: unknown): FolderEvent {
+  if (error instanceof FileFault) return { ...eventOf(error.cause), file: error.file };
+  if (error instanceof NoSvid) return { kind: 'folder', reason: 'absent', cause: error.code };
+  if (error instanceof MalformedAnswer) return { kind: 'folder', reason: 'malformed', cause: error.message };
+  if (!(error instanceof Error)) return { kind: 'folder', reason: 'unreadable' };
+  const cause = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
+  return { kind: 'folder', reason: 'unreadable', cause };
 }
 
 function readToken(token: string, nowMs: number): ReturnType<typeof JwtSvid.fromToken> | undefined {

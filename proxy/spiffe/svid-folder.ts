@@ -38,37 +38,85 @@ const maxTokens = 64;
 const maxTokenBytes = 16 * 1024;
 const maxBytes = 1024 * 1024;
 
+/** One file of an SVID cannot be read, or holds something else; `cause` says which. */
+export class FileFault extends Error {
+  override readonly name = 'FileFault';
+  readonly file: string;
+
+  constructor(file: string, cause: unknown) {
+    super('a file of an SVID cannot be taken', { cause });
+    this.file = file;
+  }
+}
+
+/** Reads one file by its name in the folder. Rejects with FileFault. */
+type ReadPart = <Part>(name: string, parse: (bytes: Buffer) => Part, limit?: number) => Promise<Part>;
+
+/** There is no SVID in the folder, or no folder. */
+export class NoSvid extends MalformedAnswer {
+  /** Of the system, where it gave no folder. */
+  readonly code: string | undefined;
+
+  constructor(code?: string) {
+    super('the folder holds no SVID');
+    this.code = code;
+  }
+}
+
 /** The files of a folder that belong to an SVID, sorted; none where there is no folder. JWT-SVIDs are those with `.token` at their end. */
 export async function listSvidFiles(folder: string): Promise<readonly string[]> {
   try {
-    const names = (await readdir(folder)).toSorted();
-    const tokens = names.filter((name) => name.endsWith('.token')).slice(0, maxTokens);
-    return [...names.filter((name) => known.has(name)), ...tokens].map((name) => join(folder, name));
+    return (await listNames(folder)).map((name) => join(folder, name));
   } catch {
     return [];
   }
 }
 
+async function listNames(folder: string): Promise<readonly string[]> {
+  const names = (await readdir(folder)).toSorted();
+  const tokens = names.filter((name) => name.endsWith('.token')).slice(0, maxTokens);
+  return [...names.filter((name) => known.has(name)), ...tokens];
+}
+
+/** The same, where a folder that is not there holds nothing. Rejects where it is there and cannot be read. */
+async function findNames(folder: string): Promise<ReadonlySet<string>> {
+  try {
+    return new Set(await listNames(folder));
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') throw new NoSvid(error.code);
+    throw error;
+  }
+}
+
 /**
  * Reads a folder. What is half-written does not fit together, and is an error as a whole: certificate and key are compared by whoever
- * takes the result. Throws MalformedAnswer, or the error of the operating system.
+ * takes the result. Throws MalformedAnswer where the files do not make an SVID, FileFault for one of them, or the error of the operating
+ * system for the folder.
  */
 export async function readSvidFolder(folder: string): Promise<SvidFolder> {
-  const names = new Set((await listSvidFiles(folder)).map((path) => path.slice(folder.length).replace(/^\/+/, '')));
+  const names = await findNames(folder);
   const layout = layouts.find(({ certificate }) => names.has(certificate));
   const tokenNames = [...names].filter((name) => name.endsWith('.token'));
-  if (layout === undefined && tokenNames.length === 0) throw new MalformedAnswer('the folder holds no SVID');
-  const read = (name: string, limit = maxBytes): Promise<Buffer> => readBounded(join(folder, name), limit);
+  if (layout === undefined && tokenNames.length === 0) throw new NoSvid();
+  const read: ReadPart = async (name, parse, limit = maxBytes) => {
+    const file = join(folder, name);
+    try {
+      return parse(await readBounded(file, limit));
+    } catch (error) {
+      throw new FileFault(file, error);
+    }
+  };
   const jwtBundle = jwtBundles.find((name) => names.has(name));
   const tokens = await Promise.all(
-    tokenNames.map(async (name) => (await read(name, maxTokenBytes)).toString('latin1').trim()),
+    tokenNames.map(async (name) => read(name, (bytes) => bytes.toString('latin1').trim(), maxTokenBytes)),
   );
   const x509 = layout === undefined ? undefined : await readX509(layout, read);
   const trustDomain = x509 === undefined ? undefined : SpiffeId.parse(x509.message.spiffe_id).trustDomain;
   return {
     x509: x509?.message,
     authorities: x509 === undefined ? new Map() : groupByDomain(x509.authorities, trustDomain ?? ''),
-    jwtAuthorities: jwtBundle === undefined ? undefined : readJwtBundles(await read(jwtBundle), trustDomain),
+    jwtAuthorities:
+      jwtBundle === undefined ? undefined : await read(jwtBundle, (bytes) => readJwtBundles(bytes, trustDomain)),
     tokens,
     keyIsShared: layout !== undefined && ((await stat(join(folder, layout.key))).mode & 0o077) !== 0,
   };
@@ -76,14 +124,14 @@ export async function readSvidFolder(folder: string): Promise<SvidFolder> {
 
 async function readX509(
   { certificate, key, bundle }: (typeof layouts)[number],
-  read: (name: string) => Promise<Buffer>,
+  read: ReadPart,
 ): Promise<{ message: X509SvidMessage; authorities: readonly Buffer[] }> {
-  const chain = readPemCertificates((await read(certificate)).toString('latin1'));
-  const authorities = readPemCertificates((await read(bundle)).toString('latin1'));
+  const chain = await read(certificate, (bytes) => readPemCertificates(bytes.toString('latin1')));
+  const authorities = await read(bundle, (bytes) => readPemCertificates(bytes.toString('latin1')));
   const message = {
     spiffe_id: idOf(chain[0]),
     x509_svid: Buffer.concat(chain),
-    x509_svid_key: readKey((await read(key)).toString('latin1')),
+    x509_svid_key: await read(key, (bytes) => readKey(bytes.toString('latin1'))),
     bundle: Buffer.concat(authorities),
     hint: '',
   };

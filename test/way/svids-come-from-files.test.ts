@@ -155,7 +155,7 @@ test('a folder that comes late is found, and one that goes takes nothing back', 
   await rm(folder, { recursive: true });
   const files = await openFolder();
   expect(files.identity()).toBeUndefined();
-  expect(reasons()).toEqual(['malformed']);
+  expect(reasons()).toEqual(['absent']);
   await expect(files.fetchJwtSvid('a')).rejects.toMatchObject({ reason: 'unavailable' });
   await mkdir(folder);
   await writeInPlace(folder, driver(await issueTexts(authority, agentId)));

@@ -1,4 +1,5 @@
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal } from '../../refusal.ts';
+import { IdentityUnavailable } from '../../spiffe/identity-unavailable.ts';
 import { readProjectedToken } from '../../spiffe/projected-token.ts';
 import type { World } from '../../world.ts';
 import type { AuthenticateClient } from '../service-client.ts';
@@ -42,10 +43,10 @@ export function projectedTokens(file: string, world: World): ClusterTokenSource 
 async function read(source: ClusterTokenSource, audience: string): Promise<ClusterToken> {
   try {
     return await source.readToken(audience);
-  } catch {
-    throw new Refusal(
-      'identity_unavailable',
+  } catch (error) {
+    throw new UnprovenRefusal(
       'The pod has no service account token that is good and for this token service alone.',
+      error instanceof IdentityUnavailable ? error.reason : 'no_token',
     );
   }
 }

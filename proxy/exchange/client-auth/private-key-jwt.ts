@@ -59,7 +59,7 @@ function keyReader(file: string): () => Promise<SigningKey> {
   let last: { readonly text: string; readonly key: SigningKey } | undefined;
   return async () => {
     const text = await readSecretFile(file, 'client key');
-    if (last?.text !== text) last = { text, key: parseSigningKey(text) };
+    if (last?.text !== text) last = { text, key: parseSigningKey(text, file) };
     return last.key;
   };
 }

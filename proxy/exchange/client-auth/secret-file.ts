@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal, whyUnread } from '../../refusal.ts';
 import { readBounded } from '../../spiffe/bounded-file.ts';
 
 /** A chain of certificates has a few KiB. */
@@ -14,13 +14,13 @@ export async function readSecretFile(file: string, what: string): Promise<string
   let bytes: Buffer;
   try {
     bytes = await readBounded(file, maxSecretBytes);
-  } catch {
-    throw new Refusal('identity_unavailable', `The ${what} of a token service cannot be read.`);
+  } catch (error) {
+    throw new UnprovenRefusal(`The ${what} of a token service cannot be read.`, whyUnread(error), file);
   }
   // Read all the same, it would be another one: a service would be asked with a wrong secret, and may lock us out.
-  if (!isUtf8(bytes)) throw new Refusal('identity_unavailable', `The ${what} of a token service is not UTF-8.`);
+  if (!isUtf8(bytes)) throw new UnprovenRefusal(`The ${what} of a token service is not UTF-8.`, 'not_utf8', file);
   // Editors and `echo` end a file with a newline, which is not part of the secret.
   const secret = bytes.toString('utf8').replace(/\r?\n$/, '');
-  if (secret === '') throw new Refusal('identity_unavailable', `The ${what} of a token service is empty.`);
+  if (secret === '') throw new UnprovenRefusal(`The ${what} of a token service is empty.`, 'empty', file);
   return secret;
 }

@@ -1,5 +1,5 @@
 import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal } from '../../refusal.ts';
 import { parseStrictJson } from '../../trust/strict-json.ts';
 
 /** How one algorithm signs: the hash, and the form of the signature (RFC 7518 3, RFC 8037 3.1). */
@@ -66,31 +66,32 @@ function encoded(part: object): string {
 /**
  * Reads a key: PEM (PKCS#8) or a private JWK, on P-256 or P-384, RSA of 2048 bits or more, or Ed25519. Throws `identity_unavailable`; the
  * errors of the libraries could quote what they read.
+ * @param file that it is of, for the record.
  */
-export function parseSigningKey(text: string): SigningKey {
-  const jwk = text.trimStart().startsWith('{') ? parseJwk(text) : undefined;
-  const key = parseKey(jwk ?? text);
+export function parseSigningKey(text: string, file: string): SigningKey {
+  const jwk = text.trimStart().startsWith('{') ? parseJwk(text, file) : undefined;
+  const key = parseKey(jwk ?? text, file);
   const allowed = algorithmsOf[kindOf(key)] ?? [];
   // A JWK may narrow what its key is good for (RFC 7517 4.2, 4.4).
-  if (jwk?.['use'] !== undefined && jwk['use'] !== 'sig') throw unusable();
+  if (jwk?.['use'] !== undefined && jwk['use'] !== 'sig') throw unusable(file);
   const alg = jwk?.['alg'] === undefined ? allowed[0] : allowed.find((name) => name === jwk['alg']);
-  if (alg === undefined) throw unusable();
+  if (alg === undefined) throw unusable(file);
   return new SigningKey(key, alg, typeof jwk?.['kid'] === 'string' ? jwk['kid'] : undefined);
 }
 
-function parseJwk(text: string): Record<string, unknown> {
+function parseJwk(text: string, file: string): Record<string, unknown> {
   try {
     return parseStrictJson(text);
   } catch {
-    throw unusable();
+    throw unusable(file);
   }
 }
 
-function parseKey(source: string | Record<string, unknown>): KeyObject {
+function parseKey(source: string | Record<string, unknown>, file: string): KeyObject {
   try {
     return typeof source === 'string' ? createPrivateKey(source) : createPrivateKey({ key: source, format: 'jwk' });
   } catch {
-    throw unusable();
+    throw unusable(file);
   }
 }
 
@@ -103,6 +104,6 @@ function kindOf(key: KeyObject): string {
   return details.namedCurve === 'prime256v1' ? 'P-256' : details.namedCurve === 'secp384r1' ? 'P-384' : '';
 }
 
-function unusable(): Refusal {
-  return new Refusal('identity_unavailable', 'The client key of a token service cannot be used.');
+function unusable(file: string): UnprovenRefusal {
+  return new UnprovenRefusal('The client key of a token service cannot be used.', 'unusable', file);
 }

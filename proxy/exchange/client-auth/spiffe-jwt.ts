@@ -1,4 +1,5 @@
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal } from '../../refusal.ts';
+import { IdentityUnavailable } from '../../spiffe/identity-unavailable.ts';
 import type { Deadline } from '../deadline.ts';
 import type { AuthenticateClient } from '../service-client.ts';
 
@@ -30,13 +31,13 @@ export function spiffeJwtAuth(source: JwtSvidSource, issuer: string, clientId: s
   };
 }
 
-/** A JWT-SVID for one service. Rejects with `identity_unavailable`; the cause stays with whoever runs the Workload API client. */
+/** A JWT-SVID for one service. Rejects with `identity_unavailable`; of the cause it has the one word. */
 export async function fetchSvid(source: JwtSvidSource, audience: string, deadline: Deadline): Promise<JwtSvid> {
   // Outside: a deadline that is over is the service's, and says nothing of the identity.
   const leftMs = deadline.leftMs();
   try {
     return await source.fetchJwtSvid(audience, leftMs);
-  } catch {
-    throw new Refusal('identity_unavailable');
+  } catch (error) {
+    throw new UnprovenRefusal(undefined, error instanceof IdentityUnavailable ? error.reason : 'no_svid');
   }
 }

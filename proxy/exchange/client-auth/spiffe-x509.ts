@@ -1,4 +1,4 @@
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal } from '../../refusal.ts';
 import type { ClientCertificate } from '../../trust/client-certificate.ts';
 import type { AuthenticateClient } from '../service-client.ts';
 
@@ -23,7 +23,7 @@ export function spiffeX509Auth(source: X509SvidSource): AuthenticateClient {
 /** The SVID to present now. Throws `identity_unavailable`. */
 export function currentSvid(source: X509SvidSource): SvidCertificate {
   const certificate = source.certificate();
-  if (certificate === undefined || !hasSpiffeId(certificate)) throw new Refusal('identity_unavailable');
+  if (certificate === undefined || !hasSpiffeId(certificate)) throw new UnprovenRefusal(undefined, 'no_svid');
   return certificate;
 }
 

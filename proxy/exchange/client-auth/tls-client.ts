@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { Refusal } from '../../refusal.ts';
+import { UnprovenRefusal } from '../../refusal.ts';
 import { ClientCertificate } from '../../trust/client-certificate.ts';
 import type { World } from '../../world.ts';
 import type { AuthenticateClient } from '../service-client.ts';
@@ -29,7 +29,7 @@ export function certificateFiles(certificateFile: string, keyFile: string, world
       const chain = await readSecretFile(certificateFile, 'client certificate');
       const key = await readSecretFile(keyFile, 'client key');
       const texts = `${chain}\n${key}`;
-      if (last?.texts !== texts) last = { texts, certificate: parsePair(chain, key) };
+      if (last?.texts !== texts) last = { texts, certificate: parsePair(chain, key, certificateFile) };
     } catch (error) {
       if (last === undefined || last.certificate.expiresAtMs <= world.now()) throw error;
     }
@@ -40,11 +40,11 @@ export function certificateFiles(certificateFile: string, keyFile: string, world
 const pemCertificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /** Whatever is wrong with the files is one refusal: errors of OpenSSL could quote what they read. */
-function parsePair(chain: string, key: string): ClientCertificate {
+function parsePair(chain: string, key: string, certificateFile: string): ClientCertificate {
   try {
     const certificates = (chain.match(pemCertificate) ?? []).map((pem) => new X509Certificate(pem).raw);
     return new ClientCertificate({ chain: certificates, key: createPrivateKey(key), spiffeId: undefined });
   } catch {
-    throw new Refusal('identity_unavailable', 'The client certificate of a token service cannot be used.');
+    throw new UnprovenRefusal('The client certificate of a token service cannot be used.', 'unusable', certificateFile);
   }
 }

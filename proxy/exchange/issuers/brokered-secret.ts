@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { ToolSettings } from '../../../config/tools.ts';
 import type { Call } from '../../intercept/call.ts';
 import type { Tool } from '../../intercept/tool-catalogue.ts';
-import { Refusal } from '../../refusal.ts';
+import { Refusal, UnprovenRefusal, whyUnread } from '../../refusal.ts';
 import { readBounded } from '../../spiffe/bounded-file.ts';
 import { Secret } from '../../trust/secret.ts';
 import type { World } from '../../world.ts';
@@ -169,7 +169,7 @@ export function secretFiles(tool: string, { file, dir, in: place }: SecretSettin
 export async function readSecret(tool: string, settings: SecretSettings): Promise<string> {
   const text = (await Promise.all(secretFiles(tool, settings).map(readText))).join(':');
   if (settings.in === 'basic' && !text.includes(':'))
-    throw new Refusal('identity_unavailable', 'The secret of a tool is no `user:password`.');
+    throw new UnprovenRefusal('The secret of a tool is no `user:password`.', 'unusable', settings.file);
   return text;
 }
 
@@ -178,12 +178,16 @@ async function readText(file: string): Promise<string> {
   let text: string;
   try {
     text = (await readBounded(file, maxSecretBytes + 2)).toString('latin1').replace(/\r?\n$/, '');
-  } catch {
-    throw new Refusal('identity_unavailable', 'The secret of a tool cannot be read.');
+  } catch (error) {
+    throw new UnprovenRefusal('The secret of a tool cannot be read.', whyUnread(error), file);
   }
   // Anything else could end the header that it is put into.
   if (text.length > maxSecretBytes || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(text))
-    throw new Refusal('identity_unavailable', 'The secret of a tool is empty, too long or no printable text.');
+    throw new UnprovenRefusal(
+      'The secret of a tool is empty, too long or no printable text.',
+      text === '' ? 'empty' : 'unusable',
+      file,
+    );
   return text;
 }
 
