@@ -1,6 +1,7 @@
 import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command, type Invocation } from './command.ts';
 import { describeSubjectToken } from './demo/claims.ts';
 import { filesOf, names, urlOf } from './demo/config.ts';
+import { placeOf, sourceOf } from './demo/own-files.ts';
 import { Narration } from './demo/narration.ts';
 import { openStage, type Stage } from './demo/stage.ts';
 import { openTask, StepFailure, type DemoTask, type Step } from './demo/step.ts';
@@ -157,15 +158,18 @@ function tellOfTask(stage: Stage, narration: Narration, task: DemoTask): void {
   );
 }
 
-/** Where to go from here. */
+/** Where to go from here, by files that are there: a package has others than a clone. */
 function conclude(narration: Narration, isKept: boolean): void {
   narration.title('What to try next');
   narration.claims([
-    ['your own tool', 'README.md, “Your own tool and token service”: fifteen lines of configuration'],
-    ['the agent', 'proxy/embedded/demo-agent.ts: there really is no more to it'],
-    ['the way of a call', 'proxy/egress.ts, and in front of a tool proxy/ingress.ts: one function each, top to bottom'],
-    ['a configuration', 'npx waybill validate --config config/examples/waybill.yaml'],
-    ...(isKept ? [] : ([['these parts, kept open', 'npm run demo -- --keep']] as const)),
+    ['your own tool', `${placeOf('README.md')}, “Your own tool and token service”: fifteen lines of configuration`],
+    ['the agent', `${sourceOf('proxy/embedded/demo-agent.ts')}: there really is no more to it`],
+    [
+      'the way of a call',
+      `${sourceOf('proxy/egress.ts')}, and in front of a tool ${sourceOf('proxy/ingress.ts')}: one function each, top to bottom`,
+    ],
+    ['a configuration', `npx waybill validate --config ${placeOf('config/examples/waybill.yaml')}`],
+    ...(isKept ? [] : ([['these parts, kept open', 'npx waybill demo --keep']] as const)),
   ]);
 }
 
