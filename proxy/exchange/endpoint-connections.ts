@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 import { callbackify, isDeepStrictEqual } from 'node:util';
 import { Agent, type buildConnector } from 'undici';
@@ -147,6 +147,7 @@ export class EndpointConnections {
       connection.once(secure ? 'secureConnect' : 'connect', () => {
         clearTimeout(timer);
         connection.removeListener('error', reject);
+        connection.on('error', (error) => endAtAlert(connection, error));
         resolve();
       });
     });
@@ -163,4 +164,13 @@ export class EndpointConnections {
     const trust = file === undefined ? {} : { ca: readAuthorities(file) };
     return certificate?.contextFor(trust) ?? createSecureContext(trust);
   }
+}
+
+/**
+ * In TLS 1.3 a service refuses our certificate, or the lack of one, when the handshake is over for us: by an alert, and then the end of the
+ * connection, which the library would tell in its place. What was read and not taken yet is an answer, and comes first.
+ */
+function endAtAlert(connection: Socket, error: Error): void {
+  const isAlert = 'code' in error && typeof error.code === 'string' && error.code.startsWith('ERR_SSL_');
+  if (isAlert && connection.readableLength === 0) connection.destroy();
 }

@@ -1,3 +1,6 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { openTlsTokenService } from '../fakes/tls-token-service.ts';
@@ -21,6 +24,7 @@ type Trouble = keyof typeof troubles;
 
 const services = new Map<Trouble, FakeTokenService>();
 let foreign: Awaited<ReturnType<typeof openTlsTokenService>>;
+let demanding: Awaited<ReturnType<typeof openTlsTokenService>>;
 let tool: EchoTool;
 let stage: Stage;
 
@@ -32,20 +36,29 @@ beforeAll(async () => {
   foreign = await openTlsTokenService({
     tls: { ...(await makeToolCertificate('localhost', '127.0.0.1')), clientCa: [] },
   });
+  const certificate = await makeToolCertificate('localhost', '127.0.0.1');
+  demanding = await openTlsTokenService({ tls: { ...certificate, clientCa: [certificate.ca] }, demand: true });
   const issuers = new Map<string, string>([...services].map(([name, { issuer }]) => [name, issuer]));
   issuers.set('foreign', foreign.issuer);
+  issuers.set('demanding', demanding.issuer);
   const toolAt = (name: string) => ({
     port: tool.port,
     more: { token: { from: name, audience: [name], scopes: ['x'] } },
   });
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-why-'));
+  writeFileSync(join(dir, 'demanding.pem'), certificate.ca);
   stage = await openStage({
+    dir,
     tools: Object.fromEntries([...issuers.keys()].map((name) => [name, toolAt(name)])),
-    services: Object.fromEntries([...issuers].map(([name, issuer]) => [name, serviceAt(issuer)])),
+    services: {
+      ...Object.fromEntries([...issuers].map(([name, issuer]) => [name, serviceAt(issuer)])),
+      demanding: { ...serviceAt(demanding.issuer), tls: { ca: join(dir, 'demanding.pem') } },
+    },
   });
 });
 afterAll(async () => {
   await stage?.close();
-  await Promise.all([...services.values(), ...(foreign === undefined ? [] : [foreign])].map((one) => one.close()));
+  await Promise.all([...services.values(), foreign, demanding].map((one) => one?.close()));
   await tool?.close();
 });
 
@@ -90,6 +103,14 @@ test('an authority that is not trusted is told by its own code', async () => {
   expect((await call('foreign')).code).toBe('token_service_unavailable');
   await eventually('it is told', () => told(foreign.issuer).length > 0);
   expect(told(foreign.issuer)).toEqual([{ reason: 'unreachable', code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' }]);
+});
+
+// In TLS 1.3 our side of the handshake is done before the service has seen that there is no certificate.
+test('a service that demands a certificate is told by the alert that it sends', async () => {
+  for (let count = 0; count < 3; count++) expect((await call('demanding')).code).toBe('token_service_unavailable');
+  await eventually('it is told', () => told(demanding.issuer).length > 0);
+  const code = 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED';
+  expect(told(demanding.issuer)).toEqual([{ reason: 'unreachable', code }]);
 });
 
 test('no line holds a path, a token or a secret', () => {
