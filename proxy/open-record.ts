@@ -19,7 +19,7 @@ import { Metrics, type MetricNames } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
 import { Trail, type TellUnproven } from './record/trail.ts';
 import { WrittenFiles } from './record/written-files.ts';
-import { tellStates } from './once-a-minute.ts';
+import { onceAMinute, tellStates } from './once-a-minute.ts';
 import type { ProcessLog } from './process-log.ts';
 import type { World } from './world.ts';
 
