@@ -33,10 +33,18 @@ function findOverlaps(tools: readonly ToolSettings[]): readonly string[] {
     if (warnings.length === maxOverlaps) return [...warnings, 'tools: there are more overlaps than these.'];
     const [tool, other] = next.value;
     warnings.push(
-      `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.`,
+      `tools.${tool.name} and tools.${other.name} overlap: some calls match both. Such a call is one of the tool with the more exact host, then a named port, then the longer of the path patterns that fit the call, then the earlier line.${portGap(tool, other) || portGap(other, tool)}`,
     );
   }
   return next.value ? warnings : [...warnings, 'tools: there are too many path patterns to find all overlaps.'];
+}
+
+/** A `dial` takes calls of every port to one server: there, what is ruled for one port is not ruled for the others. */
+function portGap(ported: ToolSettings, other: ToolSettings): string {
+  const { match, dial } = ported;
+  const isSame = dial !== undefined && dial.address === other.dial?.address && dial.port === other.dial.port;
+  if (!isSame || match.port === undefined || other.match.port !== undefined) return '';
+  return ` tools.${ported.name} takes calls at port ${match.port} only; the same call on any other port is one of tools.${other.name}, and reaches the same server (\`dial\`).`;
 }
 
 /** Tools and purposes that no call can use as things stand. */

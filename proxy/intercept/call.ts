@@ -133,16 +133,16 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   const url = request.url ?? '';
   const found = readTarget(url, headers, door);
   const onMount = 'mount' in found;
-  if (onMount) refuseForeignOrigin(headers);
+  if (onMount) refusePages(headers);
   if (!onMount) arrival.seen = found.origin;
-  const candidates = onMount
-    ? mounted(found, reader.catalogue)
-    : reader.catalogue.at(found.origin.host, found.origin.port);
-  const target = onMount ? mountTarget(found, candidates) : found;
+  const target = onMount ? mountTarget(found, reader.catalogue) : found;
+  // Of a mount too: the named tool alone would open the paths and methods of a narrower one at its origin, past that one's rules (W9).
+  const candidates = reader.catalogue.at(target.origin.host, target.origin.port);
   const method = request.method ?? '';
   const path = readPath(target.path, candidates, reader);
   const tool = findTool(candidates, method, path);
   if (tool === undefined) throw unlisted(target, candidates, method);
+  if (onMount && tool.name !== found.mount) throw mountedElsewhere(found.mount, tool, method);
   return new InterceptedCall(arrival, headers, target, tool, path, onMount);
 }
 
@@ -170,20 +170,27 @@ function readPath(path: string, candidates: readonly Tool[], reader: Reader): st
   return !raw && reader.rulesPath(candidates) ? readRuledPath(path) : readLoosePath(path);
 }
 
-function mounted(found: MountTarget, catalogue: ToolCatalogue): readonly Tool[] {
+function mountTarget(found: MountTarget, catalogue: ToolCatalogue): Target {
   const tool = catalogue.named(found.mount);
-  return tool === undefined || tool.host === '' || tool.host.startsWith('.') || tool.host === sidecarName ? [] : [tool];
-}
-
-function mountTarget(found: MountTarget, candidates: readonly Tool[]): Target {
-  const tool = candidates[0];
-  if (tool === undefined) throw new Refusal('destination_unlisted', 'No tool of that name can be mounted.');
+  if (tool === undefined || tool.host === '' || tool.host.startsWith('.') || tool.host === sidecarName)
+    throw new Refusal('destination_unlisted', 'No tool of that name can be mounted.');
   return { origin: originOf(tool.mount.scheme, tool.host, tool.mount.port), path: found.path };
 }
 
-/** A page in a browser on this machine can reach our port (DNS rebinding, plain forms): it cannot hide its Origin. */
-function refuseForeignOrigin(headers: HeaderList): void {
-  if (headers.origin !== undefined) throw new Refusal('header_forbidden', 'Origin is not accepted on mounts.');
+/**
+ * Any page in a browser on this machine can reach our port, and a call that names no task would be one of the agent itself. Scripts and
+ * forms that send cannot hide their Origin; images, scripts and links come without one, and are told by `Sec-Fetch-Site`, which no page
+ * can set. `same-origin` is a page too: one that a tool answered with on its mount. `none` is a person at the address bar.
+ */
+function refusePages({ origin, fetchSite }: HeaderList): void {
+  if (origin !== undefined) throw new Refusal('header_forbidden', 'Origin is not accepted on mounts.');
+  if (fetchSite !== undefined && fetchSite !== 'none')
+    throw new Refusal('header_forbidden', 'Sec-Fetch-Site of a page is not accepted on mounts.');
+}
+
+function mountedElsewhere(mount: string, tool: Tool, method: string): Refusal {
+  const detail = `${method} on this path is a call of the tool ${tool.name}, and the mount is of ${mount}.`;
+  return new Refusal('destination_unlisted', detail);
 }
 
 function unlisted(target: Target, candidates: readonly Tool[], method: string): Refusal {

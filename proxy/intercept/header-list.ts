@@ -14,6 +14,8 @@ export interface HeaderList {
   readonly host: string | undefined;
   readonly proxyAuthorization: string | undefined;
   readonly origin: string | undefined;
+  /** Which page a browser calls for; all lines of it, joined. */
+  readonly fetchSite: string | undefined;
   readonly via: string | undefined;
   /** Values of our member of `tracestate`, which is no part of `forward`; undefined for none. */
   readonly traceMarks: readonly string[] | undefined;
@@ -31,6 +33,7 @@ class Reading {
   host: string | undefined;
   proxyAuthorization: string | undefined;
   origin: string | undefined;
+  fetchSite: string | undefined;
   via: string | undefined;
   traceMarks: string[] | undefined;
   contentLength: number | undefined;
@@ -98,6 +101,10 @@ function readOwn(reading: Reading, found: HeaderClass, name: string, value: stri
       return;
     case 'origin':
       reading.origin = single(reading.origin, value, 'Origin');
+      reading.forward.push(name, value);
+      return;
+    case 'fetch-site':
+      reading.fetchSite = reading.fetchSite === undefined ? value : `${reading.fetchSite}, ${value}`;
       reading.forward.push(name, value);
       return;
     case 'traceparent':

@@ -15,6 +15,7 @@ export type HeaderClass =
   | 'cookie'
   | 'via'
   | 'origin'
+  | 'fetch-site'
   | 'traceparent'
   | 'tracestate'
   | 'selection';
@@ -30,6 +31,7 @@ const named: ReadonlyMap<string, HeaderClass> = new Map([
   ['cookie2', 'cookie'],
   ['via', 'via'],
   ['origin', 'origin'],
+  ['sec-fetch-site', 'fetch-site'],
   ['traceparent', 'traceparent'],
   ['tracestate', 'tracestate'],
   ['accept-encoding', 'selection'],
@@ -191,5 +193,5 @@ export function mayBeNominated(option: string, classOfName: (name: string) => He
   // It says what the body has to be, and is compared.
   if (folded === 'content-digest') return false;
   const decided = classOfName(folded);
-  return ['forward', 'hop', 'traceparent', 'tracestate', 'selection'].includes(decided);
+  return ['forward', 'hop', 'traceparent', 'tracestate', 'selection', 'fetch-site'].includes(decided);
 }

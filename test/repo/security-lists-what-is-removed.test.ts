@@ -71,6 +71,7 @@ test('no class of header is left out of the page', () => {
     'credential',
     'cookie',
     'origin',
+    'fetch-site',
     'selection',
     ...readNames('trace'),
     ...readNames('written by us'),
