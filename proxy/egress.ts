@@ -15,6 +15,7 @@ import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
 import { admit } from './record/admit.ts';
+import type { CallEnd } from './record/call-events.ts';
 import type { Trail } from './record/trail.ts';
 import { Refusal, refusalFrom, toldAsUnsure } from './refusal.ts';
 import { route } from './route/route.ts';
@@ -39,13 +40,15 @@ export interface EgressRooms {
   onFault(callId: string, error: unknown): void;
 }
 
-/** How far a call got: only for the record of its refusal. */
+/** How far a call got: only for the record of its refusal and the count of its end. */
 interface Progress {
   call?: Call;
   attributed?: Attributed;
   permit?: ExitPermit;
   lease?: Lease;
   admitted: boolean;
+  /** How its last send ended, and how long all of them took. */
+  sent?: { readonly end: CallEnd; readonly ms: number };
   /** Whether the tool may have done it, and would do it twice. */
   mayBeDone?: boolean;
 }
@@ -80,7 +83,8 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
       const forwarded = await forward(admitted, lease, rooms.road);
       progress.mayBeDone = forwarded.kind === 'refused' && forwarded.mayBeDone;
       const endedAt = rooms.world.monotonic();
-      rooms.trail.ended(bound, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
+      rooms.trail.ended(bound, forwarded.end, endedAt - arrival.startedAt);
+      progress.sent = { end: forwarded.end, ms: (progress.sent?.ms ?? 0) + endedAt - sentAt };
       if (forwarded.kind === 'ended') return;
       // The one retry: back to `bind` for a nonce, back to `exchange` for a token that the tool called expired.
       credential = await answerChallenge(forwarded, credential, attempt, rooms.purse);
@@ -89,6 +93,9 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
     refuse(arrival, error, progress, rooms);
   } finally {
     progress.lease?.giveBack();
+    const { call, sent } = progress;
+    if (call !== undefined && sent !== undefined)
+      rooms.trail.over(call, sent.end, rooms.world.monotonic() - arrival.startedAt, sent.ms);
   }
 }
 

@@ -83,7 +83,9 @@ async function ingress(arrival: Arrival, rooms: IngressRooms, inForce: () => Gat
     const forwarded = await forward(admitted, lease, rooms.road);
     progress.mayBeDone = forwarded.kind === 'refused' && forwarded.mayBeDone;
     const endedAt = rooms.world.monotonic();
-    rooms.trail.ended(presented, forwarded.end, endedAt - arrival.startedAt, endedAt - sentAt);
+    const totalMs = endedAt - arrival.startedAt;
+    rooms.trail.ended(presented, forwarded.end, totalMs);
+    rooms.trail.over(call, forwarded.end, totalMs, endedAt - sentAt);
     if (forwarded.kind === 'refused') throw forwarded.refusal;
     progress.taken = forwarded.kind === 'ended' && forwarded.wasSent;
   } catch (error) {

@@ -39,11 +39,18 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     return this.#log.appendOrRefuse(admittedFields(sent, this.#agentName));
   }
 
-  ended(sent: Admissible, end: CallEnd, totalMs: number, forwardMs: number): void {
-    const { call, attempt } = sent;
+  /** One send of a call has ended; each has its own admission. */
+  ended({ call, attempt }: Admissible, end: CallEnd, totalMs: number): void {
     this.#log.appendLazily(endedFields(call.id, attempt, end, totalMs));
-    this.#metrics.requests(call.way, call.tool.name, end.outcome).value += 1;
-    const seconds = this.#metrics.callSeconds[call.way];
+  }
+
+  /**
+   * A call that was sent is over, and counted. Not with each send: where a tool challenges every call, half of them would be shown as
+   * failures that no agent saw. @param forwardMs of all its sends.
+   */
+  over({ way, tool }: Call, { outcome }: CallEnd, totalMs: number, forwardMs: number): void {
+    this.#metrics.requests(way, tool.name, outcome).value += 1;
+    const seconds = this.#metrics.callSeconds[way];
     seconds.total.observe(totalMs / 1000);
     seconds.forward.observe(forwardMs / 1000);
   }
@@ -55,7 +62,7 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(eventFields('call.probe', { id: call.id, tool: call.tool.name, target, status }));
   }
 
-  /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts, unless it is a replay. */
+  /** A call that was answered with a refusal. After its admission `call.ended` tells the rest, and this only counts the code, unless it is a replay. */
   refused(refused: RefusedCall, wasAdmitted: boolean): void {
     const { refusal } = refused;
     const { code, kind } = refusal;

@@ -34,7 +34,7 @@ beforeAll(async () => {
     },
   });
   // One host for each test: nonces are kept by origin.
-  const names = ['once', 'ever', 'rotates', 'streams', 'both', 'other'];
+  const names = ['once', 'ever', 'rotates', 'streams', 'both', 'other', 'counted', 'counted-not'];
   stage = await openStage({
     service: { demandNonce: true },
     tools: Object.fromEntries(names.map((name) => [name, { port: tool.port, proof: 'dpop' as const }])),
@@ -157,6 +157,32 @@ describe('W7: a tool that wants a nonce gets it by one second send, with an admi
     const answer = await call('both');
     expect([answer.status, answer.code, seen().length]).toEqual([502, 'credential_refused', 2]);
   });
+});
+
+test.for([
+  ['counted', 'ok', 'small', 2],
+  // The second answer is no better, and the call ends with it.
+  ['counted', 'upstream_error', 'small', 2],
+  // Sent once: there is no second answer to end it.
+  ['counted-not', 'upstream_error', 'x'.repeat(200_000), 1],
+] as const)('at %s a call that ends %s is one call in the metrics', async ([name, outcome, body, sends]) => {
+  const { sidecar } = stage;
+  const outcomes = ['ok', 'upstream_error', 'aborted', 'cut', 'refused'];
+  const series = [
+    ...outcomes.map((one) => `waybill_requests_total{way="out",tool="${name}",outcome="${one}"}`),
+    ...['total', 'forward'].map((part) => `waybill_request_duration_seconds_count{way="out",stage="${part}"}`),
+  ];
+  const read = () => Promise.all(series.map((one) => sidecar.metric(one)));
+  script = (count) => (count === 0 || outcome !== 'ok' ? nonceChallenge(`n-${outcome}-${count}`) : undefined);
+  const before = await read();
+  const { status } = await call(name, { method: 'POST', body });
+  expect([status, seen().length]).toEqual([outcome === 'ok' ? 200 : 502, sends]);
+  const after = await read();
+  expect(after.map((value, at) => value - (before[at] ?? 0))).toEqual([
+    ...outcomes.map((one) => Number(one === outcome)),
+    1,
+    1,
+  ]);
 });
 
 describe('W1: what is no challenge to us is the agent’s answer, and is asked once', () => {
