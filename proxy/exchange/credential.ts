@@ -6,6 +6,7 @@ import type { Errand } from '../tasks/task.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
 import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
+import { taskEnded } from './dead-grant.ts';
 import { lastMomentMs, type IssuedToken } from './issued-token.ts';
 import { type BrokeredSecret, type SecretUse, SecretShelf } from './issuers/brokered-secret.ts';
 import type { ServiceSettings } from './service-settings.ts';
@@ -129,8 +130,8 @@ class Purse {
     const { call, errand } = routed.permit.attributed;
     if (!call.tool.credentialed) return new CallCredential(routed, undefined);
     if (errand === undefined) throw new Error('a tool with a credential was permitted without a task');
-    // It may have ended since its handle was read: nothing is asked for in its name any more.
-    if (errand.task.state !== 'open') throw new Refusal('handle_ended');
+    // It may have ended since its handle was read, while the body came: nothing is asked for in its name any more.
+    if (errand.task.state !== 'open') throw taskEnded();
     this.#checkNotRevoked(errand, call.tool);
     const txnToken = this.#txnTokens.take(errand, call.target.origin, call.tool);
     // One after the other: what a refused call had asked for besides would be nobody's.

@@ -30,6 +30,11 @@ export class DeadGrant extends Refusal {
   }
 }
 
+/** Not `handle_ended`: nobody used an old handle, the end just came first. */
+export function taskEnded(): Refusal {
+  return new Refusal('grant_dead', 'The task ended before its credential was obtained.');
+}
+
 /** What a service says of a statement, or of our own assertion, says nothing of the user's grant: that task goes on. */
 export function isOfStatement(error: unknown, { grantedBy, assertion }: TokenOrder): error is Refusal {
   return (

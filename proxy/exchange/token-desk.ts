@@ -5,7 +5,7 @@ import type { ClusterTokenSource } from './client-auth/kubernetes-jwt.ts';
 import type { JwtSvidSource } from './client-auth/spiffe-jwt.ts';
 import type { X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { type Dropped, type HeldToken, TokenCustody } from './custody.ts';
-import { DeadGrant } from './dead-grant.ts';
+import { DeadGrant, taskEnded } from './dead-grant.ts';
 import { withinTime } from './deadline.ts';
 import type { Endpoints } from './endpoints.ts';
 import type { ReportOptions } from './exchange-report.ts';
@@ -242,9 +242,4 @@ function unwantedRefusal(why: NonNullable<Flight['unwanted']>): Refusal {
     'token_service_unavailable',
     'The configuration of the tool or its token service has just changed; try again.',
   );
-}
-
-/** Not `handle_ended`: nobody used an old handle, the end just came first. */
-function taskEnded(): Refusal {
-  return new Refusal('grant_dead', 'The task ended while its token was being obtained.');
 }

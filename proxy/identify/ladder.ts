@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { Refusal } from '../refusal.ts';
 import type { Call } from '../intercept/call.ts';
+import type { Tool } from '../intercept/tool-catalogue.ts';
 import { findHandleText } from '../tasks/handle-text.ts';
 import type { Handle, HandleBook } from '../tasks/handle.ts';
 import type { Errand, Task } from '../tasks/task.ts';
@@ -82,10 +83,21 @@ export function identify(call: Call, ladder: Ladder): Attributed {
     return new AttributedCall(call, traced.errand(call.tool.name), 'trace');
   }
   if (!call.tool.credentialed) return new AttributedCall(call, undefined, 'none');
-  if (ladder.standing === undefined || !isForPeer(ladder.standing, call.request.socket))
+  const standing = openStanding(ladder);
+  if (standing === undefined || !isForPeer(standing, call.request.socket))
     throw new Refusal('task_unknown', unknownDetail(call), undefined, rungsFor(call, ladder));
   if (!standingMayUse(call.tool.settings.on_behalf_of)) throw new Refusal('subject_required');
-  return new AttributedCall(call, ladder.standing.errand(call.tool.name), 'standing');
+  return new AttributedCall(call, standing.errand(call.tool.name), 'standing');
+}
+
+/** The standing task; one that was revoked is none, as after a restart: a call that brings no handle uses no old one. */
+function openStanding({ standing }: Ladder): Task | undefined {
+  return standing?.state === 'open' ? standing : undefined;
+}
+
+/** Whether a call to this tool, without a handle, would be made in the standing task. */
+export function isStandingFor(tool: Tool, ladder: Ladder): boolean {
+  return openStanding(ladder) !== undefined && standingMayUse(tool.settings.on_behalf_of);
 }
 
 /** The rung of a CONNECT: it holds for the whole tunnel. Refuses a wrong handle before the tunnel is opened. */

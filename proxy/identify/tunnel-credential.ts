@@ -1,6 +1,6 @@
 import type { ConnectRequest } from '../intercept/tunnel.ts';
 import { Refusal } from '../refusal.ts';
-import { checkProxyCredential, standingMayUse, type Ladder } from './ladder.ts';
+import { checkProxyCredential, isStandingFor, type Ladder } from './ladder.ts';
 
 /** Clients that send proxy credentials only after a 407; all others that have any send them at once. */
 const waitsForChallenge = /^(?:git|jgit|java|apache-httpclient|mozilla|libsoup|microsoft)\b/i;
@@ -17,9 +17,7 @@ export function checkTunnelCredential(connect: ConnectRequest, ladder: Ladder): 
     return;
   // A tunnel to the sidecar itself leads to no tool, and what comes in it is judged there.
   if (names.length === 0) return;
-  const needsTask = connect.tools.every(
-    (tool) => tool.credentialed && !(ladder.standing !== undefined && standingMayUse(tool.settings.on_behalf_of)),
-  );
+  const needsTask = connect.tools.every((tool) => tool.credentialed && !isStandingFor(tool, ladder));
   if (needsTask && (proxyAuthorization !== undefined || waitsForChallenge.test(connect.userAgent))) {
     throw new Refusal(
       'task_unknown',

@@ -1,9 +1,13 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { readRecord, type RecordedEvent } from '../stage/event-record.ts';
 import { basic, callThrough, dial, exchangeOn, exchangeRaw, openTunnel, requestBytes } from '../stage/raw-call.ts';
+import { expectRefused } from '../stage/refused-calls.ts';
 import { callOperator, type StagedTask } from '../stage/sidecar-process.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
@@ -27,8 +31,17 @@ beforeAll(async () => {
     },
   });
   const at = (proof?: 'dpop') => ({ port: tool.port, ...(proof === undefined ? {} : { proof }) });
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-end-'));
+  writeFileSync(join(dir, 'key'), 'static-key-of-the-tool');
   stage = await openStage({
-    tools: { crm: at(), pay: at('dpop'), files: at(), open: { port: tool.port, token: false } },
+    dir,
+    tools: {
+      crm: at(),
+      pay: at('dpop'),
+      files: at(),
+      open: { port: tool.port, token: false },
+      brokered: { port: tool.port, token: false, more: { secret: { file: join(dir, 'key'), in: 'header' } } },
+    },
   });
 });
 afterAll(async () => {
@@ -49,6 +62,35 @@ function end({ txn }: StagedTask, how: 'complete' | 'fail' = 'complete', body?: 
 function eventsOf(task: StagedTask, name: string): RecordedEvent[] {
   return readRecord(stage.sidecar.eventsFile).filter(({ event, txn }) => event === name && txn === task.txn);
 }
+
+test.for(['crm', 'brokered'])(
+  'W4: a task that ends while the body of a call to %s comes is no use of an old handle',
+  async (name) => {
+    const [task, before] = [await stage.task(), tool.seen.length];
+    const blocked = 'waybill_replays_blocked_total{way="out",reason="handle_ended",grade="suspected"}';
+    const counted = await stage.sidecar.metric(blocked);
+    const host = `${name}.test`;
+    const bytes = requestBytes(
+      'POST',
+      `http://${host}/x`,
+      { Host: host, 'Proxy-Authorization': basic(task.handle), 'Content-Length': '5' },
+      'hello',
+    );
+    const socket = dial(outbound());
+    try {
+      socket.write(bytes.subarray(0, -1));
+      await sleep(200);
+      await end(task);
+      const answer = await exchangeOn(socket, bytes.subarray(-1));
+      await expectRefused(stage.sidecar.eventsFile, [{ what: name, answer }], 403, 'grant_dead');
+    } finally {
+      socket.destroy();
+    }
+    expect([tool.seen.length, await stage.sidecar.metric(blocked)]).toEqual([before, counted]);
+    expect((await use(task, name)).code).toBe('handle_ended');
+    expect(await stage.sidecar.metric(blocked)).toBe(counted + 1);
+  },
+);
 
 describe('W4: when a task ends, its tokens leave the cache and go back to their issuer', () => {
   test.for([

@@ -134,3 +134,21 @@ describe('W9: a call without a task is the agent’s own only where the configur
     expect(JSON.stringify(standing)).not.toMatch(/handle|wbh_|proxy/);
   });
 });
+
+test('W9: once it is revoked, such calls name no task, as after a restart, and none is a use of an old handle', async () => {
+  const git = { Host: 'catalogue.test:443', 'User-Agent': 'git/2' };
+  const told = async () => {
+    const tunnel = await exchangeRaw(outbound(), requestBytes('CONNECT', 'catalogue.test:443', git));
+    return [await use('catalogue'), await use('crm'), tunnel].map(({ status, code }) => [status, code]);
+  };
+  const replays = async () => (await stage.sidecar.metrics()).match(/^waybill_replays_blocked_total.*$/gm);
+  const before = await replays();
+  const { socket } = stage.sidecar.addresses;
+  expect((await callOperator(socket, 'POST', '/v1/revoke', { all: true, reason: 'test' })).status).toBe(200);
+  const revoked = await told();
+  expect(revoked).toEqual(Array.from({ length: 3 }, () => [407, 'task_unknown']));
+  expect(await replays()).toEqual(before);
+  await stage.sidecar.stop();
+  await stage.restart();
+  expect(await told()).toEqual(revoked);
+});

@@ -85,7 +85,7 @@ test('W11: one sidecar keeps its standing task over a restart; whoever is forgot
     expect(await tryOpen(stage, 'nobody', Date.now())).toBe(201);
     // What an operator says of everything is another thing.
     expect((await revoke(stage, { all: true })).body['tasks']).toBe(2);
-    expect(await use(stage)).toBe(403);
+    expect(await use(stage)).toBe(407);
   } finally {
     await stage.close();
   }
