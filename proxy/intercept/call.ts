@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Refusal, type Way } from '../refusal.ts';
@@ -140,9 +141,9 @@ export function intercept(arrival: Arrival, reader: Reader): Call {
   const candidates = reader.catalogue.at(target.origin.host, target.origin.port);
   const method = request.method ?? '';
   const path = readPath(target.path, candidates, reader);
-  const tool = findTool(candidates, method, path);
-  if (tool === undefined) throw unlisted(target, candidates, method);
-  if (onMount && tool.name !== found.mount) throw mountedElsewhere(found.mount, tool, method);
+  const listed = findTool(candidates, method, path);
+  if (listed === undefined) throw unlisted(target, candidates, method);
+  const tool = onMount ? mounted(found.mount, listed, candidates, method) : listed;
   return new InterceptedCall(arrival, headers, target, tool, path, onMount);
 }
 
@@ -188,9 +189,13 @@ function refusePages({ origin, fetchSite }: HeaderList): void {
     throw new Refusal('header_forbidden', 'Sec-Fetch-Site of a page is not accepted on mounts.');
 }
 
-function mountedElsewhere(mount: string, tool: Tool, method: string): Refusal {
-  const detail = `${method} on this path is a call of the tool ${tool.name}, and the mount is of ${mount}.`;
-  return new Refusal('destination_unlisted', detail);
+/** The tool that a mount names, where the call is its own. Of two that match the very same calls, as with two accounts at one host, it is either's. */
+function mounted(mount: string, listed: Tool, candidates: readonly Tool[], method: string): Tool {
+  if (listed.name === mount) return listed;
+  const named = candidates.find(({ name }) => name === mount);
+  if (named !== undefined && isDeepStrictEqual(named.settings.match, listed.settings.match)) return named;
+  const detail = `${method} on this path is a call of the tool ${listed.name}, and the mount is of ${mount}.`;
+  throw new Refusal('destination_unlisted', detail);
 }
 
 function unlisted(target: Target, candidates: readonly Tool[], method: string): Refusal {

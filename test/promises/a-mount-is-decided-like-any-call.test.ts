@@ -20,6 +20,8 @@ beforeAll(async () => {
       admin: at({ port: 80, paths: ['/admin/**'] }),
       writes: at({ methods: ['DELETE'], paths: ['/**'] }),
       reports: at({ port: 80, paths: ['/reports/**'] }),
+      first: { port, more: { match: { host: 'two.test' } } },
+      second: { port, more: { match: { host: 'two.test' } } },
       own: { port, more: { on_behalf_of: 'agent' } },
     },
     sections: {
@@ -63,6 +65,12 @@ describe('W9: a mount opens nothing that the same call through the proxy does no
     await expectRefused(stage.sidecar.eventsFile, [{ what: path, answer }], 403, 'destination_unlisted');
     expect((JSON.parse(answer.body) as { detail: string }).detail).toContain(`of the tool ${owner}`);
     expect([tool.seen.length, stage.service.counts.token]).toEqual(before);
+  });
+
+  test('of two tools that match the very same calls, as with two accounts, a mount names the one', async () => {
+    const before = sentSince(0).length;
+    for (const name of ['first', 'second']) expect((await byMount(name, 'GET', '/x')).status).toBe(200);
+    expect(sentSince(before)).toEqual(['first', 'second']);
   });
 
   test('W2: paths that can be read in two ways are refused there as well', async () => {
