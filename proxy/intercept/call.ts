@@ -1,8 +1,7 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
 import { Refusal, type Way } from '../refusal.ts';
-
 import { sidecarName } from '../tasks/handle-text.ts';
 import { normalHost } from './authority.ts';
 import { readHeaders, type HeaderList } from './header-list.ts';
