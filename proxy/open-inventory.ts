@@ -15,7 +15,7 @@ export function openInventory(settings: Settings, wayOut: WayOut, record: OpenRe
       purpose,
       environment,
       spiffeId: wayOut.workload.spiffeId(),
-      svidExpiresAtMs: wayOut.workload.svidExpiresAtMs(),
+      svidExpiresAtMs: wayOut.workload.svidLife()?.expiresAtMs,
       svidRotatedAtMs: wayOut.svidRotatedAtMs(),
       svidRotations: record.metrics.svidRotations.value,
     }),

@@ -15,7 +15,7 @@ import {
   type EventSink,
   type FileSink,
 } from './record/event-sink.ts';
-import { Metrics, type MetricNames } from './record/metrics.ts';
+import { Metrics, type MetricNames, type MetricSources } from './record/metrics.ts';
 import { Rotation } from './record/rotation.ts';
 import { Trail, type TellUnproven } from './record/trail.ts';
 import { WrittenFiles } from './record/written-files.ts';
@@ -30,7 +30,7 @@ export const version = readVersion();
 export interface LateSources {
   tasksOpen: () => number;
   ledgerEntries: () => number;
-  svidExpiryMs: () => number | undefined;
+  svidLife: () => ReturnType<MetricSources['svidLife']>;
   credentialExpiries: () => readonly { readonly tool: string; readonly expiresAtMs: number }[];
   /** The X.509-SVID that signs checkpoints. */
   signer: () => CheckpointIdentity | undefined;
@@ -84,7 +84,7 @@ export function openRecord(
   const late: LateSources = {
     tasksOpen: () => 0,
     ledgerEntries: () => 0,
-    svidExpiryMs: () => undefined,
+    svidLife: () => undefined,
     credentialExpiries: () => [],
     signer: () => undefined,
   };
@@ -97,7 +97,7 @@ export function openRecord(
       version,
       tasksOpen: () => late.tasksOpen(),
       ledgerEntries: () => late.ledgerEntries(),
-      svidExpiryMs: () => late.svidExpiryMs(),
+      svidLife: () => late.svidLife(),
       credentialExpiries: () => late.credentialExpiries(),
       events: () => ({ ...log.counts, copiesLost }),
     },

@@ -118,7 +118,7 @@ export async function openWayOut(
   identity.onReplaced(() => desk.retireBound());
   record.late.tasksOpen = () => tasks.openCount;
   record.late.signer = () => signingIdentity(workload);
-  record.late.svidExpiryMs = () => workload.svidExpiresAtMs();
+  record.late.svidLife = () => workload.svidLife();
   record.late.credentialExpiries = () => firstExpiries(desk);
   return finish(parts, podCa);
 }

@@ -19,8 +19,8 @@ import type { World } from './world.ts';
 export interface Workload extends JwtSvidSource {
   /** Empty while there is no identity. */
   spiffeId(): string;
-  /** End of the X.509-SVID, milliseconds since the epoch. */
-  svidExpiresAtMs(): number | undefined;
+  /** From when to when the X.509-SVID is good, milliseconds since the epoch. */
+  svidLife(): { readonly startsAtMs: number; readonly expiresAtMs: number } | undefined;
   /** The X.509-SVID of this moment: for TLS and for links of the delegation chain. */
   x509(): WorkloadSvid | undefined;
   /** What the X.509-SVIDs of a trust domain are verified with, as its source gives it. */
@@ -118,7 +118,7 @@ async function openIdentity(identity: IdentitySettings, world: World, events: Wo
 
 const withoutSpiffe: Workload = {
   spiffeId: () => '',
-  svidExpiresAtMs: () => undefined,
+  svidLife: () => undefined,
   x509: () => undefined,
   authoritiesOf: () => undefined,
   jwtAuthoritiesOf: () => undefined,
@@ -181,7 +181,7 @@ function tell(event: { readonly kind: string } | SvidEvent, events: WorkloadEven
 function fromSource(source: SvidSource, missing: string): Workload {
   return {
     spiffeId: () => source.identity()?.toString() ?? '',
-    svidExpiresAtMs: () => source.x509()?.default.expiresAtMs,
+    svidLife: () => source.x509()?.default,
     x509: () => {
       const svid = source.x509()?.default;
       if (svid === undefined) return undefined;

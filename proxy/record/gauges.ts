@@ -6,16 +6,20 @@ import { gaugeOf, gaugesOf, Tallies } from './tallies.ts';
 export function declareGauges(registry: Registry, sources: MetricSources, names: () => MetricNames): void {
   gaugeOf(registry, 'waybill_ledger_entries', 'Proofs that are remembered as spent.', sources.ledgerEntries);
   gaugeOf(registry, 'waybill_tasks_open', 'Tasks that are open.', sources.tasksOpen);
-  gaugesOf(
-    registry,
-    'waybill_svid_expiry_timestamp_seconds',
-    'End of the X.509-SVID, seconds since the epoch.',
-    [],
-    () => {
-      const end = sources.svidExpiryMs();
-      return end === undefined ? [] : [{ labels: {}, value: end / 1000 }];
-    },
-  );
+  type Life = NonNullable<ReturnType<MetricSources['svidLife']>>;
+  const svid = (name: string, what: string, read: (life: Life) => number): void =>
+    gaugesOf(
+      registry,
+      `waybill_svid_${name}_timestamp_seconds`,
+      `${what} of the X.509-SVID, seconds since the epoch.`,
+      [],
+      () => {
+        const life = sources.svidLife();
+        return life === undefined ? [] : [{ labels: {}, value: read(life) / 1000 }];
+      },
+    );
+  svid('not_before', 'Begin', ({ startsAtMs }) => startsAtMs);
+  svid('expiry', 'End', ({ expiresAtMs }) => expiresAtMs);
   gaugesOf(
     registry,
     'waybill_credential_expiry_timestamp_seconds',
@@ -43,6 +47,8 @@ export function declareGauges(registry: Registry, sources: MetricSources, names:
   gaugesOf(registry, 'waybill_unsafe_settings', 'Settings that lower safety and are on.', ['setting'], () =>
     names().unsafe.map((setting) => ({ labels: { setting }, value: 1 })),
   );
+  const startedAt = performance.timeOrigin / 1000;
+  gaugeOf(registry, 'waybill_start_time_seconds', 'Start of the process, seconds since the epoch.', () => startedAt);
   gaugesOf(registry, 'waybill_build_info', 'Version of the sidecar and of Node.js.', ['version', 'node'], () => [
     { labels: { version: sources.version, node: process.version }, value: 1 },
   ]);

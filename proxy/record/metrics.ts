@@ -6,7 +6,7 @@ import type { CallEnd } from './call-events.ts';
 import { FleetMetrics, fleetMetricNames } from './fleet-metrics.ts';
 import { signalOutcomes } from './signal-events.ts';
 import { declareGauges } from './gauges.ts';
-import { LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
+import { gaugeOf, LaneHistogram, Tallies, type Lane, type Tally } from './tallies.ts';
 
 /** Names of all metrics of this version; ARCHITECTURE lists them, and a test compares the two. */
 export const metricNames = [
@@ -25,6 +25,8 @@ export const metricNames = [
   'waybill_tasks_total',
   'waybill_revocations_total',
   'waybill_signals_total',
+  'waybill_signals_unmapped_total',
+  'waybill_svid_not_before_timestamp_seconds',
   'waybill_svid_expiry_timestamp_seconds',
   'waybill_svid_rotations_total',
   'waybill_credential_expiry_timestamp_seconds',
@@ -37,6 +39,8 @@ export const metricNames = [
   'waybill_faults_total',
   'waybill_unsafe_settings',
   'waybill_config_reloads_total',
+  'waybill_config_last_reload_successful',
+  'waybill_start_time_seconds',
   'waybill_build_info',
   ...fleetMetricNames,
 ] as const;
@@ -57,7 +61,8 @@ export interface MetricSources {
   readonly tasksOpen: () => number;
   /** Proofs that are remembered as spent. */
   readonly ledgerEntries: () => number;
-  svidExpiryMs(): number | undefined;
+  /** The life of our X.509-SVID; undefined while there is none. */
+  svidLife(): { readonly startsAtMs: number; readonly expiresAtMs: number } | undefined;
   /** End of the credential that ends first, by tool. */
   credentialExpiries(): readonly { readonly tool: string; readonly expiresAtMs: number }[];
   events(): {
@@ -71,6 +76,9 @@ export interface MetricSources {
 
 const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
 const outcomes = ['ok', 'upstream_error', 'aborted', 'cut', 'refused'] as const;
+
+const unmapped = 'Security events that would revoke somebody, named in a way that is not mapped here.';
+const taken = 'Whether the last change of the configuration was taken; 1 until there is one.';
 
 const revocationCauses: readonly RevocationCause[] = [
   'completed',
@@ -115,9 +123,12 @@ export class Metrics {
   readonly tasks = this.#tallies('tasks_total', 'Tasks by how they ended.', ['outcome']);
   readonly revocations = this.#tallies('revocations_total', 'Revocations at token services.', ['cause', 'outcome']);
   readonly signals = this.#tallies('signals_total', 'Security events by what came of them.', ['outcome']);
+  readonly signalsUnmapped = this.#tallies('signals_unmapped_total', unmapped, []).of();
   readonly faults = this.#tallies('faults_total', 'Unexpected failures; each refused its call.', []).of();
   readonly ledgerErrors = this.#tallies('ledger_errors_total', 'Failures of the ledger of spent proofs.', []).of();
   readonly reloads = this.#tallies('config_reloads_total', 'Changes of the configuration.', ['outcome']);
+  /** Whether the file of the configuration says what is in force, as far as it was looked at. */
+  isConfigTaken = true;
   readonly recordReopens = this.#tallies('record_reopens_total', 'Turns to a new file of the record.', ['outcome']);
   readonly svidRotations = this.#tallies('svid_rotations_total', 'Rotations of the X.509-SVID.', []).of();
   readonly fleet = new FleetMetrics(this.registry);
@@ -152,6 +163,8 @@ export class Metrics {
     this.#declare();
     this.adopt(names);
     declareGauges(registry, sources, () => this.#names);
+    const isTaken = (): number => (this.isConfigTaken ? 1 : 0);
+    gaugeOf(registry, 'waybill_config_last_reload_successful', taken, isTaken);
   }
 
   /** Takes the names of another configuration. Series of names that are gone stay: their counts happened. */

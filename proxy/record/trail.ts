@@ -119,6 +119,8 @@ export class Trail implements ExchangeTrail, DecisionObserver {
 
   signalReceived(signal: ReceivedSignal): void {
     this.#metrics.signals.of(signal.outcome).value += 1;
+    // A type that we do not act on is ignored too, and is no news.
+    if (signal.outcome === 'ignored' && signal.cause === 'subject') this.#metrics.signalsUnmapped.value += 1;
     this.#log.append(signalFields(signal));
   }
 
@@ -164,12 +166,14 @@ export class Trail implements ExchangeTrail, DecisionObserver {
   /** Another configuration is in force. */
   reloaded(configDigest: string): void {
     this.#metrics.reloads.of('reloaded').value += 1;
+    this.#metrics.isConfigTaken = true;
     this.#log.append(eventFields('config.reloaded', { config: configDigest }));
   }
 
   /** A changed configuration was not taken. @param places of what is wrong, as `tools.crm.token.from`; no values. */
   reloadRejected(places: readonly string[]): void {
     this.#metrics.reloads.of('rejected').value += 1;
+    this.#metrics.isConfigTaken = false;
     this.#log.append(eventFields('config.rejected', { settings: places }));
   }
 

@@ -11,6 +11,8 @@ export class X509Svid {
   readonly chain: readonly Buffer[];
   /** Serial number of the leaf, upper-case hex. */
   readonly serial: string;
+  /** Milliseconds since the epoch; the leaf's. */
+  readonly startsAtMs: number;
   /** Milliseconds since the epoch; the earliest end in the chain. */
   readonly expiresAtMs: number;
   /** The operator's name for this SVID, where several are granted. */
@@ -21,6 +23,7 @@ export class X509Svid {
     this.spiffeId = spiffeId;
     this.chain = certificates.map((certificate) => certificate.der);
     this.serial = certificates[0]?.parsed.serialNumber ?? '';
+    this.startsAtMs = certificates[0]?.parsed.validFromDate.getTime() ?? 0;
     this.expiresAtMs = Math.min(...certificates.map((certificate) => certificate.parsed.validToDate.getTime()));
     this.hint = hint === '' ? undefined : hint;
     this.#key = key;

@@ -125,6 +125,24 @@ describe('a good one', () => {
 });
 
 describe('one that is not good', () => {
+  test('for as long as it is not in force, that is told, and no longer', async () => {
+    const taken = async () => stage.sidecar.metric('waybill_config_last_reload_successful');
+    expect(await taken()).toBe(1);
+    const before = readFileSync(join(stage.dir, 'waybill.yaml'), 'utf8');
+    const spoil = ({ rules = {} }) =>
+      void (rules as unknown as object[]).push({ name: 'x', effect: 'deny', when: '(' });
+    await reconfigure(stage, spoil);
+    expect(await taken()).toBe(0);
+    await heard(stage, () => writeFileSync(join(stage.dir, 'waybill.yaml'), before));
+    expect(await taken()).toBe(1);
+    await reconfigure(stage, spoil);
+    await reconfigure(stage, ({ rules = {} }) => {
+      (rules as unknown as object[]).pop();
+      (rules as unknown as object[]).push(denyFiles);
+    });
+    expect(await taken()).toBe(1);
+  });
+
   test.for([
     ['a rule does not compile', 'rules[1].when', { name: 'x', effect: 'deny', when: 'call.nothing ==' }],
     ['a key is unknown', 'rules[1].what', { name: 'x', effect: 'deny', when: 'true', what: 1 }],

@@ -208,9 +208,12 @@ test.for([
   ['a pause of the stream', `${ssf}stream-updated`, { format: 'opaque', id: 's' }, 'type'],
 ] as const)('%s is taken, told as ignored, and revokes nobody', async ([, uri, subject, cause]) => {
   const [since, counted] = [stage.revocations().length, await stage.count('ignored')];
+  const unmapped = await stage.sidecar.metric('waybill_signals_unmapped_total');
   expect((await stage.push(transmitter.event(uri, subject ?? stage.user('alice')))).status).toBe(202);
   expect(stage.signals().at(-1)).toMatchObject({ outcome: 'ignored', cause });
   await expectNothingDone(since);
   expect(await stage.count('ignored')).toBe(counted + 1);
+  const isUnmapped = cause === 'subject' ? 1 : 0;
+  expect(await stage.sidecar.metric('waybill_signals_unmapped_total')).toBe(unmapped + isUnmapped);
   expect(stage.sidecar.output().includes('not mapped here')).toBe(cause === 'subject' || counted > 0);
 });

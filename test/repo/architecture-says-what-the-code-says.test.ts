@@ -38,7 +38,7 @@ describe(`the tables of ${page} say what the code says`, () => {
       version: '',
       tasksOpen: () => 0,
       ledgerEntries: () => 0,
-      svidExpiryMs: () => undefined,
+      svidLife: () => undefined,
       credentialExpiries: () => [],
       events: () => ({ written: 0, sequence: 0, lost: 0, copiesLost: 0 }),
     };

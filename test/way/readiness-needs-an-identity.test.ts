@@ -60,7 +60,7 @@ test('without its identity a sidecar lives, is not ready, says why, and refuses 
   expect([answer.status, answer.code]).toEqual([503, 'identity_unavailable']);
   expect(answer.headers['retry-after']).toBeDefined();
   expect(tool.seen).toEqual([]);
-  expect(await stage.sidecar.metrics()).not.toMatch(/^waybill_svid_expiry_timestamp_seconds \d/m);
+  expect(await stage.sidecar.metrics()).not.toMatch(/^waybill_svid_\w+_timestamp_seconds \d/m);
 });
 
 test('it is ready when the identity comes, and calls pass', async () => {
@@ -81,6 +81,9 @@ test('it is ready when the identity comes, and calls pass', async () => {
   expect(rotated[0]?.['spiffe_id']).toBe(spiffeId);
   const expiry = await stage.sidecar.metric('waybill_svid_expiry_timestamp_seconds');
   expect(expiry - Date.now() / 1000).toBeGreaterThan(300);
+  const begin = await stage.sidecar.metric('waybill_svid_not_before_timestamp_seconds');
+  expect(expiry - begin).toBeGreaterThanOrEqual(600);
+  expect(expiry - begin).toBeLessThan(700);
 }, 40_000);
 
 test('it is not ready any more when the identity is taken away', async () => {
@@ -97,6 +100,14 @@ test('health answers to probes, and not to pages in a browser', async () => {
   expect((await health('/livez', { host: 'rebound.example.org' })).status).toBe(403);
   expect((await health('/livez', { origin: 'https://evil.example.org' })).status).toBe(403);
 });
+
+test('when the process started is told, so that Prometheus sees every start', async () => {
+  const [startedAt, again] = [await startTime(), await startTime()];
+  expect(Math.abs(Date.now() / 1000 - startedAt)).toBeLessThan(120);
+  expect(again).toBe(startedAt);
+});
+
+const startTime = async (): Promise<number> => stage.sidecar.metric('waybill_start_time_seconds');
 
 test('what the sidecar was started with tells no more than its configuration file', async () => {
   // launch.js becomes the program: the pid that was started is the sidecar itself, and nobody can attach a debugger by a signal.

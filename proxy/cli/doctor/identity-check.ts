@@ -35,7 +35,7 @@ export async function checkIdentity({ config, identity, world }: Patient, found:
 const soonMs = 60_000;
 
 function tellSvid(workload: Workload, now: number, found: Findings): void {
-  const end = workload.svidExpiresAtMs();
+  const end = workload.svidLife()?.expiresAtMs;
   if (end === undefined) {
     found.warn(
       `${workload.spiffeId()} has no X.509-SVID`,
