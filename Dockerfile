@@ -33,6 +33,7 @@ USER 1337:1337
 # The configuration is /etc/waybill/waybill.yaml.
 WORKDIR /etc/waybill
 STOPSIGNAL SIGTERM
+# Without a configuration in the folder above it asks the one sidecar that runs, as with `run --config /elsewhere.yaml`.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s CMD ["waybill", "health"]
 ENTRYPOINT ["waybill"]
 CMD ["run"]

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { parseIpPort, type IpPort } from '../../config/addresses.ts';
 import { loadSettingsFile } from '../../config/load.ts';
 import type { Surroundings } from '../../config/paths.ts';
@@ -5,7 +6,7 @@ import { CommandFailure, exitCodes, jsonOption, parseArguments, type Command } f
 import { configOption, defaultConfigFile } from './config-file.ts';
 import { AnswerTooLong, exchangeHttp, NoAnswerInTime } from './http-exchange.ts';
 import { parseObject } from './json-object.ts';
-import { findRunning } from './running-file.ts';
+import { findOnlyRunning, findRunning } from './running-file.ts';
 
 /** Health checks wait a few seconds themselves, and a sidecar that takes longer is not well. */
 const withinMs = 3000;
@@ -22,6 +23,7 @@ export const health: Command = {
 
 Asks the sidecar that was started with a configuration whether it is ready, at /readyz of its listen.health. Where it listens it left in
 the run folder, so that the answer is about the sidecar and not about a file that it did not take; else the configuration is read.
+Where no configuration is named and there is no ${defaultConfigFile}, the one sidecar of this user that runs is asked.
 
   --config FILE   the configuration; default: ${defaultConfigFile}
   --json          one JSON object, and nothing else: {status, missing}
@@ -30,7 +32,7 @@ Exit code 0 if calls can pass, 1 if not, or not any more (what is missing is sho
 `,
   async run({ args, print, surroundings }) {
     const { values } = parseArguments({ args, options: { ...configOption, ...jsonOption } });
-    const { address, port } = findHealth(values.config ?? defaultConfigFile, surroundings);
+    const { address, port } = findHealth(values.config, surroundings);
     const host = anyAddress.get(address) ?? address;
     const url = new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/readyz`);
     const { status, text } = await exchangeHttp({ url, withinMs }).catch((error: unknown) => {
@@ -47,8 +49,11 @@ Exit code 0 if calls can pass, 1 if not, or not any more (what is missing is sho
 };
 
 /** A sidecar goes on by its own configuration whatever becomes of the file: a reload that was refused makes no sidecar unwell. */
-function findHealth(file: string, surroundings: Surroundings): IpPort {
-  const running = parseIpPort(findRunning(file, surroundings)?.health ?? '');
+function findHealth(named: string | undefined, surroundings: Surroundings): IpPort {
+  const file = named ?? defaultConfigFile;
+  const isMeant = named !== undefined || existsSync(file);
+  const word = findRunning(file, surroundings) ?? (isMeant ? undefined : findOnlyRunning(surroundings));
+  const running = parseIpPort(word?.health ?? '');
   if (running !== undefined) return running;
   const { health: place } = loadSettingsFile(file).settings.listen;
   // One that runs picked a port, and left word of it.

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { defaultFolders, type Surroundings } from '../../config/paths.ts';
 import { findRunFolderFault } from '../own-folder.ts';
+import { CommandFailure, exitCodes } from './command.ts';
 import { asObject, parseObject } from './json-object.ts';
 
 /** Where a sidecar that runs answers: what the file of its configuration says by now may be something else, or nothing. */
@@ -54,6 +55,28 @@ export function findRunning(file: string, surroundings: Surroundings): RunningPl
   return readWord(pathOf(file, run));
 }
 
+/**
+ * Where the one sidecar answers that runs here, whatever configuration it was started with: for who knows none.
+ * @throws CommandFailure where there is none, or more than one to choose from.
+ */
+export function findOnlyRunning(surroundings: Surroundings): RunningPlaces {
+  const { run } = defaultFolders(surroundings);
+  const fault = findRunFolderFault(run, surroundings.uid);
+  if (fault !== undefined) throw new CommandFailure(exitCodes.unavailable, `no sidecar can be looked for: ${fault}`);
+  const found = listWords(run).flatMap((path) => readWord(path) ?? []);
+  const advice = 'name its configuration with --config FILE';
+  const [only, ...others] = found;
+  if (only === undefined)
+    throw new CommandFailure(exitCodes.unavailable, `no sidecar answers: none left word in ${run}; ${advice}`);
+  // Any of them would be a guess, and the word of one that is well for another that is not.
+  if (others.length > 0)
+    throw new CommandFailure(
+      exitCodes.usage,
+      `${found.length} sidecars run here: for the one that is meant, ${advice}`,
+    );
+  return only;
+}
+
 /** Undefined where there is none any more: one that was killed could not take its word back. */
 function readWord(path: string): RunningPlaces | undefined {
   const { health, socket, pid } = asObject(parseObject(readText(path)));
@@ -67,6 +90,12 @@ function sweep(run: string): void {
     const path = join(run, name);
     if (/^running-[0-9a-f]{16}\.json/.test(name) && readWord(path) === undefined) rmSync(path, { force: true });
   }
+}
+
+/** The words in a run folder; none where there is no such folder. Without those that are being written. */
+function listWords(run: string): readonly string[] {
+  if (!existsSync(run)) return [];
+  return readdirSync(run).flatMap((name) => (/^running-[0-9a-f]{16}\.json$/.test(name) ? [join(run, name)] : []));
 }
 
 function isThere(pid: number): boolean {
