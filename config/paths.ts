@@ -30,9 +30,10 @@ export interface Paths extends Folders {
  * Without `XDG_RUNTIME_DIR`, `run` is under the temporary folder, where others could have made it first: whoever uses it must make it
  * with mode 0700 and refuse one that belongs to somebody else.
  */
-export function defaultFolders({ uid, env }: Surroundings): Folders {
+export function defaultFolders(surroundings: Surroundings): Folders {
+  const { uid, env } = surroundings;
   if (uid === 0) return { state: '/var/lib/waybill', run: '/run/waybill' };
-  const temporary = join(absolute(env['TMPDIR']) ?? '/tmp', `waybill-${uid}`);
+  const temporary = temporaryFolder(surroundings);
   const home = absolute(env['HOME']);
   const stateHome = absolute(env['XDG_STATE_HOME']) ?? (home === undefined ? undefined : join(home, '.local/state'));
   const runtime = absolute(env['XDG_RUNTIME_DIR']);
@@ -40,6 +41,12 @@ export function defaultFolders({ uid, env }: Surroundings): Folders {
     state: stateHome === undefined ? join(temporary, 'state') : join(stateHome, 'waybill'),
     run: runtime === undefined ? temporary : join(runtime, 'waybill'),
   };
+}
+
+/** What has to outlive a restart of the machine, and lies in our folder under the temporary one all the same. */
+export function listVolatile({ recordFile, revocationsFile }: Paths, surroundings: Surroundings): readonly string[] {
+  const folder = `${temporaryFolder(surroundings)}/`;
+  return [recordFile, revocationsFile].flatMap((path) => (path?.startsWith(folder) === true ? [path] : []));
 }
 
 /** The paths of a configuration, with the defaults of WIRE 2 filled in. */
@@ -60,6 +67,10 @@ export function resolvePaths(settings: Settings, surroundings: Surroundings): Pa
       settings.operator.revocations ??
       join(recordFile === undefined || isDevice ? folders.state : dirname(recordFile), 'revocations.json'),
   };
+}
+
+function temporaryFolder({ uid, env }: Surroundings): string {
+  return join(absolute(env['TMPDIR']) ?? '/tmp', `waybill-${uid}`);
 }
 
 /** The XDG specification tells to ignore relative paths; an empty variable is an unset one. */

@@ -26,7 +26,10 @@ An unknown key is an error. All errors are reported at once, with line and colum
 Durations are a whole number and a unit: \`250ms\`, \`2s\`, \`5m\`, \`1h\`. Secrets are paths of files, never values;
 relative paths start at the working directory of the process.
 \`NAME\` is a name of your choice; \`[]\` is each entry of a list. \`<state>\` and \`<run>\` are \`/var/lib/waybill\` and \`/run/waybill\`
-for root, else \`$XDG_STATE_HOME/waybill\` and \`$XDG_RUNTIME_DIR/waybill\` (or a private folder under the temporary one).
+for root, else \`$XDG_STATE_HOME/waybill\` and \`$XDG_RUNTIME_DIR/waybill\`. Without these variables \`<state>\` is
+\`~/.local/state/waybill\`, and \`<run>\` the private folder \`waybill-UID\` in the temporary folder (\`$TMPDIR\`, else that of the system).
+Without \`HOME\` as well, as a service may be, \`<state>\` is \`waybill-UID/state\` in the temporary folder: a restart of the machine may
+clear it, and the record and the revocations with it. The log warns of that at start.
 What lowers safety is printed at start and sets the metric \`waybill_unsafe_settings\`. It has \`unsafe\` in its name or value, or is one of these:
 \`cookies: pass\` of a tool with a credential, and \`listen.outbound\` or \`operator.listen\` (where \`tokens\` names a file) that is not on loopback.
 A changed file is in force as soon as it is saved. A running sidecar refuses a file, as a whole, that changes what is

@@ -1,5 +1,5 @@
 import type { LoadedSettings } from '../config/load.ts';
-import { resolvePaths } from '../config/paths.ts';
+import { listVolatile, resolvePaths } from '../config/paths.ts';
 import { checkReloadable } from '../config/restart.ts';
 import { listUnsafe } from '../config/unsafe.ts';
 import { compileRulesOrErrors } from './check-rules.ts';
@@ -44,6 +44,8 @@ export interface Sidecar {
 
 /** How long calls may go on, and revocations may take, when the sidecar stops; milliseconds each. */
 const graceMs = 2000;
+const volatile =
+  'what is to be kept lies in the temporary folder, which a restart of the machine may clear; set XDG_STATE_HOME or HOME, or name other places in record.file and operator.revocations';
 
 /**
  * Opens a sidecar: everything is made from the configuration first, then it listens. Throws `ConfigErrors` for rules that do not
@@ -58,8 +60,12 @@ export async function openSidecar(
   // First: rules that do not compile are told before anything is opened.
   compileRulesOrErrors(config, '');
   const uid = process.getuid?.() ?? 0;
-  const paths = resolvePaths(settings, { uid, env: process.env });
+  const surroundings = { uid, env: process.env };
+  const paths = resolvePaths(settings, surroundings);
   claimRunFolder(paths, uid);
+  const files = listVolatile(paths, surroundings);
+  // With them would go who was revoked.
+  if (files.length > 0) log.warn({ files }, volatile);
   const unsafe = listUnsafe(settings);
   const record = openRecord(config, paths, world, unsafe, log);
   const opened: Openings = {};
