@@ -38,6 +38,10 @@ interface PodSpec {
 interface NetworkPolicySpec {
   readonly ingress: readonly { readonly ports: readonly { readonly port: number | string }[] }[];
 }
+interface Realm {
+  readonly users: readonly { readonly username: string; readonly credentials: readonly { readonly value: string }[] }[];
+  readonly clients: readonly { readonly clientId: string; readonly optionalClientScopes?: readonly string[] }[];
+}
 interface Compose {
   readonly services: Readonly<
     Record<string, { readonly volumes?: readonly string[]; readonly user?: string; readonly environment?: object }>
@@ -53,13 +57,18 @@ test('the configuration of the Kubernetes example loads without a warning or an 
   expect(judge(text)).toEqual({ warnings: [], unsafe: [] });
 });
 
-test('the agent of the Kubernetes example may open a task for every tool: it has no way in, and nobody else opens one', () => {
-  const text = manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? '';
-  const { settings } = loadSettings(text, 'waybill.yaml');
-  expect([settings.inbound, settings.tasks.standing, settings.purposes.size]).toEqual([undefined, 'off', 1]);
-  const allowed = allowTools(settings, settings.agent.purpose, undefined);
-  expect(allowed).toEqual({ kind: 'allowed', tools: new Set(settings.tools.keys()) });
-});
+test.each([
+  ['Kubernetes', manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? ''],
+  ['compose', textOf('compose/waybill.yaml')],
+])(
+  'the agent of the %s example may open a task for every tool: it has no way in, and nobody else opens one',
+  (_name, text) => {
+    const { settings } = loadSettings(text, 'waybill.yaml');
+    expect([settings.inbound, settings.tasks.standing, settings.purposes.size]).toEqual([undefined, 'off', 1]);
+    const allowed = allowTools(settings, settings.agent.purpose, undefined);
+    expect(allowed).toEqual({ kind: 'allowed', tools: new Set(settings.tools.keys()) });
+  },
+);
 
 test('the configuration of the compose example loads without a warning or an unsafe setting', () => {
   expect(judge(textOf('compose/waybill.yaml'))).toEqual({ warnings: [], unsafe: [] });
@@ -116,6 +125,23 @@ test('the head of the compose example says all that must be set', () => {
   expect(demanded).toEqual(['KEYCLOAK_ADMIN_PASSWORD']);
   const head = text.slice(0, text.indexOf('\nname:'));
   for (const name of demanded) expect(head).toContain(`export ${name}=`);
+});
+
+test('what the head of the compose example asks Keycloak for is in its realm, and is what the sidecar takes', () => {
+  const text = textOf('compose/compose.yaml');
+  const head = text.slice(0, text.indexOf('\nname:'));
+  const asked = Object.fromEntries(
+    [...head.matchAll(/ -d (?<key>\w+)=(?<value>[\w.-]+)/g)].map(({ groups = {} }) => [groups['key'], groups['value']]),
+  );
+  const realm = JSON.parse(textOf('compose/realm.json')) as Realm;
+  const client = realm.clients.find(({ clientId }) => clientId === asked['client_id']);
+  expect(client).toMatchObject({ secret: asked['client_secret'], directAccessGrantsEnabled: true });
+  expect(client?.optionalClientScopes).toContain(asked['scope']);
+  const [user] = realm.users;
+  expect([user?.username, user?.credentials[0]?.value]).toEqual([asked['username'], asked['password']]);
+  const { trust, tools } = loadSettings(textOf('compose/waybill.yaml'), 'waybill.yaml').settings;
+  expect(head).toContain(`${trust.issuers[0]?.issuer}/protocol/openid-connect/token`);
+  expect(tools.get('tickets')?.token?.scopes).toEqual([asked['scope']]);
 });
 
 test('the network policy of the Kubernetes example names its ports by number, those of the configuration', () => {
