@@ -4,7 +4,7 @@ import type { FleetSettings } from '../../config/fleet.ts';
 import { maxCutOffs } from '../tasks/cut-offs.ts';
 import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
 import type { StoreEntry } from './fleet-entry.ts';
-import { connectStore, within } from './store-client.ts';
+import { brief, connectStore, type StoreConnection, within } from './store-client.ts';
 import { StoreUnfit, wordOf } from './store-fault.ts';
 
 /** What the store holds, newest first, and at most one more of each than a sidecar keeps. */
@@ -17,6 +17,8 @@ export interface StoreContent {
 
 /** Far above what as many entries as are kept take; a key that grew beyond is not ours, and is not read. */
 const maxKeyBytes = 67_108_864;
+/** Of the answers with all entries, and the time of each. */
+const whole = { bytes: 2 * maxKeyBytes, items: 2 * (maxCutOffs + maxRevokedTxns + 2) + brief.items };
 /** Of a sign of life, milliseconds: it only has to reach the replicas. */
 const lifeKeptMs = 60_000;
 
@@ -29,13 +31,15 @@ const sizes = z.tuple([z.string().max(100).nullable(), z.int(), z.int()]);
  * server, and what is known of the old one says nothing of it. Everything takes at most `answerMs`, and rejects then.
  */
 export class StoreSession {
+  readonly #connection: StoreConnection;
   readonly #redis: Redis;
   readonly #replicas: number;
   readonly #keys: { readonly mark: string; readonly cutOffs: string; readonly txns: string; readonly life: string };
   readonly #answerMs: number;
 
-  private constructor(redis: Redis, { replicas, prefix }: FleetSettings, answerMs: number) {
-    this.#redis = redis;
+  private constructor(connection: StoreConnection, { replicas, prefix }: FleetSettings, answerMs: number) {
+    this.#connection = connection;
+    this.#redis = connection.redis;
     this.#replicas = replicas;
     this.#answerMs = answerMs;
     const key = (name: string): string => `${prefix}:revoked:${name}`;
@@ -50,6 +54,7 @@ export class StoreSession {
   /** The mark of what the store holds now, by a server that is the master and has the replicas that are asked for. */
   async mark(): Promise<string> {
     const { mark, cutOffs, txns } = this.#keys;
+    this.#connection.expect(brief);
     // No transaction: a server whose memory is full refuses even those that only read.
     return markOf(await this.#ask(this.#redis.pipeline().get(mark).zcard(cutOffs).zcard(txns).exec()));
   }
@@ -57,11 +62,13 @@ export class StoreSession {
   /** All of it, and its mark first: what changes while the rest is read has another one, and is read again. */
   async content(): Promise<StoreContent> {
     const { mark, cutOffs, txns } = this.#keys;
+    this.#connection.expect(brief);
     const used = await within(
       Promise.all([this.#redis.memory('USAGE', cutOffs), this.#redis.memory('USAGE', txns)]),
       this.#answerMs,
     );
     if (used.some((bytes) => (bytes ?? 0) > maxKeyBytes)) throw new StoreUnfit('its keys are too large');
+    this.#connection.expect(whole);
     const results = await this.#ask(
       this.#redis
         .pipeline()
@@ -81,6 +88,7 @@ export class StoreSession {
    */
   async add(cutOffs: readonly StoreEntry[], txns: readonly StoreEntry[], mark: string, nowMs: number): Promise<void> {
     const keys = this.#keys;
+    this.#connection.expect(brief);
     const change = this.#redis.multi();
     if (cutOffs.length > 0) change.call('zadd', keys.cutOffs, 'GT', ...flatten(cutOffs));
     if (txns.length > 0) change.call('zadd', keys.txns, 'GT', ...flatten(txns));
@@ -93,7 +101,7 @@ export class StoreSession {
   }
 
   close(): void {
-    this.#redis.disconnect();
+    this.#connection.close();
   }
 
   /** An answer counts only from the master. One that lost its replicas may have been replaced, and not know it. */

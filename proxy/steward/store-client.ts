@@ -3,16 +3,64 @@ import { z } from 'zod';
 import type { FleetSettings, StorePlace } from '../../config/fleet.ts';
 import { readAuthorities } from '../spiffe/authorities-file.ts';
 import { readBounded } from '../spiffe/bounded-file.ts';
+import { AnswerLimit, type AnswerSize } from './answer-limit.ts';
 import { StoreUnfit } from './store-fault.ts';
 
 const maxPasswordBytes = 4096;
 const master = z.tuple([z.string().min(1), z.coerce.number().int().min(1).max(65_535)]);
+/** Of answers that hold no entries: `HELLO` names the modules of a server, with what each was loaded with. */
+export const brief: AnswerSize = { bytes: 65_536, items: 4096 };
+
+/** A connection to a store or a sentinel, and how much it may still say. */
+export class StoreConnection {
+  readonly redis: Redis;
+  readonly #limit = new AnswerLimit(brief);
+
+  constructor(redis: Redis) {
+    this.redis = redis;
+    // Emitted when the parser listens, before anything can have come.
+    redis.once('connect', () => guardParser(redis.stream, this.#limit));
+  }
+
+  /** To be told before each question. */
+  expect(size: AnswerSize): void {
+    this.#limit.expect(size);
+  }
+
+  /** Whoever goes on talking then is not heard until the client loses patience. */
+  close(): void {
+    this.#limit.expect({ bytes: 0, items: 0 });
+    this.redis.disconnect();
+  }
+}
+
+/**
+ * The client's parser recurses into lists, and throws from within the event for one that nests too deep: nobody could catch that, and the
+ * process would end by what a server says. The connection ends instead.
+ */
+function guardParser(stream: Redis['stream'], limit: AnswerLimit): void {
+  for (const parse of stream.listeners('data')) {
+    stream.removeListener('data', parse);
+    stream.prependListener('data', (chunk: Buffer) => {
+      try {
+        limit.check(chunk);
+        Reflect.apply(parse, stream, [chunk]);
+      } catch (error) {
+        stream.destroy(error instanceof StoreUnfit ? error : new StoreUnfit('its answer cannot be read'));
+      }
+    });
+  }
+}
 
 /**
  * A connection to the store, found through the sentinels where there are some, that has answered once.
  * @param attempt counts up: each begins with another sentinel, since one that hangs would be asked first for ever.
  */
-export async function connectStore(settings: FleetSettings, attempt: number, answerMs: number): Promise<Redis> {
+export async function connectStore(
+  settings: FleetSettings,
+  attempt: number,
+  answerMs: number,
+): Promise<StoreConnection> {
   const { store, username, tls } = settings;
   const password = await readPassword(settings.password_file);
   const ca = tls?.ca === undefined ? {} : { ca: readAuthorities(tls.ca) };
@@ -27,7 +75,7 @@ export async function connectStore(settings: FleetSettings, attempt: number, ans
     ...(password === undefined ? {} : { password }),
     ...(isTls ? { tls: ca } : {}),
   };
-  return (await openClient(options, (redis) => redis.call('hello'), answerMs)).redis;
+  return (await openClient(options, (redis) => redis.call('hello'), answerMs)).connection;
 }
 
 /** The client's own search for the master has connections of its own, which nobody could guard. */
@@ -46,8 +94,8 @@ async function findMaster(settings: FleetSettings, attempt: number, ca: object, 
     };
     try {
       const ask = (sentinel: Redis): Promise<unknown> => sentinel.call('sentinel', 'get-master-addr-by-name', name);
-      const { redis, reply } = await openClient(options, ask, eachMs);
-      redis.disconnect();
+      const { connection, reply } = await openClient(options, ask, eachMs);
+      connection.close();
       const { data } = master.safeParse(reply);
       if (data !== undefined) return { host: data[0], port: data[1] };
     } catch (error) {
@@ -62,11 +110,11 @@ async function openClient(
   options: RedisOptions,
   ask: (redis: Redis) => Promise<unknown>,
   answerMs: number,
-): Promise<{ readonly redis: Redis; readonly reply: unknown }> {
+): Promise<{ readonly connection: StoreConnection; readonly reply: unknown }> {
   // Not before it is needed: most sidecars are no fleet.
   const { Redis: Client } = await import('iovalkey');
   const redis = new Client({ ...once, ...options });
-  guardParser(redis);
+  const connection = new StoreConnection(redis);
   // Without a listener it would print. Who asks hears that the connection is closed; why, is told here only.
   let heard: unknown;
   redis.on('error', (error: unknown) => (heard ??= error));
@@ -75,9 +123,9 @@ async function openClient(
       redis.connect().then(() => ask(redis)),
       answerMs,
     );
-    return { redis, reply };
+    return { connection, reply };
   } catch (error) {
-    redis.disconnect();
+    connection.close();
     throw heard ?? error;
   }
 }
@@ -91,27 +139,6 @@ const once: RedisOptions = {
   enableReadyCheck: false,
   autoResendUnfulfilledCommands: false,
 };
-
-/**
- * The client's parser recurses into lists, and throws from within the event for one that nests too deep: nobody could catch that, and the
- * process would end by what a server says. The connection ends instead.
- */
-function guardParser(redis: Redis): void {
-  // Emitted when the parser listens, before anything can have come.
-  redis.once('connect', () => {
-    const { stream } = redis;
-    for (const parse of stream.listeners('data')) {
-      stream.removeListener('data', parse);
-      stream.prependListener('data', (chunk: Buffer) => {
-        try {
-          Reflect.apply(parse, stream, [chunk]);
-        } catch {
-          stream.destroy(new StoreUnfit('its answer cannot be read'));
-        }
-      });
-    }
-  });
-}
 
 async function readPassword(file: string | undefined): Promise<string | undefined> {
   if (file === undefined) return undefined;

@@ -1,7 +1,8 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createTlsServer } from 'node:tls';
 import { expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
@@ -57,3 +58,60 @@ test.for(['a store', 'a store over TLS', 'a sentinel'])(
     }
   },
 );
+
+const role = '*4\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n';
+const megabyte = Buffer.alloc(1 << 20, 'a');
+const items = Buffer.from('$1\r\na\r\n'.repeat(100_000));
+
+test.for([
+  { name: 'one text', kind: 'store', first: '$500000000\r\n', more: megabyte },
+  { name: 'one list', kind: 'store', first: '*100000000\r\n', more: items },
+  { name: 'a list of lists', kind: 'store', first: '*33554432\r\n*33554432\r\n', more: items },
+  { name: 'one list, after it said what it is', kind: 'store', first: `${role}*100000000\r\n`, more: items },
+  { name: 'one text', kind: 'sentinel', first: '$500000000\r\n', more: megabyte },
+])(
+  'W1: a $kind that says $name without an end is heard no further; the process neither grows nor stops for it',
+  async ({ kind, first, more }) => {
+    let connections = 0;
+    const server = createServer((socket) => {
+      connections += 1;
+      socket.on('error', () => undefined);
+      const pump = (): void => {
+        while (socket.writable && socket.write(more)) continue;
+        if (socket.writable) socket.once('drain', pump);
+      };
+      socket.once('data', () => {
+        socket.write(first);
+        pump();
+      });
+    });
+    const place = `127.0.0.1:${await listenOnFreePort(server)}`;
+    const store = kind === 'store' ? { store: `valkey://${place}` } : { sentinels: [place], master_name: 'main' };
+    const fleet = await openFleetStage(1, { ...store, max_silence: '10s' });
+    try {
+      const { sidecar } = fleet.replicas[0]!;
+      const before = residentMb(sidecar.pid);
+      let [peakMb, slowestMs] = [0, 0];
+      for (const startedAt = performance.now(); performance.now() - startedAt < 2500;) {
+        const askedAt = performance.now();
+        expect((await fetch(`http://${sidecar.addresses.health}/livez`)).status).toBe(200);
+        slowestMs = Math.max(slowestMs, performance.now() - askedAt);
+        peakMb = Math.max(peakMb, residentMb(sidecar.pid));
+        await sleep(20);
+      }
+      expect(peakMb - before).toBeLessThan(100);
+      expect(slowestMs).toBeLessThan(1000);
+      // It is asked again and again, as one that is silent.
+      expect(connections).toBeGreaterThan(5);
+      expect(sidecar.output()).not.toContain('MaxListenersExceededWarning');
+    } finally {
+      await fleet.close();
+      server.close();
+    }
+  },
+);
+
+/** Memory of a process, MB. */
+function residentMb(pid: number): number {
+  return Number(/VmRSS:\s+(?<kb>\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.groups?.['kb']) / 1024;
+}
