@@ -140,7 +140,7 @@ function openKillSwitch(
     },
     trail: record.trail,
     world,
-    keep: (all) => writeCutOffs(paths.revocationsFile, all, world.now()),
+    keep: (all) => writeCutOffs(paths.revocationsFile, all),
     isShared: fleet !== undefined,
   });
 }

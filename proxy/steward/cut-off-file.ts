@@ -67,23 +67,23 @@ export function readCutOffs(file: string): Revocations {
  * stays, for another sidecar may have written it: two in one folder would lift each other's revocations.
  * @throws the system's error, or as `readCutOffs` does.
  */
-export function writeCutOffs(file: string, revocations: Revocations, nowMs: number): void {
+export function writeCutOffs(file: string, revocations: Revocations): void {
   const folder = dirname(file);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   // Only behind the lock is it read: what another one writes from then on waits for us, or finds that we have lost it.
-  for (let left = maxTries; !replace(file, revocations, nowMs); left -= 1)
+  for (let left = maxTries; !replace(file, revocations); left -= 1)
     if (left === 0) throw new Error(`others write ${file} all the time`);
   // The new name is on disk only when its folder is.
   syncFile(openSync(folder, 'r'));
 }
 
 /** Whether it was written; not where somebody took our lock for that of a process that was killed: he may have read it before. */
-function replace(file: string, revocations: Revocations, nowMs: number): boolean {
+function replace(file: string, revocations: Revocations): boolean {
   const lock = takeLock(`${file}.part`);
   // A name of its own: whoever loses the lock never puts half a file in the place of the whole.
   const part = `${file}.${randomBytes(8).toString('hex')}.part`;
   try {
-    writeWhole(part, Buffer.from(`${JSON.stringify(contentOf(joined(readCutOffs(file), revocations), nowMs))}\n`));
+    writeWhole(part, Buffer.from(`${JSON.stringify(contentOf(joined(readCutOffs(file), revocations)))}\n`));
     if (!lock.isOurs()) return false;
     renameSync(part, file);
     return true;
@@ -100,11 +100,11 @@ function joined(there: Revocations, here: Revocations): CutOffs {
   return new CutOffs(undefined, { cutOffs: [...there.cutOffs, ...here.cutOffs], txns }, new Freshness(() => 0, always));
 }
 
-function contentOf(all: CutOffs, nowMs: number): object {
+function contentOf(all: CutOffs): object {
   return {
     version: 1,
     cut_offs: all.list().map(({ principal, beforeMs }) => ({ principal, before: new Date(beforeMs).toISOString() })),
-    tasks: all.txns.list(nowMs).map(({ txn, atMs }) => ({ txn, at: new Date(atMs).toISOString() })),
+    tasks: all.txns.list().map(({ txn, atMs }) => ({ txn, at: new Date(atMs).toISOString() })),
   };
 }
 

@@ -1,5 +1,5 @@
 import { maxCutOffs, type CutOffs } from '../tasks/cut-offs.ts';
-import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
+import { maxRevokedTxns } from '../tasks/revoked-txns.ts';
 import { memberOf, readCutOff, readTxn, type StoreEntry } from './fleet-entry.ts';
 import type { StoreContent } from './fleet-store.ts';
 import type { RevokedElsewhere } from './kill-switch.ts';
@@ -37,7 +37,7 @@ export class FleetMerge {
         if (this.#seen.get(entry.member) === entry.score) continue;
         const learnt = read(entry, nowMs);
         if (learnt === undefined) strange += 1;
-        else if (this.#isNew(learnt, nowMs)) revoked.push(learnt);
+        else if (this.#isNew(learnt)) revoked.push(learnt);
       }
     };
     const floor = floorOf(content.cutOffs, maxCutOffs);
@@ -49,7 +49,7 @@ export class FleetMerge {
     return { revoked, strange };
   }
 
-  lackedBy(content: StoreContent, nowMs: number): Lacking {
+  lackedBy(content: StoreContent): Lacking {
     const known = new Map([...content.cutOffs, ...content.txns].map(({ member, score }) => [member, score]));
     const [cutOffFloor, txnFloor] = [floorOf(content.cutOffs, maxCutOffs), floorOf(content.txns, maxRevokedTxns)];
     const isLacking = ({ member, score }: StoreEntry, floor: number): boolean =>
@@ -58,16 +58,15 @@ export class FleetMerge {
       member: memberOf(principal),
       score: beforeMs,
     }));
-    const txns = this.#cutOffs.txns.list(nowMs).map(({ txn, atMs }) => ({ member: txn, score: atMs }));
+    const txns = this.#cutOffs.txns.list().map(({ txn, atMs }) => ({ member: txn, score: atMs }));
     return {
       cutOffs: cutOffs.filter((entry) => isLacking(entry, cutOffFloor)),
       txns: txns.filter((entry) => isLacking(entry, txnFloor)),
     };
   }
 
-  #isNew({ what, atMs }: RevokedElsewhere, nowMs: number): boolean {
-    if (what.kind !== 'task') return !this.#cutOffs.covers(what, atMs);
-    return atMs >= nowMs - txnKeptMs && !this.#cutOffs.txns.has(what.txn);
+  #isNew({ what, atMs }: RevokedElsewhere): boolean {
+    return what.kind === 'task' ? !this.#cutOffs.txns.has(what.txn) : !this.#cutOffs.covers(what, atMs);
   }
 }
 

@@ -2,7 +2,7 @@ import type { Redis } from 'iovalkey';
 import { z } from 'zod';
 import type { FleetSettings } from '../../config/fleet.ts';
 import { maxCutOffs } from '../tasks/cut-offs.ts';
-import { maxRevokedTxns, txnKeptMs } from '../tasks/revoked-txns.ts';
+import { maxRevokedTxns } from '../tasks/revoked-txns.ts';
 import type { StoreEntry } from './fleet-entry.ts';
 import { brief, connectStore, type StoreConnection, within } from './store-client.ts';
 import { StoreUnfit, wordOf } from './store-fault.ts';
@@ -86,16 +86,15 @@ export class StoreSession {
    * Adds entries. Of one that is there the later time stays, whoever comes first. @param mark one that nobody used before.
    * @throws an error that `wordOf` knows where the server refuses to take them.
    */
-  async add(cutOffs: readonly StoreEntry[], txns: readonly StoreEntry[], mark: string, nowMs: number): Promise<void> {
+  async add(cutOffs: readonly StoreEntry[], txns: readonly StoreEntry[], mark: string): Promise<void> {
     const keys = this.#keys;
     this.#connection.expect(brief);
     const change = this.#redis.multi();
     if (cutOffs.length > 0) change.call('zadd', keys.cutOffs, 'GT', ...flatten(cutOffs));
     if (txns.length > 0) change.call('zadd', keys.txns, 'GT', ...flatten(txns));
-    // Nobody reads beyond these.
+    // Nobody reads beyond these. By their age nothing is removed: the clock of one sidecar that is ahead would lift them for all.
     change.zremrangebyrank(keys.cutOffs, 0, -2 * maxCutOffs);
     change.zremrangebyrank(keys.txns, 0, -2 * maxRevokedTxns);
-    change.zremrangebyscore(keys.txns, '-inf', nowMs - txnKeptMs);
     change.set(keys.mark, mark);
     resultsOf(await within(change.exec(), this.#answerMs));
   }

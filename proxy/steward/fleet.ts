@@ -153,7 +153,7 @@ export class Fleet {
     }
     // Before anything is told: all that the store has is in force, whatever it does not take.
     this.#heard(askedAt);
-    const lacking = this.#merge.lackedBy(content, world.now());
+    const lacking = this.#merge.lackedBy(content);
     if (lacking.cutOffs.length + lacking.txns.length > 0) return this.#send(session, lacking);
     this.#mark = content.mark;
     this.#comparedAt = askedAt;
@@ -165,7 +165,7 @@ export class Fleet {
     const { world, counts } = this.#parts;
     this.#mark = undefined;
     try {
-      await session.add(cutOffs, txns, world.random(8).toString('hex'), world.now());
+      await session.add(cutOffs, txns, world.random(8).toString('hex'));
     } catch (error) {
       if (wordOf(error) === undefined) throw error;
       this.#complain(error, 'the store of the fleet refuses what was revoked');

@@ -72,7 +72,7 @@ export class KillSwitch {
     trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
     this.#onRevoked();
     // Last: what has to end has ended, whatever the disk does.
-    if (!this.#keep(cutOffs, world.now())) throw new Problem('revocation_not_kept');
+    if (!this.#keep(cutOffs)) throw new Problem('revocation_not_kept');
     return came;
   }
 
@@ -81,7 +81,7 @@ export class KillSwitch {
    * @returns whether it could be kept for a restart.
    */
   take(revoked: readonly RevokedElsewhere[]): boolean {
-    const { cutOffs, trail, world } = this.#parts;
+    const { cutOffs, trail } = this.#parts;
     for (const { what, atMs } of revoked) this.#close(what, atMs);
     for (const { what, atMs } of revoked) {
       const came = this.#end(what, (task) => cutOffs.stops(task), 'revoked at another sidecar', 'fleet');
@@ -93,7 +93,7 @@ export class KillSwitch {
         came,
       );
     }
-    return this.#keep(cutOffs, world.now());
+    return this.#keep(cutOffs);
   }
 
   /** From now on nothing opens with what was issued before. */
@@ -149,9 +149,9 @@ export class KillSwitch {
       throw new Problem('request_invalid', 'This tool takes no credential that could be revoked.');
   }
 
-  #keep(cutOffs: CutOffs, nowMs: number): boolean {
+  #keep(cutOffs: CutOffs): boolean {
     try {
-      this.#parts.keep({ cutOffs: cutOffs.list(), txns: cutOffs.txns.list(nowMs) });
+      this.#parts.keep({ cutOffs: cutOffs.list(), txns: cutOffs.txns.list() });
       return true;
     } catch {
       return false;

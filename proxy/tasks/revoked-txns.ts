@@ -9,10 +9,13 @@ export interface RevokedTxn {
   readonly atMs: number;
 }
 
-/** No task and no chain outlives this (`tasks.deadline` is at most 24 h, and clocks differ); milliseconds. */
-export const txnKeptMs = 90_000_000;
-/** Their tasks have ended already: what is forgotten early could come back only with a chain that was caught before. */
+/**
+ * Their tasks have ended already: what is forgotten early could come back only with a chain that was caught before. Nothing is forgotten by its
+ * age, though none matters after a day: a clock that was ahead for a moment would lift revocations for good.
+ */
 export const maxRevokedTxns = 16_384;
+/** To look for the oldest at each new one would take the time of all that come together. */
+const spareTxns = 1024;
 
 const plain = /^[!-~]{1,100}$/;
 
@@ -34,7 +37,6 @@ export function isNameOfTxn(text: string): boolean {
  * way then, with the chain of a hop before, must not open the next one.
  */
 export class RevokedTxns {
-  /** Oldest first. */
   readonly #atMs = new Map<string, number>();
 
   constructor(kept: readonly RevokedTxn[]) {
@@ -50,14 +52,13 @@ export class RevokedTxns {
     const later = Math.max(atMs, this.#atMs.get(txn) ?? 0);
     this.#atMs.delete(txn);
     this.#atMs.set(txn, later);
-    if (this.#atMs.size <= maxRevokedTxns) return;
-    const [oldest] = this.#atMs.keys();
-    if (oldest !== undefined) this.#atMs.delete(oldest);
+    if (this.#atMs.size <= maxRevokedTxns + spareTxns) return;
+    // By their time: those of a fleet come in any order.
+    const oldest = [...this.#atMs].toSorted(([, a], [, b]) => a - b).slice(0, -maxRevokedTxns);
+    for (const [each] of oldest) this.#atMs.delete(each);
   }
 
-  /** Those that may still matter, oldest first. */
-  list(nowMs: number): readonly RevokedTxn[] {
-    for (const [txn, atMs] of this.#atMs) if (atMs < nowMs - txnKeptMs) this.#atMs.delete(txn);
+  list(): readonly RevokedTxn[] {
     return [...this.#atMs].map(([txn, atMs]) => ({ txn, atMs }));
   }
 

@@ -46,7 +46,7 @@ class Sidecar {
       if (learnt.what.kind === 'task') this.cutOffs.txns.add(learnt.what.txn, learnt.atMs);
       else this.cutOffs.add(learnt.what, learnt.atMs);
     }
-    const lacking = this.merge.lackedBy(content, atMs);
+    const lacking = this.merge.lackedBy(content);
     store.add(store.cutOffs, lacking.cutOffs);
     store.add(store.txns, lacking.txns);
   }
@@ -89,7 +89,7 @@ test('whoever tells whom first, and whatever the store forgets, all come to know
         const { taken } = sidecar;
         sidecar.meet(store);
         expect(sidecar.taken).toBe(taken);
-        expect(sidecar.merge.lackedBy(store.content(), nowMs)).toEqual({ cutOffs: [], txns: [] });
+        expect(sidecar.merge.lackedBy(store.content())).toEqual({ cutOffs: [], txns: [] });
       }
     }),
     { numRuns: 300 },
@@ -115,6 +115,22 @@ test('with more than can be kept, what is forgotten is refused everywhere, and n
     }
     // And nobody else of a time of whom all are remembered.
     expect(sidecar.stops('nobody', nowMs - 18_000)).toBe(false);
+  }
+});
+
+test('of more transactions than can be kept the newest stay, whoever hears of them last, and nobody takes and tells for ever', () => {
+  const store = new Store();
+  const [one, two] = [new Sidecar(), new Sidecar()];
+  for (let at = 0; at < 10_000; at += 1) one.cutOffs.txns.add(`a${at}`, nowMs - 20_000 + at);
+  for (let at = 0; at < 10_000; at += 1) two.cutOffs.txns.add(`b${at}`, nowMs - 10_000 + at);
+  for (let round = 0; round < 4; round += 1) for (const sidecar of [one, two]) sidecar.meet(store);
+  const taken = one.taken + two.taken;
+  for (let round = 0; round < 4; round += 1) for (const sidecar of [one, two]) sidecar.meet(store);
+  expect(one.taken + two.taken).toBe(taken);
+  for (const { cutOffs, merge } of [one, two]) {
+    for (let at = 0; at < 10_000; at += 100) expect(cutOffs.txns.has(`b${at}`)).toBe(true);
+    for (let at = 4000; at < 10_000; at += 100) expect(cutOffs.txns.has(`a${at}`)).toBe(true);
+    expect(merge.lackedBy(store.content()).txns).toEqual([]);
   }
 });
 

@@ -13,7 +13,7 @@ const writer = (file: string, name: string): string => `
   const cutOffs = [];
   for (let at = 0; at < 6; at += 1) {
     cutOffs.push({ principal: { kind: 'subject', iss: 'i', sub: ${JSON.stringify(name)} + at }, beforeMs: Date.now() });
-    writeCutOffs(${JSON.stringify(file)}, { cutOffs, txns: [] }, Date.now());
+    writeCutOffs(${JSON.stringify(file)}, { cutOffs, txns: [] });
   }`;
 
 test('what six sidecars of one folder revoke at once is all kept, however long the file is', async () => {
