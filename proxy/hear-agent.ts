@@ -25,13 +25,12 @@ type Rooms = EgressRooms & { readonly nextCallId: () => string };
  */
 export function hearAgent(current: () => Rooms, { jwks, door }: OwnServices): Hearers {
   const { ladder, nextCallId, world, trail } = current();
-  const { handles } = ladder;
   return {
     onRequest: (arrival) => {
       if (serveOwnDocument(arrival, jwks)) return;
       const action = readOwnAction(arrival);
       if (action === undefined) void runEgress(arrival, current());
-      else void runOwn(action, arrival, { ...door, ownTask: (request) => findOwnTask(request, handles) }, current());
+      else void runOwn(action, arrival, { ...door, ownTask: (request) => findOwnTask(request, ladder) }, current());
     },
     checkTunnel: (connect) => checkTunnelCredential(connect, current().ladder),
     onRefused: (id, refusal, target) => {

@@ -86,6 +86,7 @@ export function openEgressRooms(
     },
     ladder: {
       handles: tasks.handles,
+      tasks,
       secrets,
       trace: { marks: tasks.marks, upTo: settings.tasks.trace_rung, isGiven: givesMarks(settings) },
       opensTasks: settings.purposes.size > 0,

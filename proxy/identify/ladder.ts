@@ -45,10 +45,16 @@ class AttributedCall {
 
 export type Attributed = AttributedCall;
 
+/** Port: ends a task whose deadline has passed, before anything is done in it. */
+export interface OverdueTasks {
+  endOverdue(task: Task): void;
+}
+
 /** What the ladder looks tasks up in. */
 export interface Ladder {
   readonly handles: HandleBook;
   readonly trace: TraceRung;
+  readonly tasks: OverdueTasks;
   /** What must not leave where it does not belong. */
   readonly secrets: KnownSecrets;
   /** The task in which the agent acts for itself, where the configuration has one. */
@@ -69,6 +75,8 @@ export function identify(call: Call, ladder: Ladder): Attributed {
     throw new Refusal('task_conflict');
   const handle = inHeader ?? inProxy;
   const traced = findByTrace(call, ladder.trace);
+  const task = handle?.task ?? traced;
+  if (task !== undefined) ladder.tasks.endOverdue(task);
   if (handle !== undefined) {
     if (traced !== undefined && traced !== handle.task) throw new Refusal('task_conflict');
     const { socket } = call.request;
@@ -109,6 +117,7 @@ export function checkProxyCredential(
 ): 'handle' | 'none' {
   const handle = findHandle(value, ladder.handles);
   if (handle === undefined) return 'none';
+  ladder.tasks.endOverdue(handle.task);
   const tool = handle.tool !== undefined && tools.includes(handle.tool) ? handle.tool : (tools[0] ?? '');
   checkHandle(handle, tool, socket);
   return 'handle';

@@ -1,10 +1,10 @@
 import type { World } from '../world.ts';
 import type { CutOffs } from './cut-offs.ts';
+import { Deadlines, type Timed } from './deadlines.ts';
 import { HandleBook } from './handle.ts';
 import { nameTask, retireNames, type HandleKind, type OpenedTask } from './opened-task.ts';
 import { bindPeer, type AgentPeer, type PeerTerms } from './peer-binding.ts';
 import { Recent } from './recent.ts';
-import { WaitingLine } from './waiting-line.ts';
 import { TaskRejected } from './task-rejected.ts';
 import { Task, type TaskChain, type TaskGrant, type TaskState, type TaskSubject, type TaskTxnToken } from './task.ts';
 import { TraceMarks } from './trace-mark.ts';
@@ -52,19 +52,13 @@ export interface EndedTask {
   readonly revocationsQueued: number;
 }
 
-/** Most tasks of requests are over by then. A timer for each of them, with a time of its own, costs more than the rest of its opening. */
-const settledMs = 5000;
 /** Ended tasks that are remembered for listing. */
 const maxEnded = 5000;
 
 /** An open task, with what is let go when it ends. */
-interface Held {
-  readonly opened: OpenedTask;
+interface Held extends Timed {
   /** Whose share it takes, if anybody's. */
   readonly owner: string | undefined;
-  deadline: NodeJS.Timeout | undefined;
-  /** Its number in the line of the young. */
-  young: number | undefined;
   /** Open sub-tasks; most tasks have none. */
   children: Set<Task> | undefined;
 }
@@ -82,7 +76,7 @@ export class TaskBook {
   readonly #ended = new Recent<Task>(maxEnded);
   /** Open tasks by the owner of their share. */
   readonly #shares = new Map<string, number>();
-  readonly #young: WaitingLine<Held>;
+  readonly #deadlines: Deadlines;
 
   constructor(world: World, maxOpen: number, ending: TaskEnding, cutOffs: CutOffs, agent: AgentPeer) {
     this.#world = world;
@@ -92,7 +86,7 @@ export class TaskBook {
     this.#ending = ending;
     this.handles = new HandleBook(world.random);
     this.marks = new TraceMarks(world.random);
-    this.#young = new WaitingLine(settledMs, world.monotonic, (held) => this.#armDeadline(held));
+    this.#deadlines = new Deadlines(world, ({ txn }) => this.end(txn, 'expired', 'deadline', 'deadline'));
   }
 
   get openCount(): number {
@@ -148,19 +142,27 @@ export class TaskBook {
     const opened = nameTask(task, request, this);
     const held: Held = { opened, owner: share?.owner, deadline: undefined, young: undefined, children: undefined };
     this.#open.set(task.txn, held);
-    this.#watchDeadline(held, now);
+    this.#deadlines.watch(held);
     if (parent !== undefined) this.#adopt(parent, task);
     if (share !== undefined) this.#shares.set(share.owner, (this.#shares.get(share.owner) ?? 0) + 1);
     this.#ending.recordOpened(task, request.by);
     return opened;
   }
 
+  /** Ends a task whose deadline has passed while nobody looked: the machine may have slept, and its timers with it. */
+  endOverdue(task: Task): void {
+    this.#deadlines.check(task);
+  }
+
   find(txn: string): Task | undefined {
+    const held = this.#open.get(txn);
+    if (held !== undefined) this.endOverdue(held.opened.task);
     return this.#open.get(txn)?.opened.task ?? this.#findEnded(txn);
   }
 
   /** Open tasks first, each group in order of opening. */
   list(): readonly Task[] {
+    for (const { opened } of this.#open.values()) this.endOverdue(opened.task);
     return [...[...this.#open.values()].map(({ opened }) => opened.task), ...this.#ended.values()];
   }
 
@@ -183,8 +185,7 @@ export class TaskBook {
       credentialsDropped += ended.credentialsDropped;
       revocationsQueued += ended.revocationsQueued;
     }
-    clearTimeout(held.deadline);
-    if (held.young !== undefined) this.#young.leave(held.young);
+    this.#deadlines.forget(held);
     this.#open.delete(txn);
     if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
     this.#giveBack(held.owner);
@@ -228,21 +229,5 @@ export class TaskBook {
     const parent = this.#open.get(txn)?.opened.task;
     if (parent === undefined) throw new TaskRejected('parent_not_open', 'the parent task is not open');
     return parent;
-  }
-
-  /** A timer of its own only for a task that ends soon, or that is still open when others of its time are not. */
-  #watchDeadline(held: Held, now: number): void {
-    const { expiresAtMs } = held.opened.task;
-    if (expiresAtMs === Infinity) return;
-    if (expiresAtMs - now <= settledMs) this.#armDeadline(held);
-    else held.young = this.#young.add(held);
-  }
-
-  #armDeadline(held: Held): void {
-    const { task } = held.opened;
-    if (task.state !== 'open') return;
-    held.deadline = setTimeout(() => {
-      if (task.state === 'open') this.end(task.txn, 'expired', 'deadline', 'deadline');
-    }, task.expiresAtMs - this.#world.now()).unref();
   }
 }
