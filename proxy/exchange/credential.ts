@@ -1,4 +1,3 @@
-import type { Origin } from '../intercept/origin.ts';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import { Refusal } from '../refusal.ts';
 import type { Routed } from '../route/route.ts';
@@ -9,6 +8,7 @@ import { currentSvid, type X509SvidSource } from './client-auth/spiffe-x509.ts';
 import { taskEnded } from './dead-grant.ts';
 import { lastMomentMs, type IssuedToken } from './issued-token.ts';
 import { type BrokeredSecret, type SecretUse, SecretShelf } from './issuers/brokered-secret.ts';
+import { KeptOrders } from './kept-orders.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { makeTokenOrder, type TokenOrder } from './token-order.ts';
@@ -112,7 +112,7 @@ class Purse {
   readonly #svids: X509SvidSource;
   readonly #revocations: KnownRevocations;
   readonly #formerTools: FormerTools;
-  readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
+  readonly #orders = new KeptOrders();
 
   constructor({ desk, services, choice, svids, revocations, formerTools, world }: PurseOptions) {
     this.#desk = desk;
@@ -190,18 +190,13 @@ class Purse {
   /** A token goes only to the origin it was exchanged for (W2): another scheme or port of the same tool is another order. */
   #orderFor(errand: Errand, routed: Routed): TokenOrder {
     const { target, tool } = routed.permit.attributed.call;
-    let orders = this.#orders.get(errand);
-    if (orders === undefined) {
-      orders = new Map();
-      this.#orders.set(errand, orders);
-    }
     const { origin } = target;
     const certificate = tool.settings.token?.proof === 'mtls' ? currentSvid(this.#svids) : undefined;
-    let order = orders.get(origin);
+    let order = this.#orders.find(errand, origin);
     // After a rotation of the SVID the token of the one before is of no use on new connections; the desk takes it back by itself.
     if (order === undefined || order.certificate !== certificate) {
       order = this.#makeOrder(errand, tool, origin.text, certificate);
-      orders.set(origin, order);
+      this.#orders.keep(errand, origin, order);
     }
     return order;
   }

@@ -5,6 +5,7 @@ import type { Errand } from '../tasks/task.ts';
 import type { World } from '../world.ts';
 import { handingMs, lastMomentMs } from './issued-token.ts';
 import { txnTokenOrder } from './issuers/txn-token.ts';
+import { KeptOrders } from './kept-orders.ts';
 import type { ServiceSettings } from './service-settings.ts';
 import type { TokenDesk } from './token-desk.ts';
 import type { TokenOrder } from './token-order.ts';
@@ -21,7 +22,7 @@ export class TxnTokens {
   readonly #desk: TokenDesk;
   readonly #services: ReadonlyMap<string, Pick<ServiceSettings, 'issuer'>>;
   readonly #world: World;
-  readonly #orders = new WeakMap<Errand, Map<Origin, TokenOrder>>();
+  readonly #orders = new KeptOrders();
 
   constructor(desk: TokenDesk, services: ReadonlyMap<string, Pick<ServiceSettings, 'issuer'>>, world: World) {
     this.#desk = desk;
@@ -53,15 +54,13 @@ export class TxnTokens {
     tool: Tool,
     settings: NonNullable<Tool['settings']['txn_token']>,
   ): TokenOrder {
-    const orders = this.#orders.get(errand) ?? new Map<Origin, TokenOrder>();
-    this.#orders.set(errand, orders);
-    let order = orders.get(origin);
+    let order = this.#orders.find(errand, origin);
     if (order === undefined) {
       const issuer = this.#services.get(settings.from)?.issuer;
       if (issuer === undefined) throw new Error('a tool whose transaction token service is not configured');
       const { txn, grant: subject } = errand.task;
       order = txnTokenOrder(settings, { txn, tool: tool.name, toolOrigin: origin.text, issuer, subject });
-      orders.set(origin, order);
+      this.#orders.keep(errand, origin, order);
     }
     return order;
   }
