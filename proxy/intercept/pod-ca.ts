@@ -42,9 +42,9 @@ export async function openPodCa({ caDir, caPublish }: PodCaFolders, now: () => n
   const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const leafKeyPem = pemOf(KeyObject.from(leafKeys.privateKey));
   const ticketKeys = randomBytes(48);
-  const leaves = new Map<string, { context: Promise<SecureContext>; renewAt: number }>();
-  const mint = async (host: string): Promise<SecureContext> => {
-    const leaf = await signLeaf(authority, leafKeys.publicKey, host, now());
+  const leaves = new Map<string, { context: Promise<SecureContext>; mintedAt: number }>();
+  const mint = async (host: string, mintedAt: number): Promise<SecureContext> => {
+    const leaf = await signLeaf(authority, leafKeys.publicKey, host, mintedAt);
     return createSecureContext({
       key: leafKeyPem,
       cert: `${leaf}\n${authority.pem}`,
@@ -57,8 +57,10 @@ export async function openPodCa({ caDir, caPublish }: PodCaFolders, now: () => n
     contextFor(host) {
       const known = leaves.get(host);
       leaves.delete(host);
-      const entry =
-        known !== undefined && known.renewAt > now() ? known : { context: mint(host), renewAt: now() + leafLifeMs / 2 };
+      const mintedAt = now();
+      // One of a clock that was ahead is not good yet.
+      const isGood = known !== undefined && known.mintedAt <= mintedAt && mintedAt < known.mintedAt + leafLifeMs / 2;
+      const entry = isGood ? known : { context: mint(host, mintedAt), mintedAt };
       leaves.set(host, entry);
       // The names are the agent's choice: bounded.
       if (leaves.size > maxLeaves) leaves.delete(leaves.keys().next().value ?? host);
