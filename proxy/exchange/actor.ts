@@ -64,11 +64,15 @@ const keepOwnTokenMs = 60_000;
 
 /** A token of our own from the same service. It never leaves for anywhere else, so tasks may share it. */
 function clientActor({ settings, client, x509Svids, world }: ActorOptions): FindActor {
-  let kept: { readonly actor: OwnActor; readonly untilMs: number; readonly by: string | undefined } | undefined;
+  let kept:
+    | { readonly actor: OwnActor; readonly sinceMs: number; readonly untilMs: number; readonly by: string | undefined }
+    | undefined;
   return async (endpoints, deadline) => {
     // Under another identity it would name somebody that we are no longer.
     const by = x509Svids.certificate()?.spiffeId;
-    if (kept !== undefined && world.now() < kept.untilMs && kept.by === by) return kept.actor;
+    const now = world.now();
+    // Before it was asked for, the clock was ahead, and it would be kept for as long.
+    if (kept !== undefined && kept.sinceMs <= now && now < kept.untilMs && kept.by === by) return kept.actor;
     // Without audience and scope: the service knows best what its own exchange wants of an actor token.
     const form = new URLSearchParams();
     const { token, json } = await client.requestToken(clientCredentialsGrant, form, endpoints, {}, deadline);
@@ -77,7 +81,8 @@ function clientActor({ settings, client, x509Svids, world }: ActorOptions): Find
     const actor = { token: { token, tokenType: accessTokenType }, names: [name] };
     // A fifth of its life is left to the exchange that it is used in.
     const lifeSeconds = typeof json['expires_in'] === 'number' ? json['expires_in'] : 0;
-    kept = { actor, untilMs: world.now() + Math.min(keepOwnTokenMs, lifeSeconds * 800), by };
+    const sinceMs = world.now();
+    kept = { actor, sinceMs, untilMs: sinceMs + Math.min(keepOwnTokenMs, lifeSeconds * 800), by };
     return actor;
   };
 }

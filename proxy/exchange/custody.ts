@@ -123,7 +123,7 @@ export class TokenCustody {
   held(): readonly HeldToken[] {
     const now = this.#world.now();
     return [...this.#cache.entries()]
-      .filter((entry) => entry.token.expiresAtMs > now)
+      .filter((entry) => !entry.token.isOver(now))
       .map(({ order, token }) => ({ txn: order.txn, tool: order.tool, token }));
   }
 

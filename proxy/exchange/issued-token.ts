@@ -25,6 +25,8 @@ export const lastMomentMs = 10;
  * chain and a proof. Without it a call that was given a token would be refused for the end of that token.
  */
 export const handingMs = 20;
+/** Clocks are set back by this much as a matter of course, milliseconds. */
+const setBackMs = 30_000;
 
 /** A downstream token that passed W5, issued for one order. It cannot be printed (W8); `headers` is the one way to the wire. */
 export class IssuedToken {
@@ -63,7 +65,12 @@ export class IssuedToken {
 
   /** Whether a call may be given it now. */
   isUsable(nowMs: number): boolean {
-    return nowMs + handingMs + lastMomentMs < this.expiresAtMs;
+    return !this.isOver(nowMs + handingMs + lastMomentMs);
+  }
+
+  /** Whether its time is past. One of a time that is yet to come is of a clock that was ahead, and nobody knows when it ends. */
+  isOver(nowMs: number): boolean {
+    return this.expiresAtMs <= nowMs || this.issuedAtMs > nowMs + setBackMs;
   }
 
   /** Headers to inject, flat. */

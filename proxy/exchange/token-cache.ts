@@ -107,7 +107,7 @@ export class TokenCache {
 
   /** Takes out what is past its time in all tasks: of what was replaced, and of what no call has come for since. */
   sweep(nowMs: number): { readonly replaced: CacheEntry[]; readonly unused: CacheEntry[] } {
-    const unused = [...this.#current.values()].filter(({ token }) => token.expiresAtMs <= nowMs);
+    const unused = [...this.#current.values()].filter(({ token }) => token.isOver(nowMs));
     for (const { order } of unused) this.remove(order.key);
     return {
       replaced: [...this.#replaced.keys()].flatMap((txn) => this.#sweepReplaced(txn, undefined, nowMs)),
@@ -128,7 +128,8 @@ export class TokenCache {
   #sweepReplaced(txn: string, before: CacheEntry | undefined, nowMs: number): CacheEntry[] {
     const all = this.#replaced.get(txn) ?? [];
     if (before !== undefined) all.push(before);
-    const isOver = ({ keptUntilMs, token }: CacheEntry): boolean => (keptUntilMs ?? token.expiresAtMs) <= nowMs;
+    const isOver = ({ keptUntilMs = Infinity, token }: CacheEntry): boolean =>
+      keptUntilMs <= nowMs || token.isOver(nowMs);
     const kept = all.filter((entry) => !isOver(entry));
     if (kept.length > 0) this.#replaced.set(txn, kept);
     else this.#replaced.delete(txn);
