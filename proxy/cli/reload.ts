@@ -91,6 +91,8 @@ export class ConfigReload {
         return;
       }
       this.#isShort = false;
+      // Told now, and not once more by the look that follows: only another content is news.
+      if (settled === undefined && !this.#isPipe) this.#seen = stateNow(this.#file);
       this.#sidecar.rejected(error instanceof ConfigErrors ? error.errors.map(({ path }) => path) : []);
       const why = error instanceof ConfigErrors ? { errors: error.message.split('\n') } : faultFacts(error);
       this.#log.error(why, 'the changed configuration is not taken; the one before stays in force');
@@ -170,6 +172,14 @@ function stateOf(file: string): string | undefined {
   } catch (error) {
     if (shortageOf(error) !== undefined) throw error;
     return existsSync(file) && error instanceof Error ? error.message : undefined;
+  }
+}
+
+function stateNow(file: string): string {
+  try {
+    return stateOf(file) ?? absent;
+  } catch {
+    return '';
   }
 }
 

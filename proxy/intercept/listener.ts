@@ -193,7 +193,9 @@ const lateHead = 'ERR_HTTP_REQUEST_TIMEOUT';
 export function hearBrokenRequests(server: Server, hearers: Hearers): void {
   server.on('clientError', ({ code: fault = '' }: NodeJS.ErrnoException, socket: Socket) => {
     const owed = answerOwed(socket);
-    const isThere = !socket.destroyed && fault !== 'ECONNRESET' && fault !== 'EPIPE';
+    // One who said its last in the middle of a head reads no answer that has begun (nor does one who says it between two heads).
+    const hasLeft = socket.readableEnded && (isClosing(socket) || owed?.headersSent === true);
+    const isThere = !socket.destroyed && !hasLeft && fault !== 'ECONNRESET' && fault !== 'EPIPE';
     if (isThere && isClosing(socket)) return;
     if (!isThere || !socket.writable || (fault === lateHead && owed === undefined)) {
       socket.destroy();

@@ -195,6 +195,19 @@ describe('one that is not good', () => {
     await eventually('it is back', () => said().length === 2);
     expect(said()).toEqual(['config.rejected', 'config.reloaded']);
   });
+
+  test('nor is one told again that was told by hand', async () => {
+    const file = join(stage.dir, 'waybill.yaml');
+    const rejected = (): Promise<number> => stage.sidecar.metric('waybill_config_reloads_total{outcome="rejected"}');
+    const before = await rejected();
+    const text = readFileSync(file);
+    renameSync(file, `${file}.away`);
+    process.kill(stage.sidecar.pid, 'SIGHUP');
+    await eventually('it is told', async () => (await rejected()) === before + 1);
+    await sleep(7000);
+    expect(await rejected()).toBe(before + 1);
+    writeFileSync(file, text);
+  });
 });
 
 test('the way in takes it too: who is accepted, and what the program sees', async () => {

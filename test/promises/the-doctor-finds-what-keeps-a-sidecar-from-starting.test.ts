@@ -55,13 +55,14 @@ test('the ports of the operator and of signals, that another program has', async
 
 test('an address that this machine has not, and a port that this user may not take', async () => {
   // Of RFC 5737 and RFC 3849, which are nobody's.
-  const listen = { outbound: '127.0.0.1:0', metrics: '192.0.2.1:15020', health: '[2001:db8::1]:0' };
+  const listen = { outbound: '[fe80::1]:15001', metrics: '192.0.2.1:15020', health: '[2001:db8::1]:0' };
   const { findings, code } = await surgery.ask(surgery.write({ listen }));
   expect([code, listFound(findings, 'failed', 'ports').toSorted()]).toEqual([
     1,
     [
       'ports : listen.health: this machine has no address 2001:db8::1',
       'ports : listen.metrics: this machine has no address 192.0.2.1',
+      'ports : listen.outbound: this machine has no address fe80::1',
     ],
   ]);
   if (!mayBeOthers) return;

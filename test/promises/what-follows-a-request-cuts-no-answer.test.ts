@@ -91,11 +91,23 @@ test.concurrent.each(ways)('a request behind one that was to be the last, way %s
   expect([behindWhole(wire), wire.endedInOrder]).toEqual(['', true]);
 });
 
-test.concurrent.each(ways)('one who leaves meanwhile is noticed, way %s', async (way) => {
-  const path = `/begun/20000/left/${way}`;
-  const wire = await send(way, path, 'junk that is no request\r\n\r\n');
-  await sleep(300);
-  expect(left).not.toContain(path);
-  wire.socket.destroy();
-  await eventually('the tool knows it', () => left.includes(path));
-});
+const leaving = [
+  ['junk', 'junk that is no request\r\n\r\n', 'begun', 300],
+  ['one byte', 'G', 'begun', 300],
+  ['half a head', halfHead, 'begun', 300],
+  ['a head that took too long', halfHead, 'silent', 23_500],
+] as const;
+const rows = ways.flatMap((way) => leaving.map((row) => [...row, way] as const));
+
+test.concurrent.each(rows)(
+  'one who leaves behind %s is noticed',
+  { timeout: 60_000 },
+  async (what, behind, how, ms, way) => {
+    const path = `/${how}/40000/left/${what.replaceAll(' ', '-')}/${way}`;
+    const wire = await send(way, path, behind);
+    await sleep(ms);
+    expect(left).not.toContain(path);
+    wire.socket.destroy();
+    await eventually('the tool knows it', () => left.includes(path));
+  },
+);

@@ -5,6 +5,9 @@ import { inStep, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 import { askSidecar } from './sidecar-check.ts';
 
+/** What the system says of an address that this machine does not have, or has at no interface that was named. */
+const notOurs: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL']);
+
 /** Whether the sidecar may have its ports, and they are free, unless one answers at the operator's socket: it has them. */
 export async function checkPorts(patient: Patient, found: Findings): Promise<void> {
   const { config, world } = patient;
@@ -28,7 +31,7 @@ export async function checkPorts(patient: Patient, found: Findings): Promise<voi
   };
   const looks = Object.entries(wanted).map(async ([name, { address, port }]) => {
     const fault = await findFault(address, port);
-    if (fault === 'EADDRNOTAVAIL' || fault === 'EAFNOSUPPORT') {
+    if (fault !== undefined && notOurs.has(fault)) {
       found.fail(
         `${name}: this machine has no address ${address}`,
         'Name one that it has; with one that it has not, the sidecar does not start.',
