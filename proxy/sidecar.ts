@@ -30,10 +30,10 @@ export interface Sidecar {
   };
   readonly tasks: TaskBook;
   /**
-   * Puts another configuration in force; calls under way go on with the one they began with, and tasks stay open. Throws `ConfigErrors`
-   * for what cannot be taken, and changes nothing then.
+   * Puts a configuration in force; calls under way go on with the one they began with, and tasks stay open. Throws `ConfigErrors` for what
+   * cannot be taken, and changes nothing then. Returns whether it is another one than before.
    */
-  reload(config: LoadedSettings): void;
+  reload(config: LoadedSettings): boolean;
   /** Records that a changed configuration was not taken. @param places of what is wrong in it; no values. */
   rejected(places: readonly string[]): void;
   /** The file of the record may have been moved away: goes on in a new one then. Never throws. */
@@ -137,9 +137,11 @@ function reloading(
     adoptOut();
     adoptIn?.();
     steward.adopt();
+    const isOther = config.digest !== current.digest;
     current = config;
-    record.trail.reloaded(config.digest);
+    record.trail.reloaded(config.digest, isOther);
     tellUnsafe(news, record, log);
+    return isOther;
   };
 }
 

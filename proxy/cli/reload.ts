@@ -19,6 +19,10 @@ const absenceMs = 5000;
 /** State of a file that is empty or not there. */
 const absent = 'absent';
 
+const reloaded = 'the configuration was reloaded';
+/** Of a mounted file that was replaced outside of its container, the old one is still read in it: to call that a reload would hide it. */
+const unchanged = 'the configuration is unchanged; the files that it names were read anew';
+
 /** Gives a running sidecar its configuration anew, when the file is another one and when it is told to. */
 export class ConfigReload {
   readonly #file: string;
@@ -80,9 +84,9 @@ export class ConfigReload {
         return;
       }
       this.#seen = config.digest;
-      this.#sidecar.reload(config);
+      const isOther = this.#sidecar.reload(config);
       this.#isShort = false;
-      this.#log.info({ config: config.digest.slice(0, 16) }, 'the configuration was reloaded');
+      this.#log.info({ config: config.digest.slice(0, 16) }, isOther ? reloaded : unchanged);
     } catch (error) {
       // Nothing is said of the file: it was not looked at.
       if (shortageOf(error) !== undefined) {

@@ -163,9 +163,9 @@ export class Trail implements ExchangeTrail, DecisionObserver {
     this.#log.append(eventFields('boot', { version, config: configDigest, node: process.version, key, follows }));
   }
 
-  /** Another configuration is in force. */
-  reloaded(configDigest: string): void {
-    this.#metrics.reloads.of('reloaded').value += 1;
+  /** A configuration was put in force. @param isOther false where it is the one before, with its files read anew: that is no change. */
+  reloaded(configDigest: string, isOther: boolean): void {
+    if (isOther) this.#metrics.reloads.of('reloaded').value += 1;
     this.#metrics.isConfigTaken = true;
     this.#log.append(eventFields('config.reloaded', { config: configDigest }));
   }

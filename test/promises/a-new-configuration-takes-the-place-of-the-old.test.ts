@@ -106,9 +106,21 @@ describe('a good one', () => {
     expect(ended).toMatchObject({ txn: task.txn, state: 'revoked', cause: 'config_changed', by: 'config' });
   });
 
-  test('at SIGHUP the file is read again, changed or not', async () => {
-    const said = await heard(stage, () => process.kill(stage.sidecar.pid, 'SIGHUP'));
+  test('at SIGHUP the file is read again, changed or not; the log says which, and only a change is counted', async () => {
+    const { pid } = stage.sidecar;
+    const reloads = () => stage.sidecar.metric('waybill_config_reloads_total{outcome="reloaded"}');
+    const said = await heard(stage, () => process.kill(pid, 'SIGHUP'));
     expect(said['event']).toBe('config.reloaded');
+    await eventually('it is told', () => stage.sidecar.output().includes('the configuration is unchanged'));
+    expect([stage.sidecar.output().includes('the configuration was reloaded'), await reloads()]).toEqual([false, 0]);
+    await reconfigure(stage, ({ rules = {} }) => (rules as unknown as object[]).push(denyFiles));
+    await heard(stage, () => process.kill(pid, 'SIGHUP'));
+    expect(stage.sidecar.output().match(/the configuration (?:is unchanged|was reloaded)/g)).toEqual([
+      'the configuration is unchanged',
+      'the configuration was reloaded',
+      'the configuration is unchanged',
+    ]);
+    expect(await reloads()).toBe(1);
     expect((await use(await stage.task())).status).toBe(200);
   });
 

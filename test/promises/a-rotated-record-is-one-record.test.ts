@@ -90,7 +90,7 @@ test('W7: while the new file cannot be opened, the record goes on in the one it 
     expect(await sidecar.metric(reopened)).toBe(1);
     // A hang-up without a rotation changes nothing.
     hangUp(stage);
-    await eventually('it is heard', () => sidecar.output().includes('the configuration was reloaded'));
+    await eventually('it is heard', () => sidecar.output().includes('the configuration is unchanged'));
     expect(await call('/after-all')).toBe(200);
     expect(await sidecar.metric(reopened)).toBe(1);
     await sidecar.stop();

@@ -108,13 +108,17 @@ describe('the README works as written', { timeout: 120_000 }, () => {
   test('its blocks are the ones that are tried here, and its config is short', () => {
     expect(otherConfigs).toEqual([]);
     expect(otherCommands).toEqual([]);
-    expect(image).toMatch(/^docker build -t waybill \.\ndocker run --read-only --cap-drop ALL /);
+    expect(image).toMatch(
+      /^docker build -t waybill \.\nmkdir waybill && .*\ndocker run --init --read-only --cap-drop ALL /,
+    );
     expect(config.trim().split('\n').length).toBeLessThanOrEqual(16);
     expect(readme).toContain(`Replace the issuer \`${named.issuer}\` by yours, twice`);
     expect(readme).toContain(`the tool \`127.0.0.1\`, port \`${named.toolPort}\`, by yours`);
     expect(config.split(named.issuer)).toHaveLength(3);
     // Git must not take them along.
-    expect(readSource('.gitignore').split('\n')).toEqual(expect.arrayContaining(ownFiles.map((name) => `/${name}`)));
+    expect(readSource('.gitignore').split('\n')).toEqual(
+      expect.arrayContaining([...ownFiles, 'waybill/'].map((name) => `/${name}`)),
+    );
   });
 
   test('the config with the way in added is good, lowers no safety, and lets nobody in but by proof', () => {

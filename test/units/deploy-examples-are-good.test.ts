@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
@@ -44,7 +44,15 @@ interface Realm {
 }
 interface Compose {
   readonly services: Readonly<
-    Record<string, { readonly volumes?: readonly string[]; readonly user?: string; readonly environment?: object }>
+    Record<
+      string,
+      {
+        readonly volumes?: readonly string[];
+        readonly user?: string;
+        readonly environment?: object;
+        readonly init?: boolean;
+      }
+    >
   >;
 }
 
@@ -59,7 +67,7 @@ test('the configuration of the Kubernetes example loads without a warning or an 
 
 test.each([
   ['Kubernetes', manifests.find(({ kind }) => kind === 'ConfigMap')?.data?.['waybill.yaml'] ?? ''],
-  ['compose', textOf('compose/waybill.yaml')],
+  ['compose', textOf('compose/waybill/waybill.yaml')],
 ])(
   'the agent of the %s example may open a task for every tool: it has no way in, and nobody else opens one',
   (_name, text) => {
@@ -71,7 +79,7 @@ test.each([
 );
 
 test('the configuration of the compose example loads without a warning or an unsafe setting', () => {
-  expect(judge(textOf('compose/waybill.yaml'))).toEqual({ warnings: [], unsafe: [] });
+  expect(judge(textOf('compose/waybill/waybill.yaml'))).toEqual({ warnings: [], unsafe: [] });
 });
 
 test('W10: in both, the agent gets of the sidecar the published certificates and nothing else, and cannot write them', () => {
@@ -102,6 +110,23 @@ test('every file that the compose example mounts is there', () => {
   const files = mounted.filter((path) => path.startsWith('.'));
   expect(files.length).toBeGreaterThan(0);
   expect(files.filter((path) => !existsSync(join(deploy, 'compose', path)))).toEqual([]);
+});
+
+test('a container mounts the folder of its configuration: a file that is mounted stays the old one when it is replaced by another', () => {
+  const { services } = parse(textOf('compose/compose.yaml')) as Compose;
+  const mounts = services['waybill']?.volumes?.filter((volume) => volume.includes(':/etc/waybill')) ?? [];
+  expect(mounts).toEqual(['./waybill:/etc/waybill:ro']);
+  expect(statSync(join(deploy, 'compose', 'waybill')).isDirectory()).toBe(true);
+  const readme = readFileSync(join(deploy, '../README.md'), 'utf8');
+  expect(readme.match(/-v \S+:\/etc\/waybill\S*/g)).toEqual(['-v "$PWD/waybill:/etc/waybill:ro"']);
+});
+
+test('the first process of a container is one that ends at SIGTERM before any script of ours runs', () => {
+  const { services } = parse(textOf('compose/compose.yaml')) as Compose;
+  expect(services['waybill']?.init).toBe(true);
+  const readme = readFileSync(join(deploy, '../README.md'), 'utf8');
+  const runs = readme.match(/^docker run .*$/gm) ?? [];
+  expect(runs.map((line) => line.includes(' --init '))).toEqual([true]);
 });
 
 /** A folder that the images of SPIRE 1.15 have, of their own user. */
@@ -139,7 +164,7 @@ test('what the head of the compose example asks Keycloak for is in its realm, an
   expect(client?.optionalClientScopes).toContain(asked['scope']);
   const [user] = realm.users;
   expect([user?.username, user?.credentials[0]?.value]).toEqual([asked['username'], asked['password']]);
-  const { trust, tools } = loadSettings(textOf('compose/waybill.yaml'), 'waybill.yaml').settings;
+  const { trust, tools } = loadSettings(textOf('compose/waybill/waybill.yaml'), 'waybill.yaml').settings;
   expect(head).toContain(`${trust.issuers[0]?.issuer}/protocol/openid-connect/token`);
   expect(tools.get('tickets')?.token?.scopes).toEqual([asked['scope']]);
 });
