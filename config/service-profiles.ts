@@ -30,13 +30,24 @@ export interface Dialect {
   readonly target: 'sent' | 'compared';
   /** `last`: tokens name `User.Read` where `https://graph.example.org/User.Read` was asked for. */
   readonly scope_names: 'whole' | 'last';
+  /**
+   * What `invalid_client` means: our own authentication, with 400 as with 401 (RFC 6749 5.2), or, with 400, an audience that the service
+   * does not know.
+   */
+  readonly invalid_client: 'authentication' | 'audience-with-400';
 }
 
 const standard: ServiceProfile = {
   bound_subject: 'accept',
   expect: { sub: 'same', act: 'by-actor', typ: ['at+jwt', 'JWT'], scopes: 'asked', life: 'any', workload: 'self' },
   max_lifetime: 3_600_000,
-  dialect: { grant: 'token_exchange', parameters: {}, target: 'sent', scope_names: 'whole' },
+  dialect: {
+    grant: 'token_exchange',
+    parameters: {},
+    target: 'sent',
+    scope_names: 'whole',
+    invalid_client: 'authentication',
+  },
 };
 
 /** The profiles, by the names that `token_services.X.profile` takes. */
@@ -44,7 +55,12 @@ export const serviceProfiles = {
   rfc8693: standard,
   // Unless told, it grants any scope that the client may have, whether or not the user's token has it, and a life of its own. The life is
   // not refused: with the defaults of a realm that would be every token.
-  keycloak: { ...standard, bound_subject: 'refuse', expect: { ...standard.expect, scopes: 'subject', life: 'cut' } },
+  keycloak: {
+    ...standard,
+    bound_subject: 'refuse',
+    expect: { ...standard.expect, scopes: 'subject', life: 'cut' },
+    dialect: { ...standard.dialect, invalid_client: 'audience-with-400' },
+  },
   // On-behalf-of is RFC 7523 with a parameter of its own; subjects are pairwise, and a life is 60 to 90 minutes by chance.
   'entra-obo': {
     ...standard,
@@ -55,6 +71,7 @@ export const serviceProfiles = {
       parameters: { requested_token_use: 'on_behalf_of' },
       target: 'compared',
       scope_names: 'last',
+      invalid_client: 'authentication',
     },
   },
   // Names the actor, with the chain before it, and narrows by itself.

@@ -84,7 +84,8 @@ export async function openWayOut(
     x509Svids,
     clusterTokens: workload,
     trail: record.trail,
-    onServiceError: (service, error) => log.warn({ service, error }, 'a token service refuses what it is asked for'),
+    onServiceError: (service, error, detail) =>
+      log.warn({ service, error, detail }, 'a token service refuses what it is asked for'),
     onDeadGrant: (txn) => endWithGrant(tasks, txn),
   });
   const { tasks, cutOffs } = openTasks(config, paths, world, record, desk, () => identity.names());

@@ -24,7 +24,8 @@ export function heard(
   { name, onServiceError }: Pick<ReportOptions, 'name' | 'onServiceError'>,
 ): unknown {
   const failure = readFault(error, name);
-  if (failure instanceof Refusal && failure.serviceError !== undefined) onServiceError(name, failure.serviceError);
+  if (failure instanceof Refusal && failure.serviceError !== undefined)
+    onServiceError(name, failure.serviceError, failure.detail);
   return failure;
 }
 

@@ -89,7 +89,7 @@ export class ServiceClient {
       if (reply.status === 200) return readAnswer(reply, exchange);
       const again = proofKey !== undefined && newNonce && attempt === 1 && readErrorCode(reply) === 'use_dpop_nonce';
       if (again && grantedBy !== undefined) throw new NonceDemanded(this.#options.name);
-      if (!again) throw readFailure(reply, this.#options.name, grant);
+      if (!again) throw readFailure(reply, this.#options.name, grant, this.#options.settings.dialect);
     }
   }
 

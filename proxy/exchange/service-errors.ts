@@ -13,8 +13,8 @@ const words: Readonly<Record<ServiceError, string>> = {
   use_dpop_nonce: 'wants another nonce in the DPoP proof',
 };
 
-/** Port: hears that a service refuses what it is asked for. */
-export type TellServiceError = (service: string, error: ServiceError) => void;
+/** Port: hears that a service refuses what it is asked for. @param detail what that means, in our own words. */
+export type TellServiceError = (service: string, error: ServiceError, detail: string) => void;
 
 /** The code, where it is one of the closed set. A service's own text is none: it may quote what we sent. */
 export function knownError(code: string | undefined): ServiceError | undefined {

@@ -1,3 +1,4 @@
+import type { Dialect } from '../../config/service-profiles.ts';
 import { Refusal, type ServiceError } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import { MetadataUnavailable } from '../trust/issuer-metadata.ts';
@@ -21,6 +22,12 @@ const codeOfError: Readonly<Record<string, RefusalCode>> = {
   temporarily_unavailable: 'token_service_unavailable',
 };
 
+/**
+ * How Keycloak says that our client may not exchange tokens at all. RFC 8693 has the code of a bad subject token for it too: told by the
+ * code alone, one switch at the service would end the tasks of all users, who would sign in again in vain.
+ */
+const exchangeNotAllowed = 'Standard token exchange is not enabled for the requested client';
+
 /** Sentences for agents, after the name of the service. */
 const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
   token_service_unavailable: 'does not answer',
@@ -37,19 +44,34 @@ export function refuse(code: RefusalCode, service: string, retryAfterSeconds?: n
 function sentenceOf(code: RefusalCode, service: string, error?: ServiceError): string | undefined {
   const sentence = sentences[code];
   if (sentence === undefined) return undefined;
+  if (error === undefined) return `The token service "${service}" ${sentence}.`;
   // Of a grant that is dead we know more than its code says: RFC 8693 2.2.2 has the same for what is merely malformed.
-  const said = error === undefined ? sentence : wordsOf(error, code === 'grant_dead' ? sentence : undefined);
-  return `The token service "${service}" ${said}.`;
+  const second = error === 'invalid_request' ? ' or that this client may not exchange tokens' : '';
+  return inWords(service, error, code === 'grant_dead' ? sentence + second : undefined);
 }
 
-/** The `error` member of an error answer, if there is one. Its description is never read: it may quote what we sent. */
+function inWords(service: string, error: ServiceError, meaning?: string): string {
+  return `The token service "${service}" ${wordsOf(error, meaning)}.`;
+}
+
+/** Of a refusal whose cause is known better than by the code of the service. @param meaning after the name of the service. */
+function refuseExchange(service: string, error: ServiceError, meaning: string): Refusal {
+  return new Refusal('exchange_refused', inWords(service, error, meaning), undefined, undefined, error);
+}
+
+/** The `error` member of an error answer, if there is one. */
 export function readErrorCode(reply: EndpointReply): string | undefined {
-  if (!isJson(reply)) return undefined;
+  const { error } = readErrorMembers(reply);
+  return typeof error === 'string' ? error : undefined;
+}
+
+/** The description is good for a comparison with a text of ours and for nothing else: it may quote what we sent. */
+function readErrorMembers(reply: EndpointReply): { readonly error?: unknown; readonly error_description?: unknown } {
+  if (!isJson(reply)) return {};
   try {
-    const { error } = parseStrictJson(reply.body);
-    return typeof error === 'string' ? error : undefined;
+    return parseStrictJson(reply.body);
   } catch (fault) {
-    if (fault instanceof InvalidJson) return undefined;
+    if (fault instanceof InvalidJson) return {};
     throw fault;
   }
 }
@@ -63,7 +85,12 @@ export function refuseUnanswered(reply: EndpointReply, service: string): Refusal
  * What an answer other than 200 means for the call: a `Refusal`, a `Rejection` where a service has no business to answer so, or an
  * `EndpointFault` where it was not the service that answered.
  */
-export function readFailure(reply: EndpointReply, service: string, grant: string): Refusal | Rejection | EndpointFault {
+export function readFailure(
+  reply: EndpointReply,
+  service: string,
+  grant: string,
+  dialect: Pick<Dialect, 'invalid_client'>,
+): Refusal | Rejection | EndpointFault {
   const { status } = reply;
   // 2xx without a token, 1xx and 3xx. A redirect would carry the subject token and our assertion to wherever it points.
   if (status < 400) return new Rejection(status >= 300 ? 'redirect' : 'status');
@@ -74,6 +101,11 @@ export function readFailure(reply: EndpointReply, service: string, grant: string
   const error = readErrorCode(reply);
   // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
   const onToken = grant.endsWith(':token-exchange') && error === 'invalid_request';
+  if (onToken && readErrorMembers(reply).error_description === exchangeNotAllowed)
+    return refuseExchange(service, error, 'does not let this client exchange tokens');
+  // As our own authentication it would stop the tools of this service whose audiences are good, and page.
+  if (error === 'invalid_client' && status === 400 && dialect.invalid_client === 'audience-with-400')
+    return refuseExchange(service, error, 'does not grant a token for the audience that was asked for');
   if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service, error), error);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
   return refuse(known ?? 'exchange_refused', service, undefined, knownError(error));

@@ -12,6 +12,13 @@ export const answerLies = {
   redirect: { status: 307, type: 'application/json', body: '' },
   invalid_request: { status: 400, error: 'invalid_request' },
   invalid_client: { status: 401, error: 'invalid_client' },
+  // As Keycloak says them: of a client that may not exchange tokens, and of an audience that is no client of its realm.
+  exchange_off: {
+    status: 400,
+    error: 'invalid_request',
+    description: 'Standard token exchange is not enabled for the requested client',
+  },
+  no_audience: { status: 400, error: 'invalid_client', description: 'Audience not found' },
   invalid_grant: { status: 400, error: 'invalid_grant' },
   unauthorized_client: { status: 400, error: 'unauthorized_client' },
   invalid_scope: { status: 400, error: 'invalid_scope' },
@@ -32,6 +39,8 @@ interface AnswerLie {
   readonly type?: string;
   readonly body?: string;
   readonly error?: string;
+  /** In place of one that quotes what was sent. */
+  readonly description?: string;
   readonly retryAfter?: string;
 }
 

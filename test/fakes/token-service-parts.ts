@@ -84,7 +84,8 @@ export function lieWith(
 ): void {
   // Descriptions that quote what was sent: nothing of this may come out on our side.
   const quoted = `you sent ${form.get('subject_token')} and ${form.get('client_secret')}`;
-  const body = lie.body ?? JSON.stringify({ error: lie.error, error_description: quoted, error_uri: quoted });
+  const { error, description = quoted } = lie;
+  const body = lie.body ?? JSON.stringify({ error, error_description: description, error_uri: quoted });
   response.writeHead(lie.status, {
     'content-type': lie.type ?? 'application/json',
     ...(lie.retryAfter === undefined ? {} : { 'retry-after': lie.retryAfter }),

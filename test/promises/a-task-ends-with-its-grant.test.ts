@@ -125,6 +125,23 @@ test.for([
   expect([answer.status, answer.code, await state()]).toEqual([403, 'grant_dead', end]);
 });
 
+test('an issuer that lets our client exchange no tokens says nothing of the user: the task goes on', async () => {
+  logOut('exchange_off');
+  const answer = await use('crm');
+  expect([answer.status, answer.code, await state()]).toEqual([403, 'exchange_refused', 'open']);
+  expect(answer.body).toContain('does not let this client exchange tokens (invalid_request)');
+  expect(answer.body + stage.sidecar.output()).not.toContain('Standard token exchange');
+  const lines = stage.sidecar.output().split('\n');
+  expect(lines.filter((line) => line.includes('does not let this client exchange tokens'))).toHaveLength(1);
+});
+
+test('what may be the session or the right of our client is told as both', async () => {
+  stage.service.lie = 'invalid_request';
+  const both = 'is no longer valid or that this client may not exchange tokens (invalid_request)';
+  expect((await use('crm')).body).toContain(both);
+  expect(stage.sidecar.output()).toContain(both);
+});
+
 test('a service that did not issue the subject token ends nothing', async () => {
   foreign.lie = 'invalid_grant';
   const answer = await use('foreign');

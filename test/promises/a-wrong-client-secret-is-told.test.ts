@@ -38,6 +38,29 @@ test.for(tellings)('W1: %s is told to agent, record and operator', async ([error
   }
 });
 
+test.for([
+  // Keycloak says this of an audience that is no client of its realm; a tool with a wrong one closes the way to no other tool.
+  ['keycloak', 'no_audience', 403, 'exchange_refused', 'does not grant a token for the audience that was asked for'],
+  ['keycloak', 'invalid_client', 503, 'token_service_unavailable', "does not accept this sidecar's client auth"],
+  ['rfc8693', 'no_audience', 503, 'token_service_unavailable', "does not accept this sidecar's client auth"],
+] as const)('profile %s, %s: %i %s', async ([profile, lie, status, code, words]) => {
+  const stage = await openStage({ tools: { crm: { port: tool.port } }, service: { lie }, corp: { profile } });
+  try {
+    for (let count = 0; count < 8; count += 1) {
+      const { handle } = await stage.task(`user-${count}`);
+      const answer = await callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/', { handle });
+      expect([answer.status, answer.code]).toEqual([status, code]);
+      expect(answer.body).toContain(words);
+      expect(answer.body).toContain('(invalid_client)');
+    }
+    // A service that does not know us is left alone for a while.
+    expect(stage.service.counts.token < 8).toBe(code === 'token_service_unavailable');
+    expect(stage.sidecar.output()).toContain(words);
+  } finally {
+    await stage.close();
+  }
+});
+
 test('W8: a text of the service is told nobody, whatever it calls its error', async () => {
   const stage = await openStage({ tools: { crm: { port: tool.port } }, service: { lie: 'unknown_error' } });
   const { sidecar } = stage;

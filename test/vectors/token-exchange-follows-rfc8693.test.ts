@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { serviceProfiles } from '../../config/service-profiles.ts';
 import {
   accessTokenType,
   exchangeParameters,
@@ -95,10 +96,11 @@ test('every error of the standard ends the exchange with a refusal of ours, and 
     skip('vectors not present');
     return;
   }
+  const { dialect } = serviceProfiles.rfc8693;
   for (const error of vectors.errors) {
     const body = JSON.stringify({ error, error_description: 'what was sent', error_uri: 'https://x' });
     const headers = { 'content-type': 'application/json' };
-    const refusal = readFailure({ status: 400, headers, body }, 'corp', tokenExchangeGrant);
+    const refusal = readFailure({ status: 400, headers, body }, 'corp', tokenExchangeGrant, dialect);
     expect(refusal).toBeInstanceOf(Refusal);
     expect(refusal.message).not.toContain('what was sent');
   }

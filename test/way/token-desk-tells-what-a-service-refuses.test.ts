@@ -52,6 +52,16 @@ test.for(['access_denied', 'x_unheard_of', 'constructor', 'invalid_scope ', `inv
   },
 );
 
+test.for(['Invalid token', 'Standard token exchange is not enabled for the requested client.', 'x', 5, null])(
+  'invalid_request with the description %j is about the subject token, as the standard has it',
+  async (description) => {
+    const service = await start();
+    const { desk, order } = await openDesk(service, {}, { call: answering('invalid_request', description) });
+    const refusal = await refusalOf(async () => desk.take(await order()));
+    expect([refusal.code, refusal.serviceError]).toEqual(['grant_dead', 'invalid_request']);
+  },
+);
+
 test('who is not asked any more, since our authentication fails, is told why all the same, until it works', async () => {
   const service = await start({ lie: 'invalid_client' });
   const { desk, world, order } = await openDesk(service);
@@ -76,8 +86,8 @@ test('who is not asked any more, since our authentication fails, is told why all
 });
 
 /** The endpoints of a service whose token endpoint answers with this code, and with a text that nobody is to read. */
-function answering(error: string): typeof callEndpoint {
-  const body = JSON.stringify({ error, error_description: 'a text of the service' });
+function answering(error: string, description: unknown = 'a text of the service'): typeof callEndpoint {
+  const body = JSON.stringify({ error, error_description: description });
   const answer = { status: 400, headers: { 'content-type': 'application/json' }, body };
   return async (url, init) => (init.method === 'POST' ? answer : callEndpoint(url, init));
 }
