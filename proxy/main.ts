@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { ConfigErrors } from '../config/config-errors.ts';
 import { suggest } from '../config/nearness.ts';
 import { CommandFailure, exitCodes, type Command, type Invocation } from './cli/command.ts';
@@ -80,6 +81,7 @@ const commands: ReadonlyMap<string, ListedCommand> = new Map([
 /** Whom it is told that standard output takes no more, by commands that close something first. */
 const unwritten: (() => void)[] = [];
 
+endAtEarlyStop(process.argv.slice(2));
 ignoreEarlyHangUp(process.argv.slice(2));
 watchLifeline();
 watchFaults();
@@ -174,6 +176,19 @@ function say(text: string): void {
   // Not before there is something to say: to touch it makes a pipe non-blocking, which the process log waits on.
   if (stderr.listenerCount('error') === 0) stderr.on('error', () => undefined);
   stderr.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+/**
+ * The first process of a container dies of no signal that it does not listen to: one that comes before `run` listens itself would be lost,
+ * and the container killed when its time to stop is over. Any other process dies of it, also while it waits for its configuration.
+ */
+function endAtEarlyStop([name]: readonly string[]): void {
+  if (process.pid !== 1 || name !== 'run') return;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      // Whoever listens, too, closes in order.
+      if (process.listenerCount(signal) === 1) process.exit(128 + constants.signals[signal]);
+    });
 }
 
 /**
