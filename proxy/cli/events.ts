@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import type { Seal } from '../record/seals.ts';
-import { verifyEvents, type ChainReport } from '../record/verify-events.ts';
+import { verifyEvents, type RecordReport } from '../record/verify-events.ts';
 import { findForeignFault } from '../own-folder.ts';
 import { readBundleFile } from '../spiffe/file-bundle.ts';
 import type { X509Bundle } from '../spiffe/x509-path.ts';
@@ -15,8 +15,9 @@ Checks the record: every boot's lines are there from 1 on, each carries the hash
 the end) is about the line before it and signed, nothing stands behind the signed end of a boot, and each boot stands behind the line that it
 was written behind (its member follows; what the first boot was written behind, and a boot before one that began a new file, is not known).
 Rotated files are given in the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
-A line that was being written when a process was killed is torn and no error. Calls that were admitted and have no end are counted:
-their outcome is unknown. Two things no file can show by itself:
+A line that was being written when a process was killed is torn and no error. Lines of the process's log, which stand between the events where
+standard output and standard error are collected together (kubectl logs), are passed over and counted. Calls that were admitted and have no
+end are counted: their outcome is unknown. Two things no file can show by itself:
 
   --sequence N      that its end was cut off, lines or whole boots: N is the metric waybill_event_sequence of the newest boot
   --bundle FILE     that all of it was made anew with another key: the trust bundle (PEM or SPIFFE JSON) whose SVIDs alone may have
@@ -112,7 +113,7 @@ function unreadable(error: unknown, files: readonly string[]): unknown {
 }
 
 /** The report as `--json` prints it. Names are those of the events themselves. */
-function describe(report: ChainReport): object {
+function describe(report: RecordReport): object {
   return {
     ok: report.faultCount === 0,
     lines: report.lines,
@@ -128,17 +129,18 @@ function describe(report: ChainReport): object {
     errors: report.faults,
     error_count: report.faultCount,
     torn: report.torn,
+    passed_over: report.passedOver,
     outcome_unknown: report.outcomeUnknown,
   };
 }
 
 /** Faults first, each as `file:line: what`, which terminals and editors turn into a link; the verdict last. */
-function show(report: ChainReport, { print }: Invocation): void {
+function show(report: RecordReport, { print }: Invocation): void {
   for (const { file, line, message } of report.faults) print(`${file}:${line}: ${message}`);
   const hidden = report.faultCount - report.faults.length;
   if (hidden > 0) print(`and ${hidden} more`);
   for (const { file, line } of report.torn) print(`${file}:${line}: torn: a write broke off here (no error)`);
-  const { lines, boots, outcomeUnknown } = report;
+  const { lines, boots, outcomeUnknown, passedOver } = report;
   const verdict = report.faultCount === 0 ? 'whole' : `BROKEN in ${report.faultCount} places`;
   print(`${plural(lines, 'line')}, ${plural(boots.length, 'boot')}: ${verdict}`);
   // The last ones: a sidecar that restarts often would fill the screen.
@@ -146,6 +148,7 @@ function show(report: ChainReport, { print }: Invocation): void {
     print(`  boot ${boot}: last sequence ${lastSequence}, head ${head}`);
     print(`    ${describeSeal(seal, lastSequence)}`);
   }
+  if (passedOver > 0) print(`${plural(passedOver, 'line')} of the process's log passed over`);
   if (outcomeUnknown > 0) print(`${plural(outcomeUnknown, 'call')} admitted without an end: outcome unknown`);
 }
 

@@ -27,6 +27,22 @@ export function parseEventLine(text: string): EventLine | undefined {
   return { seq, boot, prev, event, call: callOf(value), members: { ...value } };
 }
 
+/**
+ * Whether a line is one of our process log, which stands between events where both streams are collected together. One with a `seq` is
+ * never: no line that the chain counts is passed over, so what is put in the place of an event leaves a gap.
+ */
+export function isProcessLogLine(line: Buffer): boolean {
+  // As pino begins each; most lines are events, and are parsed once.
+  if (line.toString('latin1', 0, 9) !== '{"level":') return false;
+  try {
+    const value: unknown = JSON.parse(line.toString('utf8'));
+    if (typeof value !== 'object' || value === null || 'seq' in value) return false;
+    return 'level' in value && typeof value.level === 'number' && 'name' in value && value.name === 'waybill';
+  } catch {
+    return false;
+  }
+}
+
 /** Of both events the same text, so that an end finds its beginning. */
 function callOf(value: object): string | undefined {
   if (!('id' in value && 'attempt' in value)) return undefined;

@@ -1,7 +1,12 @@
 import { createReadStream } from 'node:fs';
 import { EventChains, type ChainReport, type Known } from './event-chains.ts';
+import { isProcessLogLine } from './event-line.ts';
 
-export type { ChainReport };
+/** What the chains say, and what was not taken for a part of them. */
+export interface RecordReport extends ChainReport {
+  /** Lines of the process's log. */
+  readonly passedOver: number;
+}
 
 /** Far above any event; a longer "line" is no record, and is not kept in memory. */
 const maxLineBytes = 1024 * 1024;
@@ -17,17 +22,19 @@ export type LineTaker = (line: Buffer, isTerminated: boolean) => void;
 export async function verifyEvents(
   files: readonly string[],
   known: Partial<Omit<Known, 'place'>> = {},
-): Promise<ChainReport> {
+): Promise<RecordReport> {
   const { sequence, bundle, spiffeId } = known;
   const chains = new EventChains({ sequence, bundle, spiffeId, place: { file: files.at(-1) ?? '', line: 0 } });
+  let passedOver = 0;
   for (const file of files) {
     let number = 0;
     await readLines(file, (line, isTerminated) => {
       number += 1;
-      chains.take({ file, line: number }, line, isTerminated);
+      if (isProcessLogLine(line)) passedOver += 1;
+      else chains.take({ file, line: number }, line, isTerminated);
     });
   }
-  return chains.finish();
+  return { ...chains.finish(), passedOver };
 }
 
 /** Gives each line of a file, of too long ones only the beginning. The buffer is good during the call. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { verifyEvents, type ChainReport } from '../../proxy/record/verify-events.ts';
+import { verifyEvents, type RecordReport } from '../../proxy/record/verify-events.ts';
 
 /** One event; members beside the common ones are what WIRE 3 says. */
 export type RecordedEvent = Record<string, unknown> & { readonly event: string };
@@ -30,7 +30,7 @@ export function eventsOf(events: readonly RecordedEvent[], path: string): Record
 }
 
 /** Follows the chain of every boot in these files. Throws what is wrong with it. */
-export async function checkChain(...files: string[]): Promise<ChainReport> {
+export async function checkChain(...files: string[]): Promise<RecordReport> {
   const report = await verifyEvents(files);
   if (report.faultCount > 0) throw new Error(`the chain is broken: ${JSON.stringify(report.faults)}`);
   return report;

@@ -22,7 +22,7 @@ import { withoutToken } from '../../proxy/present/token-copies.ts';
 import { withTraceMark } from '../../proxy/present/trace-context.ts';
 import { isSameTarget } from '../../proxy/proofs/htu.ts';
 import { readDpopProof } from '../../proxy/proofs/dpop-check.ts';
-import { parseEventLine } from '../../proxy/record/event-line.ts';
+import { isProcessLogLine, parseEventLine } from '../../proxy/record/event-line.ts';
 import { classifyAddress } from '../../proxy/route/address-class.ts';
 import { parseBundleDocument } from '../../proxy/spiffe/bundle-document.ts';
 import { checkJwtSvid } from '../../proxy/spiffe/jwt-svid-check.ts';
@@ -102,6 +102,7 @@ const ofRequests: Readonly<Record<string, (text: string) => unknown>> = {
   'secrets.findsEscaped': (text) =>
     secrets.findsEscaped(Buffer.from(text, 'latin1'), { handles: true, marks: true, tokens: true }),
   parseEventLine,
+  isProcessLogLine: (text) => isProcessLogLine(Buffer.from(text, 'latin1')),
 };
 
 /** Readers of text of a tool or a token service. */

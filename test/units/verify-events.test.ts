@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventFields } from '../../proxy/record/event.ts';
 import { EventLog } from '../../proxy/record/event-log.ts';
 import { openFileSink } from '../../proxy/record/event-sink.ts';
-import { verifyEvents, type ChainReport } from '../../proxy/record/verify-events.ts';
+import { verifyEvents, type RecordReport } from '../../proxy/record/verify-events.ts';
 import { realWorld } from '../../proxy/world.ts';
 
 let folder: string;
@@ -31,8 +31,8 @@ function writeBoot(calls: number, unfinished = 0): void {
 const lines = (): string[] => readFileSync(file, 'utf8').split('\n').slice(0, -1);
 const rewrite = (next: readonly string[]): void => writeFileSync(file, next.map((line) => `${line}\n`).join(''));
 const sha256 = (line: string): string => createHash('sha256').update(line).digest('hex');
-const faultsOf = ({ faults }: ChainReport): [number, string][] => faults.map(({ line, reason }) => [line, reason]);
-const verify = async (): Promise<ChainReport> => verifyEvents([file]);
+const faultsOf = ({ faults }: RecordReport): [number, string][] => faults.map(({ line, reason }) => [line, reason]);
+const verify = async (): Promise<RecordReport> => verifyEvents([file]);
 
 /** The lines from `from` on with sequence and hashes made anew, as somebody with write access can. */
 function rechained(

@@ -1,0 +1,83 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
+import { killRemaining, launcher, runWaybill, Running } from '../stage/command-line.ts';
+
+let folder: string;
+let lines: readonly string[];
+
+/** A sidecar whose record is standard output, with its log beside it: what `kubectl logs` shows of one. */
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'waybill-among-'));
+  writeFileSync(
+    join(folder, 'waybill.yaml'),
+    `version: 1
+agent: { name: agent }
+listen: { outbound: "127.0.0.1:0", metrics: "127.0.0.1:0", health: "127.0.0.1:0" }
+operator: { socket: ${folder}/operator.sock }
+ca: { dir: ${folder}/ca, publish: ${folder}/trust }
+record: { stdout: true }
+`,
+  );
+  const both = join(folder, 'both.log');
+  const running = new Running('sh', ['-c', 'exec "$0" "$1" run >both.log 2>&1', process.execPath, launcher], {
+    cwd: folder,
+  });
+  const hasSaid = (text: string) => eventually(text, () => readFileSync(both, 'utf8').includes(text), 15_000);
+  await eventually('it has begun', () => readFileSync(both, 'utf8') !== '');
+  await hasSaid('"msg":"ready"');
+  running.child.kill('SIGHUP');
+  await hasSaid('"event":"config.reloaded"');
+  await hasSaid('the configuration is unchanged');
+  running.child.kill('SIGTERM');
+  await running.finished;
+  lines = readFileSync(both, 'utf8').trimEnd().split('\n');
+});
+afterAll(() => {
+  killRemaining();
+  rmSync(folder, { recursive: true });
+});
+
+const isLog = (line: string): boolean => line.startsWith('{"level":');
+
+async function verify(some: readonly string[], ...args: string[]): Promise<{ code: number | null; stdout: string }> {
+  const file = join(folder, 'some.jsonl');
+  writeFileSync(file, some.map((line) => `${line}\n`).join(''));
+  return runWaybill(['events', 'verify', file, ...args]);
+}
+
+test('lines of the log are passed over, and it is said how many', async () => {
+  const logged = lines.filter(isLog).length;
+  expect(logged).toBeGreaterThan(3);
+  const { code, stdout } = await verify(lines);
+  expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining(': whole') });
+  expect(stdout).toContain(`${logged} lines of the process's log passed over`);
+  const told = JSON.parse((await verify(lines, '--json')).stdout) as Record<string, unknown>;
+  expect(told).toMatchObject({ ok: true, lines: lines.length - logged, passed_over: logged });
+  const apart = await verify(lines.filter((line) => !isLog(line)));
+  expect([apart.code, apart.stdout.includes('passed over')]).toEqual([0, false]);
+});
+
+const log = '{"level":30,"time":1,"name":"waybill","msg":"x"}';
+const at = (): number => lines.findIndex((line) => line.includes('"event":"config.reloaded"'));
+
+test.for<[what: string, change: (line: string) => readonly string[]]>([
+  ['removed', () => []],
+  ['put in the place of a line of the log', () => [log]],
+  ['changed', (line) => [line.replace('"config":"', '"config":"0')]],
+  ['made to look like a line of the log', (line) => [`{"level":30,"name":"waybill",${line.slice(1)}`]],
+  ['put behind a line of another program', (line) => ['{"level":30,"time":1,"name":"other","msg":"x"}', line]],
+  ['put behind a line with a level in words', (line) => ['{"level":"info","name":"waybill","msg":"x"}', line]],
+  ['put behind a line of the log with a sequence', (line) => ['{"level":30,"name":"waybill","seq":2}', line]],
+  ['put behind half a line of the log', (line) => [log.slice(0, -2), line]],
+])('tampering is found: an event that was %s', async ([, change]) => {
+  const { code, stdout } = await verify(lines.flatMap((line, index) => (index === at() ? change(line) : [line])));
+  expect([code, stdout]).toEqual([1, expect.stringContaining('BROKEN')]);
+});
+
+test('the log alone is no record', async () => {
+  const { code, stdout } = await verify(lines.filter(isLog));
+  expect([code, stdout]).toEqual([1, expect.stringContaining('there is no line to check')]);
+});
