@@ -55,6 +55,9 @@ export interface OpenRecord {
   close(): void;
 }
 
+/** What a sidecar misses that cannot write its record. */
+export const missingRecord = 'the record cannot be written';
+
 /**
  * Tells of a record that is a file. Standard output may be the same pipe as the log: one that is full would stop the process at the very
  * line that says so, where it has to refuse calls.
@@ -63,7 +66,7 @@ function tellerOf(log: ProcessLog, world: World, isFile: boolean) {
   return tellStates(world, (isWritable) => {
     if (!isFile) return;
     if (isWritable) log.info('the record is written again');
-    else log.error('the record cannot be written: every call is refused until it can');
+    else log.error(`${missingRecord}: every call is refused until it can`);
   });
 }
 

@@ -1,7 +1,7 @@
 import type { Paths } from '../config/paths.ts';
 import type { Settings } from '../config/settings.ts';
 import { openInventory } from './open-inventory.ts';
-import type { OpenRecord } from './open-record.ts';
+import { missingRecord, type OpenRecord } from './open-record.ts';
 import type { openSignals } from './open-signals.ts';
 import { formatAddress } from './intercept/authority.ts';
 import { faultFacts, type ProcessLog } from './process-log.ts';
@@ -194,7 +194,7 @@ async function closeAll(opened: readonly StewardListener[], fleet: Fleet | undef
 function missing(record: OpenRecord, wayOut: WayOut): readonly string[] {
   const identity = wayOut.workload.missing();
   return [
-    ...(record.log.isWritable ? [] : ['the record cannot be written']),
+    ...(record.log.isWritable ? [] : [missingRecord]),
     ...(identity === undefined ? [] : [identity]),
     ...(wayOut.cutOffs.isCurrent ? [] : ['the store of the fleet does not say what was revoked']),
     ...(wayOut.isListening() ? [] : ['the way out does not listen yet']),

@@ -1,4 +1,5 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, closeSync, constants, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
@@ -49,6 +50,38 @@ test('plain http to another host with a credential: the doctor says what the age
     await stage.close();
   }
 });
+
+test.for(['standard output', 'a pipe by its name'])(
+  'a record on %s that nobody reads any more: its log is silent of it, and the doctor names the reader',
+  async (kind) => {
+    const pipe = surgery.path('record');
+    execFileSync('mkfifo', [pipe]);
+    const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writer = openSync(pipe, constants.O_WRONLY);
+    const isNamed = kind !== 'standard output';
+    const stage = await openStage({
+      tools: { crm: { port: tool.port } },
+      sections: { record: isNamed ? { file: pipe } : { stdout: true } },
+      start: isNamed ? {} : { stdout: writer },
+    });
+    try {
+      closeSync(writer);
+      const { handle } = await stage.task();
+      closeSync(reader);
+      const refused = await callThrough(stage.sidecar.addresses.outbound, 'http://crm.test/x', { handle });
+      expect(refused.code).toBe('record_unavailable');
+      const { findings } = await surgery.ask(join(stage.dir, 'waybill.yaml'));
+      expect(findings.filter(({ check, state }) => check === 'sidecar' && state === 'failed')).toMatchObject([
+        {
+          message: 'it is not ready: the record cannot be written',
+          advice: `See to whatever reads ${isNamed ? pipe : 'its standard output'}: the log has no line about it. Until then it refuses calls.`,
+        },
+      ]);
+    } finally {
+      await stage.close();
+    }
+  },
+);
 
 test('a key of a tool that no header may hold: two lines, no text, too long, no user', async () => {
   const contents = {

@@ -1,4 +1,5 @@
-import { version } from '../../open-record.ts';
+import { statSync } from 'node:fs';
+import { missingRecord, version } from '../../open-record.ts';
 import { findForeignFault } from '../../own-folder.ts';
 import { CommandFailure, exitCodes } from '../command.ts';
 import { callOperator } from '../operator-client.ts';
@@ -27,7 +28,7 @@ export async function checkSidecar(patient: Patient, found: Findings): Promise<v
   const { pid, version: running, config: digest, missing } = self;
   if (Array.isArray(missing))
     for (const what of missing)
-      found.fail(`it is not ready: ${String(what)}`, 'See its log. Until then it refuses calls.');
+      found.fail(`it is not ready: ${String(what)}`, `${placeToLook(what, patient)} Until then it refuses calls.`);
   const shown = `${String(digest).slice(0, 16)}, version ${String(running)}, pid ${String(pid)}`;
   if (digest !== config.digest)
     found.warn(
@@ -37,4 +38,20 @@ export async function checkSidecar(patient: Patient, found: Findings): Promise<v
   else if (running !== version)
     found.warn(`it runs another version (digest ${shown}); this is ${version}`, 'Restart it.');
   else found.ok(`it runs this configuration (digest ${shown})`);
+}
+
+/** Of a record that is no file the log has no line: it may be the same pipe, and full. */
+function placeToLook(what: unknown, { paths: { recordFile } }: Patient): string {
+  if (what !== missingRecord || (recordFile !== undefined && mayBeFile(recordFile))) return 'See its log.';
+  return `See to whatever reads ${recordFile ?? 'its standard output'}: the log has no line about it.`;
+}
+
+/** What `/dev/stdout` is of the sidecar cannot be seen from here. */
+function mayBeFile(path: string): boolean {
+  if (/^\/(?:dev|proc)\//.test(path)) return false;
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return true;
+  }
 }
