@@ -28,6 +28,9 @@ const codeOfError: Readonly<Record<string, RefusalCode>> = {
  */
 const exchangeNotAllowed = 'Standard token exchange is not enabled for the requested client';
 
+/** Of our own authentication, after the name of the service. */
+const notAccepted = "does not accept this sidecar's client authentication";
+
 /** Sentences for agents, after the name of the service. */
 const sentences: Readonly<Partial<Record<RefusalCode, string>>> = {
   token_service_unavailable: 'does not answer',
@@ -106,6 +109,9 @@ export function readFailure(
   // As our own authentication it would stop the tools of this service whose audiences are good, and page.
   if (error === 'invalid_client' && status === 400 && dialect.invalid_client === 'audience-with-400')
     return refuseExchange(service, error, 'does not grant a token for the audience that was asked for');
+  // A status for client authentication alone (RFC 6749 5.2): Keycloak says so of a wrong secret.
+  if (status === 401 && error === 'unauthorized_client')
+    return new Refusal('token_service_unavailable', inWords(service, error, notAccepted), undefined, undefined, error);
   if (onToken || error === 'invalid_grant') return new DeadGrant(sentenceOf('grant_dead', service, error), error);
   const known = error === undefined || !Object.hasOwn(codeOfError, error) ? undefined : codeOfError[error];
   return refuse(known ?? 'exchange_refused', service, undefined, knownError(error));

@@ -20,6 +20,8 @@ export const answerLies = {
   },
   no_audience: { status: 400, error: 'invalid_client', description: 'Audience not found' },
   invalid_grant: { status: 400, error: 'invalid_grant' },
+  // As Keycloak says it of a wrong secret.
+  wrong_secret: { status: 401, error: 'unauthorized_client' },
   unauthorized_client: { status: 400, error: 'unauthorized_client' },
   invalid_scope: { status: 400, error: 'invalid_scope' },
   invalid_target: { status: 400, error: 'invalid_target' },

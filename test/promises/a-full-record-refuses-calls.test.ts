@@ -47,8 +47,11 @@ function limitFiles(pid: number, bytes: number | undefined): void {
 }
 const isLimitable = spawnSync('prlimit', ['--version']).status === 0;
 
-/** Calls while the record is full, and after it has space again. Whatever was promised of the record is checked. */
-async function checkFullRecord(stage: Stage, fill: () => void, empty: () => void): Promise<void> {
+/**
+ * Calls while the record is full, and after it has space again. Whatever was promised of the record is checked.
+ * @param mayFit Whether a shorter line than that of an admission may find room in the last block of the file: it was written then.
+ */
+async function checkFullRecord(stage: Stage, fill: () => void, empty: () => void, mayFit = false): Promise<void> {
   const { outbound, health } = stage.sidecar.addresses;
   const { handle } = await stage.task();
   const call = (url: string): Promise<RawAnswer> => callThrough(outbound, url, { handle });
@@ -75,7 +78,8 @@ async function checkFullRecord(stage: Stage, fill: () => void, empty: () => void
   const self = async () => (await callOperator(socket, 'GET', '/v1/sidecar')).body['missing'];
   expect(await self()).toEqual(['the record cannot be written']);
   const told = (what: string): number => stage.sidecar.output().split(`"msg":"the record ${what}`).length - 1;
-  expect([told('cannot be written'), told('is written again')]).toEqual([1, 0]);
+  expect(told('cannot be written')).toBe(1);
+  expect(told('is written again')).toBeLessThanOrEqual(mayFit ? 1 : 0);
   expect((await fetch(`http://${health}/livez`)).status).toBe(200);
   expect((await call('http://unlisted.test/')).code).toBe('destination_unlisted');
   endSlow();
@@ -141,6 +145,7 @@ test('W7: the same on a file system that is full', async (context) => {
       { ...stage, sidecar: { ...stage.sidecar, eventsFile: record } },
       () => fillDisk(ballast),
       () => unlinkSync(ballast),
+      true,
     );
   } finally {
     await stage.close();

@@ -29,9 +29,8 @@ const refused: Readonly<Record<string, string>> = {
   exchange_off: 'exchange_refused',
   nonce_for_ever: 'exchange_refused',
 };
-const absent: readonly Lie[] = 'invalid_client no_audience unavailable broken throttled slow trickle reset half'.split(
-  ' ',
-);
+const absent: readonly Lie[] =
+  'invalid_client wrong_secret no_audience unavailable broken throttled slow trickle reset half'.split(' ');
 /** RFC 8693 2.2.2 has one code for a subject token that is not acceptable and for other faults of the request. */
 const either: readonly Lie[] = ['invalid_request'];
 /** Told of by another test, since the whole service pauses then. */

@@ -28,6 +28,7 @@ const table: readonly [lie: Lie, code: string, status: number][] = [
   ['unknown_error', 'exchange_refused', 403],
   ['forbidden_page', 'exchange_refused', 403],
   ['invalid_client', 'token_service_unavailable', 503],
+  ['wrong_secret', 'token_service_unavailable', 503],
   ['rate_limited', 'token_service_unavailable', 503],
   ['unavailable', 'token_service_unavailable', 503],
   ['broken', 'token_service_unavailable', 503],
