@@ -47,9 +47,11 @@ export function readCallerCredential(headers: HeaderList): CallerCredential {
   return { ...readAuthorization(authorization), proof, hasSeveralProofs, chain, txnToken, apiKey };
 }
 
-/** Two lines of one name are the same message as one with a comma (RFC 9110 5.3), and clients write the second of the first. */
+/** Two lines of one name are the same message as one with a comma (RFC 9110 5.3), and clients make the second of the first. */
 function isList(value: string): boolean {
-  return value.includes(',') && value.split(',').filter((part) => part.trim() !== '').length > 1;
+  return (
+    value.includes(',') && value.split(',').filter((part) => /^\s*[\w-]+\.[\w-]+\.[\w-]*\s*$/.test(part)).length > 1
+  );
 }
 
 function readAuthorization(value: string | undefined): Pick<CallerCredential, 'scheme' | 'token'> {
