@@ -76,6 +76,8 @@ export class ConfigReload {
     this.#isBack();
     // A sidecar that stops takes nothing up any more.
     if (this.#closed) return;
+    // Looked at before it is loaded: what is put there meanwhile was not refused, and is news.
+    const refused = settled === undefined && !this.#isPipe ? stateNow(this.#file) : undefined;
     try {
       const { config } = loadConfigFile(this.#file, this.#surroundings, 'regular file');
       // Somebody writes again meanwhile: that is a change of its own, and is waited for like any other, also one back to this text.
@@ -96,7 +98,7 @@ export class ConfigReload {
       }
       this.#isShort = false;
       // Told now, and not once more by the look that follows: only another content is news.
-      if (settled === undefined && !this.#isPipe) this.#seen = stateNow(this.#file);
+      if (refused !== undefined) this.#seen = refused;
       this.#sidecar.rejected(error instanceof ConfigErrors ? error.errors.map(({ path }) => path) : []);
       const why = error instanceof ConfigErrors ? { errors: error.message.split('\n') } : faultFacts(error);
       this.#log.error(why, 'the changed configuration is not taken; the one before stays in force');

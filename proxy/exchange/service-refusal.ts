@@ -27,6 +27,11 @@ const codeOfError: Readonly<Record<string, RefusalCode>> = {
  * code alone, one switch at the service would end the tasks of all users, who would sign in again in vain.
  */
 const exchangeNotAllowed = 'Standard token exchange is not enabled for the requested client';
+/** Of an audience that is no client of its realm; by the same code and status it refuses a signed assertion. */
+const audienceUnknown = 'Audience not found';
+/** Of one that no scope of the request brings; the rest of the text is the audience. */
+const audienceNotGranted = 'Requested audience not available: ';
+const wrongAudience = 'does not grant a token for the audience that was asked for';
 
 /** Of our own authentication, after the name of the service. */
 const notAccepted = "does not accept this sidecar's client authentication";
@@ -104,11 +109,14 @@ export function readFailure(
   const error = readErrorCode(reply);
   // RFC 8693 2.2.2 has this code for a subject token that is not good, for whatever reason; Keycloak says it when the session is over.
   const onToken = grant.endsWith(':token-exchange') && error === 'invalid_request';
-  if (onToken && readErrorMembers(reply).error_description === exchangeNotAllowed)
+  const { error_description: description } = readErrorMembers(reply);
+  if (onToken && description === exchangeNotAllowed)
     return refuseExchange(service, error, 'does not let this client exchange tokens');
+  if (onToken && typeof description === 'string' && description.startsWith(audienceNotGranted))
+    return refuseExchange(service, error, wrongAudience);
   // As our own authentication it would stop the tools of this service whose audiences are good, and page.
-  if (error === 'invalid_client' && status === 400 && dialect.invalid_client === 'audience-with-400')
-    return refuseExchange(service, error, 'does not grant a token for the audience that was asked for');
+  if (error === 'invalid_client' && dialect.invalid_client === 'audience-with-400' && description === audienceUnknown)
+    return refuseExchange(service, error, wrongAudience);
   // A status for client authentication alone (RFC 6749 5.2): Keycloak says so of a wrong secret.
   if (status === 401 && error === 'unauthorized_client')
     return new Refusal('token_service_unavailable', inWords(service, error, notAccepted), undefined, undefined, error);

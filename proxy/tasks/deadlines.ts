@@ -11,6 +11,8 @@ const lookAgainMs = 10_000;
 /** An open task, with what is let go of its deadline when it ends. */
 export interface Timed {
   readonly opened: OpenedTask;
+  /** Its end by the time that passes, monotonic milliseconds; set when it is watched. */
+  endsAt: number | undefined;
   deadline: NodeJS.Timeout | undefined;
   /** Its number in the line of the young. */
   young: number | undefined;
@@ -25,14 +27,15 @@ export class Deadlines {
   constructor(world: Pick<World, 'monotonic' | 'now'>, onOver: (task: Task) => void) {
     this.#world = world;
     this.#onOver = onOver;
-    this.#young = new WaitingLine(settledMs, world.monotonic, (timed) => this.#arm(timed, this.#leftOf(timed)));
+    this.#young = new WaitingLine(settledMs, world.monotonic, (timed) => this.#arm(timed));
   }
 
   /** A timer of its own only for a task that ends soon, or that is still open when others of its time are not. */
   watch(timed: Timed): void {
-    const leftMs = this.#leftOf(timed);
+    const leftMs = timed.opened.task.expiresAtMs - this.#world.now();
     if (leftMs === Infinity) return;
-    if (leftMs <= settledMs) this.#arm(timed, leftMs);
+    timed.endsAt = this.#world.monotonic() + leftMs;
+    if (leftMs <= settledMs) this.#arm(timed);
     else timed.young = this.#young.add(timed);
   }
 
@@ -46,18 +49,17 @@ export class Deadlines {
     if (task.expiresAtMs <= this.#world.now() && task.state === 'open') this.#onOver(task);
   }
 
-  #leftOf({ opened }: Timed): number {
-    return opened.task.expiresAtMs - this.#world.now();
+  /** Both are asked anew each time: a clock that was set back gives nothing, and one that was ahead for a moment takes nothing. */
+  #leftOf({ opened, endsAt = Infinity }: Timed): number {
+    return Math.min(opened.task.expiresAtMs - this.#world.now(), endsAt - this.#world.monotonic());
   }
 
-  #arm(timed: Timed, leftMs: number): void {
+  #arm(timed: Timed): void {
     const { task } = timed.opened;
     if (task.state !== 'open') return;
-    const waitMs = Math.min(leftMs, lookAgainMs);
+    const waitMs = Math.max(0, Math.min(this.#leftOf(timed), lookAgainMs));
     timed.deadline = setTimeout(() => {
-      // A clock that was set back gives nothing.
-      const restMs = Math.min(leftMs - waitMs, this.#leftOf(timed));
-      if (restMs > 0) this.#arm(timed, restMs);
+      if (this.#leftOf(timed) > 0) this.#arm(timed);
       else if (task.state === 'open') this.#onOver(task);
     }, waitMs).unref();
   }

@@ -140,7 +140,14 @@ export class TaskBook {
       closedTools: this.#cutOffs.closedTools(request.tools, request.issuedAtMs),
     });
     const opened = nameTask(task, request, this);
-    const held: Held = { opened, owner: share?.owner, deadline: undefined, young: undefined, children: undefined };
+    const held: Held = {
+      opened,
+      owner: share?.owner,
+      endsAt: undefined,
+      deadline: undefined,
+      young: undefined,
+      children: undefined,
+    };
     this.#open.set(task.txn, held);
     this.#deadlines.watch(held);
     if (parent !== undefined) this.#adopt(parent, task);

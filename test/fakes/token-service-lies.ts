@@ -18,6 +18,12 @@ export const answerLies = {
     error: 'invalid_request',
     description: 'Standard token exchange is not enabled for the requested client',
   },
+  audience_unavailable: {
+    status: 400,
+    error: 'invalid_request',
+    description: 'Requested audience not available: crm',
+  },
+  bad_assertion: { status: 400, error: 'invalid_client', description: 'Client authentication with signed JWT failed' },
   no_audience: { status: 400, error: 'invalid_client', description: 'Audience not found' },
   invalid_grant: { status: 400, error: 'invalid_grant' },
   // As Keycloak says it of a wrong secret.

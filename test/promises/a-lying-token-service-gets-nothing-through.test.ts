@@ -27,10 +27,13 @@ const refused: Readonly<Record<string, string>> = {
   unknown_error: 'exchange_refused',
   forbidden_page: 'exchange_refused',
   exchange_off: 'exchange_refused',
+  audience_unavailable: 'exchange_refused',
   nonce_for_ever: 'exchange_refused',
 };
 const absent: readonly Lie[] =
-  'invalid_client wrong_secret no_audience unavailable broken throttled slow trickle reset half'.split(' ');
+  'invalid_client bad_assertion wrong_secret no_audience unavailable broken throttled slow trickle reset half'.split(
+    ' ',
+  );
 /** RFC 8693 2.2.2 has one code for a subject token that is not acceptable and for other faults of the request. */
 const either: readonly Lie[] = ['invalid_request'];
 /** Told of by another test, since the whole service pauses then. */

@@ -190,36 +190,6 @@ describe('one that is not good', () => {
     expect((await use(task)).status).toBe(200);
     expect(stage.sidecar.events().filter(({ event }) => String(event).startsWith('config.'))).toEqual([]);
   });
-
-  test('a file that stays empty or gone is told once, and so is its return', async () => {
-    const [task, file] = [await stage.task(), join(stage.dir, 'waybill.yaml')];
-    const said = (): unknown[] =>
-      stage.sidecar.events().flatMap(({ event }) => (String(event).startsWith('config.') ? [event] : []));
-    const text = readFileSync(file);
-    writeFileSync(file, '');
-    await eventually('it is told', () => said().length === 1, 12_000);
-    expect(stage.sidecar.output()).toMatch(/waybill\.yaml:1:1: is empty.*the one before stays in force/);
-    expect(await stage.sidecar.metric('waybill_config_reloads_total{outcome="rejected"}')).toBe(1);
-    renameSync(file, `${file}.away`);
-    await sleep(7000);
-    expect([said(), (await use(task)).status]).toEqual([['config.rejected'], 200]);
-    writeFileSync(file, text);
-    await eventually('it is back', () => said().length === 2);
-    expect(said()).toEqual(['config.rejected', 'config.reloaded']);
-  });
-
-  test('nor is one told again that was told by hand', async () => {
-    const file = join(stage.dir, 'waybill.yaml');
-    const rejected = (): Promise<number> => stage.sidecar.metric('waybill_config_reloads_total{outcome="rejected"}');
-    const before = await rejected();
-    const text = readFileSync(file);
-    renameSync(file, `${file}.away`);
-    process.kill(stage.sidecar.pid, 'SIGHUP');
-    await eventually('it is told', async () => (await rejected()) === before + 1);
-    await sleep(7000);
-    expect(await rejected()).toBe(before + 1);
-    writeFileSync(file, text);
-  });
 });
 
 test('the way in takes it too: who is accepted, and what the program sees', async () => {

@@ -41,6 +41,7 @@ test.for(tellings)('W1: %s is told to agent, record and operator', async ([error
 test.for([
   // Keycloak says this of an audience that is no client of its realm; a tool with a wrong one closes the way to no other tool.
   ['keycloak', 'no_audience', 403, 'exchange_refused', 'does not grant a token for the audience that was asked for'],
+  ['keycloak', 'bad_assertion', 503, 'token_service_unavailable', "does not accept this sidecar's client auth"],
   ['keycloak', 'invalid_client', 503, 'token_service_unavailable', "does not accept this sidecar's client auth"],
   ['rfc8693', 'no_audience', 503, 'token_service_unavailable', "does not accept this sidecar's client auth"],
 ] as const)('profile %s, %s: %i %s', async ([profile, lie, status, code, words]) => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, expect, test, type TestContext } from 'vitest';
+import { serviceProfiles } from '../../config/service-profiles.ts';
 import { makeProofKey } from '../../proxy/proofs/dpop.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openDesk, refusalOf, type DeskUnderTest } from '../fakes/token-desk.ts';
@@ -53,10 +54,19 @@ function openKeyed(
   return openDesk(
     { issuer, subjectToken },
     // The time is for a Java that is not warm yet, on a busy machine.
-    { ...client, client_key_file: file, client_key_id: alg, actor: 'none', expect: { act: 'any' }, timeout: 20_000 },
+    {
+      ...client,
+      dialect,
+      client_key_file: file,
+      client_key_id: alg,
+      actor: 'none',
+      expect: { act: 'any' },
+      timeout: 20_000,
+    },
   );
 }
 
+const { dialect } = serviceProfiles.keycloak;
 const target = { audience: ['tickets-api'], scopes: ['tickets.read'] };
 
 test.for(algorithms)('an assertion by a key for %s, for the issuer alone and of the new typ', async (alg, context) => {

@@ -86,3 +86,23 @@ test('its stream is cut soon after', { timeout: 30_000 }, async () => {
   aheadMs = 8 * hourMs;
   await eventually('it is cut', () => isCut, 20_000);
 });
+
+test('a clock that was ahead for a moment neither shortens a task nor prolongs it', { timeout: 40_000 }, async () => {
+  const stateOf = async (txn: string) => (await api('GET', `/v1/tasks/${txn}`)).body['state'];
+  aheadMs = 55_000;
+  const opened = await api('POST', '/v1/tasks', {
+    subject_token: await service.subjectToken({ sub: 'bob' }),
+    deadline: '8s',
+  });
+  await sleep(1000);
+  aheadMs = 0;
+  await sleep(8500);
+  expect(await stateOf(String(opened.body['txn']))).toBe('expired');
+  // Timers look at the clock from time to time: one look is within this.
+  await sleep(3500);
+  aheadMs = 580_000;
+  await sleep(4000);
+  aheadMs = 0;
+  await sleep(6000);
+  expect([await stateOf(task.txn), (await use()).status]).toEqual(['open', 200]);
+});

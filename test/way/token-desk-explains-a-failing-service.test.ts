@@ -25,6 +25,7 @@ const table: readonly [lie: Lie, code: string, status: number][] = [
   // RFC 8693 2.2.2: a subject token that is not good, for whatever reason.
   ['invalid_request', 'grant_dead', 403],
   ['exchange_off', 'exchange_refused', 403],
+  ['audience_unavailable', 'exchange_refused', 403],
   ['unknown_error', 'exchange_refused', 403],
   ['forbidden_page', 'exchange_refused', 403],
   ['invalid_client', 'token_service_unavailable', 503],
