@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -25,8 +25,9 @@ record: { stdout: true }
   const running = new Running('sh', ['-c', 'exec "$0" "$1" run >both.log 2>&1', process.execPath, launcher], {
     cwd: folder,
   });
-  const hasSaid = (text: string) => eventually(text, () => readFileSync(both, 'utf8').includes(text), 15_000);
-  await eventually('it has begun', () => readFileSync(both, 'utf8') !== '');
+  // The shell has to come to it first.
+  const hasSaid = (text: string) =>
+    eventually(text, () => existsSync(both) && readFileSync(both, 'utf8').includes(text), 15_000);
   await hasSaid('"msg":"ready"');
   running.child.kill('SIGHUP');
   await hasSaid('"event":"config.reloaded"');
