@@ -11,7 +11,7 @@ import type { Lease, Upstreams } from './forward/upstream.ts';
 import { HandleRefusal } from './identify/handle-refusal.ts';
 import { identify, type Attributed, type Ladder } from './identify/ladder.ts';
 import { watchBody } from './identify/leak.ts';
-import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
+import { answerRefusal, isToldAlready, noteJudged, renderRefusal } from './intercept/answer.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { intercept, seenTarget, type Arrival, type Call, type Reader } from './intercept/call.ts';
 import { admit } from './record/admit.ts';
@@ -79,6 +79,7 @@ async function egress(arrival: Arrival, rooms: EgressRooms): Promise<void> {
       const bound = bind(credential, { attempt, chain, nonce }, rooms.world);
       const admitted = await admit(bound, rooms.trail);
       progress.admitted = true;
+      noteJudged(arrival, true);
       const sentAt = rooms.world.monotonic();
       const forwarded = await forward(admitted, lease, rooms.road);
       progress.mayBeDone = forwarded.kind === 'refused' && forwarded.mayBeDone;

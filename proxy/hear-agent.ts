@@ -33,9 +33,9 @@ export function hearAgent(current: () => Rooms, { jwks, door }: OwnServices): He
       else void runOwn(action, arrival, { ...door, ownTask: (request) => findOwnTask(request, ladder) }, current());
     },
     checkTunnel: (connect) => checkTunnelCredential(connect, current().ladder),
-    onRefused: (id, refusal, target) => {
+    onRefused: (id, refusal, target, wasAdmitted) => {
       const status = refusal.code === 'task_unknown' ? 407 : refusal.kind.status;
-      trail.refused({ id, way: 'out', refusal, status, target, misused: misusedBy(refusal) }, false);
+      trail.refused({ id, way: 'out', refusal, status, target, misused: misusedBy(refusal) }, wasAdmitted);
     },
     onTurnedAway: hearTurnedAway('out', { world, nextCallId }, trail),
     nextCallId,

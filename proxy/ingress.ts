@@ -7,7 +7,7 @@ import { unwatched } from './intercept/body-watch.ts';
 import { declaresBody, noBody, readBody } from './intercept/body.ts';
 import { interceptInbound, seenTarget, type Arrival, type Call, type InboundReader } from './intercept/call.ts';
 import { renderInboundRefusal, type CurrentNonce } from './intercept/inbound-answer.ts';
-import { answerRefusal, isToldAlready } from './intercept/answer.ts';
+import { answerRefusal, isToldAlready, noteJudged } from './intercept/answer.ts';
 import { close, lackOfRoom, open, type Opened, type TaskDoor } from './present/open.ts';
 import type { Origin } from './intercept/origin.ts';
 import { present, type Presenter } from './present/present.ts';
@@ -78,6 +78,7 @@ async function ingress(arrival: Arrival, rooms: IngressRooms, inForce: () => Gat
     const presented = present(opened, body, rooms.presenter);
     const admitted = await admit(presented, rooms.trail);
     progress.admitted = true;
+    noteJudged(arrival, true);
     const lease = (progress.lease = rooms.upstreams.take(call.tool, rooms.program.origin, rooms.program.way));
     const sentAt = rooms.world.monotonic();
     const forwarded = await forward(admitted, lease, rooms.road);

@@ -43,8 +43,8 @@ export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayO
         {
           onRequest: (arrival) => void runIngress(arrival, rooms, inForce),
           checkTunnel: () => undefined,
-          onRefused: (id, refusal, target) =>
-            record.trail.refused({ id, way: 'in', refusal, status: refusal.kind.status, target }, false),
+          onRefused: (id, refusal, target, wasAdmitted) =>
+            record.trail.refused({ id, way: 'in', refusal, status: refusal.kind.status, target }, wasAdmitted),
           onTurnedAway: hearTurnedAway('in', wayOut, record.trail),
           nextCallId: wayOut.nextCallId,
           monotonic: wayOut.world.monotonic,

@@ -1,4 +1,4 @@
-import { STATUS_CODES, type ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Refusal, retryAfterSeconds } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
@@ -63,6 +63,7 @@ export function renderAs(refusal: Refusal, callId: string, status: number): Answ
 /** Answers a refused request, or cuts the connection where an answer has already begun. */
 export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer): void {
   const { request, response } = arrival;
+  noteJudged(arrival, false);
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
@@ -83,6 +84,27 @@ const lingerMs = 2000;
 const ending = new WeakSet<Socket>();
 const broken = new WeakSet<Socket>();
 const closing = new WeakSet<Socket>();
+
+/** A request whose body still comes, and which is in the record already. */
+interface Judged {
+  readonly request: IncomingMessage;
+  /** Names it in the record. */
+  readonly id: string;
+  /** Else it was refused. */
+  readonly isAdmitted: boolean;
+}
+const judged = new WeakMap<Socket, Judged>();
+
+/** Says that a request was admitted or refused, which is recorded: what becomes of the rest of its body is no other request. */
+export function noteJudged({ request, id }: Arrival, isAdmitted: boolean): void {
+  if (!request.complete) judged.set(request.socket, { request, id, isAdmitted });
+}
+
+/** The request of which a connection is in the middle, where it is in the record already. Until it is all there, none follows it. */
+export function judgedOn(socket: Socket): Judged | undefined {
+  const known = judged.get(socket);
+  return known?.request.complete === false ? known : undefined;
+}
 
 /** Says that the parser lost its way on a connection, and that this was answered, counted and recorded. */
 export function markBroken(socket: Socket): void {

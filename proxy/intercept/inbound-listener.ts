@@ -191,7 +191,7 @@ function refuseConnect(server: Server, hearers: Hearers): void {
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {
     const id = hearers.nextCallId();
     const refusal = new Refusal('message_malformed', 'CONNECT is not served here.');
-    hearers.onRefused(id, refusal, undefined);
+    hearers.onRefused(id, refusal, undefined, false);
     hearBehindConnect(socket);
     // Ours in the middle of an answer under way would be read as a part of it.
     afterAnswers(socket, () => {

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from 'node:net';
 import { Refusal, toldAsUnsure } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
-import { endBehind, isClosing, isEnding, markBroken, refusalBytes, renderRefusal } from './answer.ts';
+import { endBehind, isClosing, isEnding, judgedOn, markBroken, refusalBytes, renderRefusal } from './answer.ts';
 import { ownName, type Arrival, type Door, type Reader } from './call.ts';
 import type { PodCa } from './pod-ca.ts';
 import { afterAnswers, answerOwed, hearBehindConnect } from './owed-answers.ts';
@@ -18,7 +18,14 @@ export interface TurnedAway {
   /** Address of the caller, as far as it is known still. */
   readonly peer: string | undefined;
   /** Of a CONNECT, where it was to lead. */
-  readonly target?: { readonly method: string; readonly host: string; readonly port: number };
+  readonly target?: Named;
+}
+
+/** Where a request was to lead that was refused before it was one. */
+interface Named {
+  readonly method: string;
+  readonly host: string;
+  readonly port: number;
 }
 
 /** Who takes what the listener hears. */
@@ -27,8 +34,8 @@ export interface Hearers {
   onRequest(arrival: Arrival): void;
   /** Whether a tunnel may be opened by what its CONNECT carries; throws a Refusal otherwise. */
   checkTunnel(connect: ConnectRequest): void;
-  /** A connection or CONNECT that was refused before there was a request. */
-  onRefused(callId: string, refusal: Refusal, about: { method: string; host: string; port: number } | undefined): void;
+  /** A connection or CONNECT that was refused before there was a request. @param wasAdmitted the rest of a request that was. */
+  onRefused(callId: string, refusal: Refusal, about: Named | undefined, wasAdmitted: boolean): void;
   onTurnedAway(connection: TurnedAway): void;
   readonly nextCallId: () => string;
   readonly monotonic: () => number;
@@ -152,7 +159,7 @@ function hearConnects(
       hearers.checkTunnel(connect);
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal('internal_fault');
-      hearers.onRefused(id, refusal, target === undefined ? undefined : { method: 'CONNECT', ...target });
+      hearers.onRefused(id, refusal, target === undefined ? undefined : { method: 'CONNECT', ...target }, false);
       hearBehindConnect(socket);
       afterAnswers(socket, () => refuseConnect(server, socket, head, id, refusal));
       return;
@@ -206,15 +213,18 @@ export function hearBrokenRequests(server: Server, hearers: Hearers): void {
       endBehind(owed, socket, '');
       return;
     }
-    // What is left of a refused request is no other one: it was answered, counted and recorded.
-    if (isEnding(socket)) {
+    const judged = judgedOn(socket);
+    const isOver = judged !== undefined && (owed === undefined || !judged.isAdmitted);
+    // What is left of a request that was answered is no other one: it was counted and recorded, and a second answer would be nobody's.
+    if (isEnding(socket) || isOver) {
       socket.end(() => socket.destroy());
       return;
     }
-    const id = hearers.nextCallId();
+    // Of an admitted one the end is told by its own record: two events would be two requests.
+    const id = judged?.id ?? hearers.nextCallId();
     const code: RefusalCode = fault === 'HPE_HEADER_OVERFLOW' ? 'body_too_large' : 'message_malformed';
     const refusal = new Refusal(code);
-    hearers.onRefused(id, refusal, undefined);
+    hearers.onRefused(id, refusal, undefined, judged !== undefined);
     markBroken(socket);
     const bytesOf = (told: Refusal): string => refusalBytes(renderRefusal(told, id, false), true);
     // A request that was whole may be with the tool: ours in place of its answer must not say that it was not done.
