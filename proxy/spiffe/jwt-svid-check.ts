@@ -51,6 +51,8 @@ const compact = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)$/;
 const maxBytes = 16 * 1024;
 /** Clocks of two machines differ by up to this much; applied to `nbf` and `iat`. An `exp` that is over is over. */
 const skewSeconds = 30;
+/** The last moment that a date holds, milliseconds. What ends later could not be written as one. */
+const lastMs = 8.64e15;
 /** An imported key lives as long as the bundle that it came in. */
 const imported = new WeakMap<JwtAuthority, KeyObject>();
 
@@ -126,7 +128,7 @@ function checkTimes({ exp, nbf, iat }: Members, nowMs: number): number {
     if (start === undefined) continue;
     if (!isSeconds(start) || (start - skewSeconds) * 1000 > nowMs) throw new Invalid('not_yet_valid');
   }
-  return exp * 1000;
+  return Math.min(exp * 1000, lastMs);
 }
 
 function isSeconds(value: unknown): value is number {

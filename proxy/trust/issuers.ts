@@ -3,7 +3,15 @@ import { readActors } from './act-claim.ts';
 import { checkEndpoint, type IssuerMetadata, MetadataUnavailable, readOwnEndpoint } from './issuer-metadata.ts';
 import { type JwksCache, KeysUnavailable } from './jwks.ts';
 import { isObject } from './strict-json.ts';
-import { allowedTyps, InvalidToken, isSeconds, readAudience, readStrictJws, type StrictJws } from './strict-jws.ts';
+import {
+  allowedTyps,
+  endOf,
+  InvalidToken,
+  isSeconds,
+  readAudience,
+  readStrictJws,
+  type StrictJws,
+} from './strict-jws.ts';
 
 /** Who a task is opened for: the claims of a subject token whose issuer, signature, audience and times were verified. */
 export interface VerifiedSubject {
@@ -131,7 +139,7 @@ function readSubject({ payload, header: { typ } }: StrictJws, iss: string, nowMs
   return {
     iss,
     sub,
-    expiresAtMs: exp * 1000,
+    expiresAtMs: endOf(exp),
     ...(isSeconds(iat) ? { issuedAtMs: iat * 1000 } : {}),
     ...(jti === undefined ? {} : { jti }),
     ...(act === undefined ? {} : { act }),

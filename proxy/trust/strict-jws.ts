@@ -88,6 +88,14 @@ export function isSeconds(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
+/** The last moment that a date holds, milliseconds. */
+const lastMs = 8.64e15;
+
+/** When a token with this `exp` ends, milliseconds: one that goes beyond all dates with the last of them, or no event could tell its end. */
+export function endOf(exp: number): number {
+  return Math.min(exp * 1000, lastMs);
+}
+
 /** Members of an `aud` claim: one string or a list of strings. Throws for any other shape. */
 export function readAudience(aud: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(aud) ? aud : [aud];

@@ -132,6 +132,9 @@ describe('mTLS', () => {
     await expectPasses(stage, 'same', () => send(planner, jwtSvid('planner')));
     const given = String(stage.program.seen.at(-1)?.headers.authorization).replace('Bearer ', '');
     expect(decodeJwt(given)).toMatchObject({ sub: id('planner'), iss: 'http://waybill.local' });
+    // Later than any date.
+    const never = jwtSvid('planner', { exp: Number.MAX_SAFE_INTEGER });
+    await expectPasses(stage, 'without an end', () => send(planner, never));
     const past = Math.floor(Date.now() / 1000) - 1;
     await expectEachRefused(stage, [
       attack('token_foreign_presenter', 'of another workload', () => send(planner, jwtSvid('worker'))),
