@@ -1,5 +1,6 @@
 import { constants, createPublicKey, hash, verify, type KeyObject } from 'node:crypto';
 import { isRocaModulus } from '../trust/roca.ts';
+import { isWholeRsaSignature } from '../trust/rsa-signature.ts';
 import { isObject } from '../trust/strict-json.ts';
 
 /** Kind of key of an algorithm, and how it verifies. */
@@ -73,7 +74,8 @@ class HeaderKey {
 
   /** Whether the key, as imported from here, made the signature with the algorithm that it was read for. */
   isSigner(key: KeyObject, input: string, signature: Buffer): boolean {
-    const { digest, options } = this.#kind;
+    const { kty, digest, options } = this.#kind;
+    if (kty === 'RSA' && !isWholeRsaSignature(key, signature)) return false;
     try {
       return verify(digest, Buffer.from(input), { key, ...options }, signature);
     } catch {

@@ -43,7 +43,9 @@ export function signJws(alg: string, key: KeyObject, input: string): string {
 export function isJwsSignature(alg: string, key: KeyObject, input: string, signature: Buffer): boolean {
   const algorithm = algorithms.get(alg);
   if (algorithm === undefined || algorithm.kind !== kindOf(key)) return false;
-  if (algorithm.bytes !== undefined && signature.length !== algorithm.bytes) return false;
+  // RSA has the length of its modulus (RFC 8017 8.1.2): OpenSSL takes one of RSA-PSS without a zero in front, a second spelling of it.
+  const bytes = algorithm.bytes ?? Math.ceil((key.asymmetricKeyDetails?.modulusLength ?? 0) / 8);
+  if (signature.length !== bytes) return false;
   try {
     return verify(algorithm.hash, Buffer.from(input), { key, ...optionsOf(algorithm) }, signature);
   } catch {

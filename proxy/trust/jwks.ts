@@ -3,6 +3,7 @@ import { compactVerify } from 'jose';
 import type { World } from '../world.ts';
 import { KeptDocument } from './kept-document.ts';
 import { isRocaModulus } from './roca.ts';
+import { isWholeRsaSignature } from './rsa-signature.ts';
 import { isObject, parseStrictJson } from './strict-json.ts';
 import { InvalidToken, type StrictCompact } from './strict-jws.ts';
 
@@ -176,6 +177,8 @@ export function isFor(key: TrustedKey, alg: string, use: KeyUse): boolean {
 
 /** Throws `InvalidToken('signature')` unless the key made it. The algorithm is the one that was matched to the key. */
 export async function verifySignature(jws: StrictCompact, key: TrustedKey): Promise<void> {
+  const signature = Buffer.from(jws.text.slice(jws.text.lastIndexOf('.') + 1), 'base64url');
+  if (key.kind === 'RSA' && !isWholeRsaSignature(key.key, signature)) throw new InvalidToken('signature');
   try {
     await compactVerify(jws.text, key.key, { algorithms: [jws.header.alg] });
   } catch {
