@@ -162,9 +162,9 @@ function pickKey(
   use: KeyUse,
 ): TrustedKey | undefined {
   if (header.kid === undefined) return undefined;
-  const fitting = keys.filter((key) => key.kid === header.kid && isFor(key, header.alg, use));
-  // Two keys that both fit would mean trying until one verifies.
-  return fitting.length === 1 ? fitting[0] : undefined;
+  const [first, ...more] = keys.filter((key) => key.kid === header.kid && isFor(key, header.alg, use));
+  // Two keys that both fit would mean trying until one verifies. A key that is listed twice is one.
+  return first !== undefined && more.every(({ key }) => key.equals(first.key)) ? first : undefined;
 }
 
 /** Whether a key may verify this algorithm for this use. A SPIFFE bundle names the use; an OAuth key set may leave it out. */
