@@ -127,13 +127,14 @@ function checkAudience(aud: unknown, issuer: TrustedIssuer): void {
 /** The claims that a task is opened with. Every one that is there has to have its proper form, needed or not. */
 function readSubject({ payload, header: { typ } }: StrictJws, iss: string, nowMs: number): VerifiedSubject {
   const { sub, jti, exp, nbf, iat, act, cnf, scope } = payload;
-  if (typeof sub !== 'string' || sub === '') throw new InvalidToken('subject');
+  // Halves of surrogate pairs all become the same bytes where they are written or hashed: two names, or ids, would be one.
+  if (typeof sub !== 'string' || sub === '' || !sub.isWellFormed()) throw new InvalidToken('subject');
   if (!isSeconds(exp) || exp * 1000 <= nowMs) throw new InvalidToken('expired');
   for (const start of [nbf, iat]) {
     if (start === undefined) continue;
     if (!isSeconds(start) || (start - clockSkewSeconds) * 1000 > nowMs) throw new InvalidToken('not_yet_valid');
   }
-  if (jti !== undefined && typeof jti !== 'string') throw new InvalidToken('malformed');
+  if (jti !== undefined && !(typeof jti === 'string' && jti.isWellFormed())) throw new InvalidToken('malformed');
   if (cnf !== undefined && !isObject(cnf)) throw new InvalidToken('malformed');
   readActors(act);
   return {

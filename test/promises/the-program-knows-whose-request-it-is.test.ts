@@ -40,7 +40,7 @@ describe('present: headers', () => {
     expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
   });
 
-  test('a name that is no text is no fault of ours', async () => {
+  test('a name that is no text names nobody: written down, halves of pairs of surrogates would all be the same', async () => {
     const issuer = await openKeyIssuer(origin);
     try {
       stage = await openWayIn({
@@ -55,10 +55,11 @@ describe('present: headers', () => {
         const raw = JSON.stringify(others).replace('{', `{"sub":"${String(sub)}",`);
         return signJws({ alg: key.alg, kid: key.kid, typ: 'at+jwt' }, { raw }, key);
       };
-      for (const sub of ['\\ud800', 'alice\\udc00', '\\udc00\\ud800', 'a\\u00ebb', '\\ud83d\\ude00']) {
+      const halves = ['\\ud800', 'alice\\udc00', 'alice\\udc01', '\\udc00\\ud800'];
+      for (const sub of [...halves, 'a\\u00ebb', '\\ud83d\\ude00']) {
         const caller = await openCaller({ ...stage.to, mint }, { sub });
         const answer = await caller.call();
-        expect([sub, answer.code ?? '200']).toEqual([sub, expect.stringMatching(/^(?:200|token_invalid)$/)]);
+        expect([sub, answer.code]).toEqual([sub, halves.includes(sub) ? 'token_invalid' : undefined]);
         if (answer.status === 200) expect(String(headersSeen()['waybill-subject'])).toMatch(/^[!-~]+$/);
       }
       expect(await stage.sidecar.metric('waybill_faults_total')).toBe(0);
