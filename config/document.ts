@@ -50,7 +50,8 @@ export function readDocument(text: string): SettingsDocument {
     reader.fault([], 0, parsed);
     return reader.finish(undefined, false);
   }
-  for (const error of [...parsed.errors, ...parsed.warnings]) reader.fault([], error.pos[0], describeSyntax(error));
+  for (const error of withoutFollowers([...parsed.errors, ...parsed.warnings], lines))
+    reader.fault([], error.pos[0], describeSyntax(error));
   if (reader.faults.length > 0) return reader.finish(undefined, false);
   return reader.finish(parsed.contents === null ? undefined : reader.read(parsed.contents, []), true);
 }
@@ -171,7 +172,29 @@ const ownWords: ReadonlyMap<string, string> = new Map([
   ['TAG_RESOLVE_FAILED', 'this tag (a word that begins with "!") is not known'],
   ['BAD_COLLECTION_TYPE', 'this tag (a word that begins with "!") does not fit what follows'],
   ['BAD_DQ_ESCAPE', 'this is no escape sequence; in single quotes a backslash is one'],
+  ['UNEXPECTED_TOKEN', 'this does not belong here; text that holds { } [ ] , or a quote must be in quotes'],
+  ['BLOCK_IN_FLOW', 'a `: ` too many, or a comma too few; text that holds `: ` must be in quotes'],
+  ['BLOCK_AS_IMPLICIT_KEY', 'a second `: `, or a key too far in; text that holds `: ` must be in quotes'],
+  ['MULTILINE_IMPLICIT_KEY', 'a key stands on one line, with `: ` behind it'],
 ]);
+
+/**
+ * After a mistake the parser tells of all that it does not understand any more: the rest of the line, and once the outermost value
+ * ended too early, each word to the end of the file. A page of these would hide the mistake, and none of them is another.
+ */
+function withoutFollowers(errors: readonly YAMLError[], lines: LineCounter): readonly YAMLError[] {
+  const kept: YAMLError[] = [];
+  let brokenLine = 0;
+  for (const error of errors) {
+    const isUnexpected = error.code === 'UNEXPECTED_TOKEN';
+    const { line } = lines.linePos(error.pos[0]);
+    const isFollower = line === brokenLine || (isUnexpected && error.message.includes(' token in YAML stream'));
+    if (isFollower && kept.length > 0) continue;
+    if (isUnexpected) brokenLine = line;
+    kept.push(error);
+  }
+  return kept;
+}
 
 /** The parser's own words, without what it quotes of the text, most often after a colon: that may be a secret in the wrong place. */
 function describeSyntax(error: YAMLError): string {

@@ -6,6 +6,7 @@ import { ConfigErrors, formatPath, type ConfigError, type Place, type SettingPat
 import { readDocument, type SettingsDocument } from './document.ts';
 import { checkOwnPlaces, followLinks } from './own-places.ts';
 import { resolvePaths, type Surroundings } from './paths.ts';
+import { findPlaceholders } from './placeholders.ts';
 import { checkMeaning } from './semantics.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 import { explainIssues, type Finding } from './shape-errors.ts';
@@ -20,6 +21,8 @@ export interface LoadedSettings {
   readonly digest: string;
   /** Where a setting stands in the text, such as `['rules', 0, 'when']`; of an absent one, where the nearest around it is named. */
   readonly locate: (path: SettingPath) => Place;
+  /** Texts that look as if something were to be put in their place, which nobody does. */
+  readonly placeholders: readonly SettingPath[];
 }
 
 /** zod would write and compile a function for each object of the schema, which pays when many values are read. */
@@ -56,7 +59,13 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
     (error) => error.path,
   );
   if (!parsed.success || errors.length > 0) throw new ConfigErrors(fileName, errors);
-  return Object.freeze({ fileName, settings: parsed.data, digest: configDigest(text), locate: document.locate });
+  return Object.freeze({
+    fileName,
+    settings: parsed.data,
+    digest: configDigest(text),
+    locate: document.locate,
+    placeholders: findPlaceholders(document.value),
+  });
 }
 
 type Issues = readonly z.core.$ZodIssue[];

@@ -1,4 +1,4 @@
-import { ConfigErrors } from '../../config/config-errors.ts';
+import { ConfigErrors, formatPath } from '../../config/config-errors.ts';
 import type { InboundSettings } from '../../config/inbound.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { ToolSettings } from '../../config/tools.ts';
@@ -173,11 +173,15 @@ function identityOf({ identity }: Settings): string {
   return identity.hint === undefined ? identity.workload_api : `${identity.workload_api}, hint ${identity.hint}`;
 }
 
-/** Those of the settings, and those of the rules with their place. */
+/** Those of the settings, and with their place those of the rules and of what looks like a placeholder. */
 export function listWarnings({ config, rules }: CheckedConfig): readonly string[] {
   const ofRules = rules.warnings.map(({ index, message }) => {
     const { line, column } = config.locate(['rules', index, 'when']);
     return `${line}:${column}: rules[${index}].when: ${message}`;
   });
-  return [...findWarnings(config.settings), ...ofRules];
+  const ofTexts = config.placeholders.map((path) => {
+    const { line, column } = config.locate(path);
+    return `${line}:${column}: ${formatPath(path)}: looks like a placeholder, and is taken as it stands: nothing fills it in.`;
+  });
+  return [...findWarnings(config.settings), ...ofRules, ...ofTexts];
 }

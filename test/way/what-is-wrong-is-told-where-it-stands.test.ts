@@ -55,6 +55,47 @@ test('what is wrong inside an entry is told with the bad name of the entry', asy
   ]);
 });
 
+test('a text that is no YAML says what to do, once for each mistake and not for all that comes after it', async () => {
+  const agent = ['record: { file: ${FILE}, stdout: true }', 'dns: {}', 'tasks: { deadline: 5m }'];
+  expect(await errorsIn(...agent)).toEqual([
+    {
+      line: 3,
+      column: 18,
+      path: '',
+      message: expect.stringMatching(/does not belong here.*must be in quotes$/) as string,
+    },
+  ]);
+  const several = ['purposes:', "  'it's': { tools: [] }", 'ca: { dir: /a: b }', 'dns:{}', 'tasks: {}'];
+  expect(await errorsIn(...several)).toMatchObject([
+    { line: 4, message: expect.stringContaining('in quotes') as string },
+    { line: 5, message: expect.stringContaining('in quotes') as string },
+    { line: 6, message: expect.stringContaining('`: ` behind it') as string },
+  ]);
+});
+
+test('a placeholder that nobody fills is warned of, where it stands', async () => {
+  const lines = ['version: 1', 'agent:', '  name: a', '  owner: ${OWNER:-me}', '  purpose: "{{ .Values.purpose }}"'];
+  const more = [
+    'record: { file: $(FOLDER)/events.jsonl }',
+    'dns: { servers: ["127.0.0.1:53"] }',
+    'ca: { dir: $HOME/ca, publish: ~/ca }',
+  ];
+  const none = ['operator: { socket: "/a$b/$c/{d}/$" }'];
+  writeFileSync(join(folder, 'waybill.yaml'), [...lines, ...more, ...none, ''].join('\n'));
+  const { code, stdout } = await runWaybill(['validate', '--json'], { cwd: folder });
+  expect(code).toBe(0);
+  const { warnings } = JSON.parse(stdout) as { warnings: readonly string[] };
+  expect(warnings.map((warning) => warning.split(': ').slice(0, 2).join(' '))).toEqual([
+    '4:10 agent.owner',
+    '5:12 agent.purpose',
+    '6:17 record.file',
+    '8:12 ca.dir',
+    '8:31 ca.publish',
+  ]);
+  expect(warnings[0]).toMatch(/is taken as it stands: nothing fills it in/);
+  expect(warnings.join()).not.toMatch(/OWNER|Values|FOLDER|HOME/);
+});
+
 test('a revocation without a reason is none, and is told so before anybody is asked', async () => {
   for (const reason of [[], ['--reason', '']]) {
     const { code, stderr } = await runWaybill(['revoke', '--all', ...reason], { cwd: folder });
