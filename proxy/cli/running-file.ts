@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { join, resolve } from 'node:path';
 import { defaultFolders, type Surroundings } from '../../config/paths.ts';
 import { findRunFolderFault } from '../own-folder.ts';
+import { readProcessName } from '../tasks/process.ts';
 import { CommandFailure, exitCodes } from './command.ts';
 import { asObject, parseObject } from './json-object.ts';
 
@@ -26,7 +27,7 @@ export function announceRunning(
 ): () => void {
   const { run } = defaultFolders(surroundings);
   const path = pathOf(file, run);
-  const content = JSON.stringify({ health, socket, pid: process.pid });
+  const content = JSON.stringify({ health, socket, pid: process.pid, start: findStart(process.pid) });
   try {
     mkdirSync(run, { recursive: true, mode: 0o700 });
     if (findRunFolderFault(run, surroundings.uid) !== undefined) return () => undefined;
@@ -79,9 +80,9 @@ export function findOnlyRunning(surroundings: Surroundings): RunningPlaces {
 
 /** Undefined where there is none any more: one that was killed could not take its word back. */
 function readWord(path: string): RunningPlaces | undefined {
-  const { health, socket, pid } = asObject(parseObject(readText(path)));
+  const { health, socket, pid, start } = asObject(parseObject(readText(path)));
   if (typeof health !== 'string' || typeof socket !== 'string') return undefined;
-  return typeof pid === 'number' && isThere(pid) ? { health, socket } : undefined;
+  return typeof pid === 'number' && isThere(pid, start) ? { health, socket } : undefined;
 }
 
 /** Takes away what those left that were killed: else each configuration in a temporary folder would leave a file for good. */
@@ -98,13 +99,22 @@ function listWords(run: string): readonly string[] {
   return readdirSync(run).flatMap((name) => (/^running-[0-9a-f]{16}\.json$/.test(name) ? [join(run, name)] : []));
 }
 
-function isThere(pid: number): boolean {
+/** A number is given out again, and in a container it is 1 each time: only with the start of the process it names one. */
+function isThere(pid: number, start: unknown): boolean {
+  const found = findStart(pid);
+  // Where the system tells neither, the number has to do.
+  if (found !== undefined || start !== undefined) return found === start;
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
+}
+
+/** When a process started, in the words of its machine; undefined where there is no such process, or nobody tells (no Linux). */
+function findStart(pid: number): string | undefined {
+  return readProcessName(pid)?.start;
 }
 
 /** One for each configuration: several sidecars may run beside each other. */

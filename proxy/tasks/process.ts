@@ -40,14 +40,14 @@ function isNumber(text: string | undefined): text is string {
 
 /** A process with its executable; undefined where there is none, or where this process may not read it. */
 export function readProcess(pid: number): SeenProcess | undefined {
-  const before = readStat(pid);
+  const before = readProcessName(pid);
   if (before === undefined) return undefined;
   try {
     const link = `/proc/${pid}/exe`;
     const { dev: device, ino: inode } = statSync(link, { bigint: true });
     const path = readlinkSync(link);
     // The process may have ended in between, and its pid be another's.
-    if (readStat(pid)?.start !== before.start) return undefined;
+    if (readProcessName(pid)?.start !== before.start) return undefined;
     return { pid, start: before.start, executable: { path, device, inode } };
   } catch {
     return undefined;
@@ -58,7 +58,7 @@ export function readProcess(pid: number): SeenProcess | undefined {
 export function descendsFrom(pid: number, { pid: ancestor, start }: ProcessName): boolean {
   let at = pid;
   for (let generation = 0; generation < maxGenerations; generation += 1) {
-    const found = readStat(at);
+    const found = readProcessName(at);
     if (found === undefined) return false;
     if (at === ancestor) return found.start === start;
     at = found.parent;
@@ -74,7 +74,8 @@ export function isSameExecutable(a: Executable, b: Executable): boolean {
   return a.path === b.path && a.device === b.device && a.inode === b.inode;
 }
 
-function readStat(pid: number): ReturnType<typeof parseStat> {
+/** Which process has this number now, and its parent; undefined where there is none, or it cannot be read (no Linux, a closed /proc). */
+export function readProcessName(pid: number): ReturnType<typeof parseStat> {
   try {
     return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {

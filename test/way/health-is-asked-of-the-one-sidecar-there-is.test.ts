@@ -1,4 +1,14 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -36,23 +46,24 @@ const words = (): string[] =>
 
 async function start(name: string, identity = 'none'): Promise<Running> {
   const file = join(top, `${name}.yaml`);
-  const own = join(top, name);
+  const places = join(top, name);
   writeFileSync(
     file,
     `version: 1
 agent: { name: bot }
 identity: ${identity}
 listen: { outbound: '127.0.0.1:0', metrics: '127.0.0.1:0', health: '127.0.0.1:0' }
-ca: { dir: ${own}/ca, publish: ${own}/trust }
-operator: { socket: ${own}.sock }
-record: { file: ${own}/events.jsonl }
+ca: { dir: ${places}/ca, publish: ${places}/trust }
+operator: { socket: ${places}.sock }
+record: { file: ${places}/events.jsonl }
 `,
   );
-  const before = words().length;
   const running = new Running(process.execPath, [launcher, 'run', '--config', file], options());
   await running.ready();
   // Its word comes a moment after that line.
-  await eventually('it has left word', () => words().length > before);
+  const own = `"pid":${running.child.pid},`;
+  const contents = (): readonly string[] => words().map((word) => readFileSync(join(top, 'waybill', word), 'utf8'));
+  await eventually('it has left word', () => contents().some((content) => content.includes(own)));
   return running;
 }
 
@@ -77,6 +88,26 @@ test('of two it takes none, and says how one is named', async () => {
   expect([code, stderr]).toEqual([64, expect.stringMatching(/2 sidecars run.*--config/s)]);
   expect((await askHealth('--config', join(top, 'first.yaml'))).code).toBe(0);
 });
+
+// In a container the sidecar is process 1 each time, and the run folder may outlive it.
+test.skipIf(process.platform !== 'linux')(
+  'one that was killed is not counted, though another process has its number by now',
+  async () => {
+    const sidecar = await start('of-its-own');
+    const [name = ''] = words();
+    const word = JSON.parse(readFileSync(join(top, 'waybill', name), 'utf8')) as object;
+    sidecar.child.kill('SIGKILL');
+    await sidecar.finished;
+    // Its word, as if its number had been given to this process.
+    const left = join(top, 'waybill', 'running-0123456789abcdef.json');
+    writeFileSync(left, JSON.stringify({ ...word, pid: process.pid }), { mode: 0o600 });
+    if (isRoot) chownSync(left, nobody, nobody);
+    expect(await askHealth()).toMatchObject({ code: 69, stderr: expect.stringContaining('none left word') as string });
+    await start('second');
+    expect(await askHealth()).toMatchObject({ code: 0, stderr: '' });
+    expect(words()).not.toContain('running-0123456789abcdef.json');
+  },
+);
 
 test('a configuration that is there, or that is named, is the one that is meant', async () => {
   await start('of-its-own');
