@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import type { Seal } from '../record/seals.ts';
-import { verifyEvents, type RecordReport } from '../record/verify-events.ts';
+import { CompressedRecord, verifyEvents, type RecordReport } from '../record/verify-events.ts';
 import { findForeignFault } from '../own-folder.ts';
 import { readBundleFile } from '../spiffe/file-bundle.ts';
 import type { X509Bundle } from '../spiffe/x509-path.ts';
@@ -14,7 +14,7 @@ export const events: Command = {
 Checks the record: every boot's lines are there from 1 on, each carries the hash of the one before, each checkpoint (one a minute and one at
 the end) is about the line before it and signed, nothing stands behind the signed end of a boot, and each boot stands behind the line that it
 was written behind (its member follows; what the first boot was written behind, and a boot before one that began a new file, is not known).
-Rotated files are given in the order they were written. Without FILE it is the record of the configuration (default: ./waybill.yaml).
+Rotated files are given in the order they were written, unpacked. Without FILE it is the record of the configuration (default: ./waybill.yaml).
 A line that was being written when a process was killed is torn and no error. Lines of the process's log, which stand between the events where
 standard output and standard error are collected together (kubectl logs), are passed over and counted. Calls that were admitted and have no
 end are counted: their outcome is unknown. Two things no file can show by itself:
@@ -107,6 +107,8 @@ function isDevice(path: string): boolean {
 
 /** What the system says is about a file, which it names where it could not open it (not of a folder, say); anything else is a fault. */
 function unreadable(error: unknown, files: readonly string[]): unknown {
+  if (error instanceof CompressedRecord)
+    return new CommandFailure(exitCodes.usage, `${error.message} is compressed; unpack it first, such as with gunzip`);
   if (!(error instanceof Error && 'code' in error && 'syscall' in error)) return error;
   const what = 'path' in error ? String(error.path) : files.join(', ');
   return new CommandFailure(exitCodes.usage, `${what} cannot be read (${String(error.code)})`);

@@ -12,12 +12,19 @@ export interface RecordReport extends ChainReport {
 const maxLineBytes = 1024 * 1024;
 const lineFeed = 0x0a;
 
+/** How files of the usual compressors begin (gzip, zstd, xz, bzip2), in hex. No line of a record begins so. */
+const compressed = ['1f8b', '28b52ffd', 'fd377a585a', '425a68'];
+
+/** A file that has to be unpacked before it can be read. It says nothing of the record in it, least of all that it is broken. */
+export class CompressedRecord extends Error {}
+
 /** What a reader of lines is told: a line without its line feed, and whether there was one. */
 export type LineTaker = (line: Buffer, isTerminated: boolean) => void;
 
 /**
  * Checks the record that these files hold, in the order given (a rotated file before the one that follows it): each boot's sequence,
- * hash chain and signatures. Reads the files as streams. Rejects with the system's error where one cannot be read.
+ * hash chain and signatures. Reads the files as streams. Rejects with the system's error where one cannot be read, with
+ * `CompressedRecord` where one is compressed.
  */
 export async function verifyEvents(
   files: readonly string[],
@@ -42,7 +49,11 @@ async function readLines(file: string, take: LineTaker): Promise<void> {
   let rest: Buffer[] = [];
   let restBytes = 0;
   const stream = createReadStream(file, { highWaterMark: 1024 * 1024 });
+  let isFirst = true;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const beginning = isFirst ? chunk.toString('hex', 0, 5) : '';
+    if (compressed.some((mark) => beginning.startsWith(mark))) throw new CompressedRecord(file);
+    isFirst = false;
     let from = 0;
     for (let to = chunk.indexOf(lineFeed); to >= 0; to = chunk.indexOf(lineFeed, from)) {
       const part = chunk.subarray(from, to);

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { killRemaining, launcher, runWaybill, Running } from '../stage/command-line.ts';
@@ -81,4 +82,11 @@ test.for<[what: string, change: (line: string) => readonly string[]]>([
 test('the log alone is no record', async () => {
   const { code, stdout } = await verify(lines.filter(isLog));
   expect([code, stdout]).toEqual([1, expect.stringContaining('there is no line to check')]);
+});
+
+test('a compressed record is not called a broken one', async () => {
+  const file = join(folder, 'old.jsonl.1.gz');
+  writeFileSync(file, gzipSync(`${lines.join('\n')}\n`));
+  const { code, stdout, stderr } = await runWaybill(['events', 'verify', file]);
+  expect([code, stdout, stderr]).toEqual([64, '', expect.stringMatching(/old\.jsonl\.1\.gz is compressed; .*first/)]);
 });
