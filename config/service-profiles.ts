@@ -31,10 +31,10 @@ export interface Dialect {
   /** `last`: tokens name `User.Read` where `https://graph.example.org/User.Read` was asked for. */
   readonly scope_names: 'whole' | 'last';
   /**
-   * What `invalid_client` means: our own authentication, with 400 as with 401 (RFC 6749 5.2), or, with 400, an audience that the service
-   * does not know.
+   * What `invalid_client` means: our own authentication, with 400 as with 401 (RFC 6749 5.2), or that, and with the one description
+   * that Keycloak has for it, an audience that the service does not know.
    */
-  readonly invalid_client: 'authentication' | 'audience-with-400';
+  readonly invalid_client: 'authentication' | 'audience-by-text';
 }
 
 const standard: ServiceProfile = {
@@ -59,7 +59,7 @@ export const serviceProfiles = {
     ...standard,
     bound_subject: 'refuse',
     expect: { ...standard.expect, scopes: 'subject', life: 'cut' },
-    dialect: { ...standard.dialect, invalid_client: 'audience-with-400' },
+    dialect: { ...standard.dialect, invalid_client: 'audience-by-text' },
   },
   // On-behalf-of is RFC 7523 with a parameter of its own; subjects are pairwise, and a life is 60 to 90 minutes by chance.
   'entra-obo': {

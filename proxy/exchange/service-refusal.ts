@@ -115,7 +115,7 @@ export function readFailure(
   if (onToken && typeof description === 'string' && description.startsWith(audienceNotGranted))
     return refuseExchange(service, error, wrongAudience);
   // As our own authentication it would stop the tools of this service whose audiences are good, and page.
-  if (error === 'invalid_client' && dialect.invalid_client === 'audience-with-400' && description === audienceUnknown)
+  if (error === 'invalid_client' && dialect.invalid_client === 'audience-by-text' && description === audienceUnknown)
     return refuseExchange(service, error, wrongAudience);
   // A status for client authentication alone (RFC 6749 5.2): Keycloak says so of a wrong secret.
   if (status === 401 && error === 'unauthorized_client')
