@@ -144,3 +144,21 @@ test('behind the way in, a program that is not there; and a key of the SVID that
     'identity : other users may read the key of the SVID, and call as us',
   ]);
 });
+
+test('a sidecar that hangs is no sidecar that is not there', async () => {
+  const stage = await openStage({ tools: { crm: { port: tool.port } } });
+  const file = join(stage.dir, 'waybill.yaml');
+  process.kill(stage.sidecar.pid, 'SIGSTOP');
+  try {
+    for (const args of [[], ['--running']]) {
+      const { findings, code } = await surgery.ask(file, {}, ...args);
+      expect([code, listFound(findings, 'failed')]).toEqual([
+        1,
+        [expect.stringMatching(/^sidecar : it does not answer at \S+operator\.sock \(no answer within 3 s\)$/)],
+      ]);
+    }
+  } finally {
+    process.kill(stage.sidecar.pid, 'SIGCONT');
+    await stage.close();
+  }
+});

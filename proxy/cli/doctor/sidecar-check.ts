@@ -3,7 +3,7 @@ import { missingRecord, version } from '../../open-record.ts';
 import { findForeignFault } from '../../own-folder.ts';
 import { CommandFailure, exitCodes } from '../command.ts';
 import { callOperator } from '../operator-client.ts';
-import { inStep, wordOf, type Findings } from './finding.ts';
+import { inStep, Late, wordOf, type Findings } from './finding.ts';
 import type { Patient } from './patient.ts';
 
 /** What the sidecar says of itself. Nobody is asked where the socket lies in a folder that somebody else may have made: he is no sidecar. */
@@ -21,6 +21,14 @@ export async function checkSidecar(patient: Patient, found: Findings): Promise<v
   try {
     self = await askSidecar(patient);
   } catch (error) {
+    // Somebody has the socket: called absent, a sidecar that hangs would leave nothing that failed.
+    if (error instanceof Late) {
+      found.fail(
+        `it does not answer at ${patient.paths.operatorSocket} (${error.message})`,
+        'It hangs, or the machine is too busy for it, and calls wait as well: see its log, and start it anew.',
+      );
+      return;
+    }
     const why = error instanceof CommandFailure ? error.message : wordOf(error);
     found.info(`none answers: ${why}`);
     return;
