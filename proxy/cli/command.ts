@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { suggest } from '../../config/nearness.ts';
 import type { Surroundings } from '../../config/paths.ts';
 
 /** What a command is started with, and where it says something. Only `main.ts` makes one. */
@@ -48,9 +49,10 @@ export class CommandFailure extends Error {
   }
 }
 
-/** `parseArgs` of node:util, with its complaints as `CommandFailure`. */
+/** `parseArgs` of node:util, with its complaints as `CommandFailure`. @param meant by an argument that is none of its options. */
 export function parseArguments<const Config extends ParseArgsConfig>(
   config: Config,
+  meant?: string,
 ): ReturnType<typeof parseArgs<Config>> {
   let parsed: ReturnType<typeof parseArgs<Config>>;
   try {
@@ -58,12 +60,24 @@ export function parseArguments<const Config extends ParseArgsConfig>(
   } catch (error) {
     // Only its first sentence: the others explain the syntax of positional arguments.
     const message = error instanceof Error ? error.message.replace(/\. [\s\S]*$/, '') : 'the arguments cannot be read';
-    throw new CommandFailure(exitCodes.usage, message);
+    throw new CommandFailure(exitCodes.usage, message + adviceOn(message, config, meant));
   }
   // As of a variable that is not set: as a file it would be told without a name, as `:1:1: cannot be read`.
   if (Reflect.get(parsed.values, 'config') === '')
     throw new CommandFailure(exitCodes.usage, '--config is empty: it names the path of a file');
   return parsed;
+}
+
+/** What to do about a complaint that names an argument. */
+function adviceOn(complaint: string, { options = {} }: ParseArgsConfig, meant: string | undefined): string {
+  const [, kind, word = ''] = /^(Unknown option|Unexpected argument) '(.*)'$/s.exec(complaint) ?? [];
+  if (kind === undefined) return '';
+  const known = Object.keys(options).map((name) => `--${name}`);
+  const advice = kind === 'Unknown option' ? suggest(word, known) : meant && `; ${meant}`;
+  if (advice) return advice;
+  return /\.ya?ml$/i.test(word) && 'config' in options
+    ? '; a configuration is named with --config FILE'
+    : '; see --help';
 }
 
 /** Options that every command with a result has. */

@@ -34,7 +34,8 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
 `,
   async run(invocation) {
     const { own, agent } = split(invocation.args);
-    const { values } = parseArguments({ args: own, options: configOption });
+    const meant = 'a configuration is named with --config FILE, and a command stands behind --: waybill run -- COMMAND';
+    const { values } = parseArguments({ args: own, options: configOption }, meant);
     const file = values.config ?? defaultConfigFile;
     const checked = loadConfigFile(file, invocation.surroundings);
     if (agent !== undefined) refuseSharedRecord(findPlaces(checked, invocation.surroundings).recordFile);

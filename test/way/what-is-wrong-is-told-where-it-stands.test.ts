@@ -102,3 +102,14 @@ test('a revocation without a reason is none, and is told so before anybody is as
     expect([code, stderr]).toEqual([64, expect.stringMatching(/^waybill revoke: --reason is (?:missing|empty)/)]);
   }
 });
+
+test.for<[args: readonly string[], expected: RegExp]>([
+  [['validate', 'waybill.yaml'], /^waybill validate: Unexpected argument 'waybill\.yaml'; .*--config FILE\n$/],
+  [['run', 'python', 'agent.py'], /^waybill run: Unexpected argument 'python'; .*waybill run -- COMMAND\n$/],
+  [['doctor', '--confg', 'x'], /^waybill doctor: Unknown option '--confg'; did you mean `--config`\?\n$/],
+  [['inventory', '--zzzz'], /^waybill inventory: Unknown option '--zzzz'; see --help\n$/],
+  [['revoke', 'TXN'], /^waybill revoke: Unexpected argument 'TXN'; see --help\n$/],
+])('of wrong arguments it is said what they should be: %s', async ([args, expected]) => {
+  const { code, stderr } = await runWaybill(args, { cwd: folder });
+  expect([code, stderr]).toEqual([64, expect.stringMatching(expected)]);
+});
