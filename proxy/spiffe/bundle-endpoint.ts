@@ -96,6 +96,8 @@ async function get(url: URL, profile: EndpointProfile, tcp: DialTcp, life: Life)
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ALPNProtocols: ['http/1.1'],
     minVersion: 'TLSv1.2',
+    // Said here: left out, NODE_TLS_REJECT_UNAUTHORIZED=0 of the environment has a stranger say who belongs to the other domain.
+    rejectUnauthorized: true,
     ...trustOf(profile),
   });
   life.open.push(secure);

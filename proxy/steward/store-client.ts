@@ -63,8 +63,9 @@ export async function connectStore(
 ): Promise<StoreConnection> {
   const { store, username, tls } = settings;
   const password = await readPassword(settings.password_file);
-  const ca = tls?.ca === undefined ? {} : { ca: readAuthorities(tls.ca) };
-  const { host, port } = store ?? (await within(findMaster(settings, attempt, ca, answerMs), answerMs));
+  // Said here: left out, NODE_TLS_REJECT_UNAUTHORIZED=0 of the environment lets whoever answers lift revocations.
+  const secure = { rejectUnauthorized: true, ...(tls?.ca === undefined ? {} : { ca: readAuthorities(tls.ca) }) };
+  const { host, port } = store ?? (await within(findMaster(settings, attempt, secure, answerMs), answerMs));
   const isTls = store === undefined ? tls !== undefined : store.tls;
   const options: RedisOptions = {
     host,
@@ -73,13 +74,18 @@ export async function connectStore(
     connectTimeout: answerMs,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
-    ...(isTls ? { tls: ca } : {}),
+    ...(isTls ? { tls: secure } : {}),
   };
   return (await openClient(options, (redis) => redis.call('hello'), answerMs)).connection;
 }
 
 /** The client's own search for the master has connections of its own, which nobody could guard. */
-async function findMaster(settings: FleetSettings, attempt: number, ca: object, answerMs: number): Promise<StorePlace> {
+async function findMaster(
+  settings: FleetSettings,
+  attempt: number,
+  secure: object,
+  answerMs: number,
+): Promise<StorePlace> {
   const { sentinels = [], master_name: name = '', tls } = settings;
   const password = await readPassword(settings.sentinel_password_file);
   // Those that do not answer must leave time for one that does.
@@ -90,7 +96,7 @@ async function findMaster(settings: FleetSettings, attempt: number, ca: object, 
       ...sentinels[(at + attempt) % sentinels.length],
       connectTimeout: eachMs,
       ...(password === undefined ? {} : { password }),
-      ...(tls === undefined ? {} : { tls: ca }),
+      ...(tls === undefined ? {} : { tls: secure }),
     };
     try {
       const ask = (sentinel: Redis): Promise<unknown> => sentinel.call('sentinel', 'get-master-addr-by-name', name);
