@@ -29,7 +29,9 @@ export type Bundles<Content> = ReadonlyMap<string, Bundle<Content>>;
 /** Reads the X.509 bundles of an answer: DER certificates of each trust domain. Throws MalformedAnswer. */
 export function parseX509Bundles(entries: readonly BytesEntry[]): Bundles<readonly Buffer[]> {
   return parseEntries(entries, (value) => {
-    const content = parseCertificates(value).map((certificate) => certificate.der);
+    // No certificate is a full state too: SPIRE writes it for a domain that has taken all of them back, or signs JWTs only. Refused, it
+    // would keep those that were taken back, and with them those of every other domain of the answer.
+    const content = value.length === 0 ? [] : parseCertificates(value).map((certificate) => certificate.der);
     return { content, digest: digestOf(content) };
   });
 }

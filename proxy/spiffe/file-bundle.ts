@@ -35,6 +35,8 @@ export class FileBundle {
   readonly #events: BundleFileEvents;
   readonly #files: WatchedFiles;
   #digest = '';
+  /** Whether it was told that the file cannot be read; that is told once for as long as it lasts. */
+  #isUnreadable = false;
   #closed = false;
   #x509: X509Bundle | undefined;
   #jwt: readonly JwtAuthority[] | undefined;
@@ -73,14 +75,19 @@ export class FileBundle {
   async #read(): Promise<void> {
     try {
       const { digest, authorities, jwtAuthorities } = await readBundleFile(this.#path);
+      this.#isUnreadable = false;
       if (digest === this.#digest || this.#closed) return;
       this.#digest = digest;
       this.#x509 = { authorities, revocations: [] };
       this.#jwt = jwtAuthorities;
       this.#events.changed(this.#trustDomain);
     } catch (error) {
-      if (!this.#closed)
-        this.#events.failed(this.#trustDomain, error instanceof MalformedAnswer ? 'malformed' : 'unreadable');
+      const fault = error instanceof MalformedAnswer ? 'malformed' : 'unreadable';
+      const isToldBefore = fault === 'unreadable' && this.#isUnreadable;
+      this.#isUnreadable = fault === 'unreadable';
+      // Without a free descriptor, say: what the file takes back meanwhile must not stay trusted until it changes once more.
+      if (this.#isUnreadable) this.#files.forget();
+      if (!this.#closed && !isToldBefore) this.#events.failed(this.#trustDomain, fault);
     }
   }
 }

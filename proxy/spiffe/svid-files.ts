@@ -59,6 +59,8 @@ export class SvidFiles {
   #tokens: readonly { readonly svid: JwtSvid; readonly audiences: readonly string[] }[] = [];
   #bundles: ReadonlyMap<string, X509Bundle> = new Map();
   #keyWasShared = false;
+  /** What was told of files that cannot be read; that is told once for as long as it lasts. */
+  #unreadable = '';
   #closed = false;
 
   constructor(options: SvidFilesOptions) {
@@ -139,10 +141,18 @@ export class SvidFiles {
   }
 
   async #read(): Promise<void> {
-    if ((await this.#tryRead()) === undefined) return;
+    if ((await this.#tryRead()) === undefined) {
+      this.#unreadable = '';
+      return;
+    }
     await sleep(secondLookMs);
     const event = await this.#tryRead();
-    if (event !== undefined && !this.#closed) this.#options.onEvent(event);
+    const unreadable = event?.reason === 'unreadable' ? JSON.stringify(event) : '';
+    const isToldBefore = unreadable !== '' && unreadable === this.#unreadable;
+    this.#unreadable = unreadable;
+    // Without a free descriptor, say: the SVID that was written meanwhile must not wait for the next change, the old one ends before.
+    if (unreadable !== '') this.#files.forget();
+    if (event !== undefined && !this.#closed && !isToldBefore) this.#options.onEvent(event);
   }
 
   async #tryRead(): Promise<FolderEvent | undefined> {

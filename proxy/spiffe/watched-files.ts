@@ -56,6 +56,11 @@ export class WatchedFiles {
     return this.#looking;
   }
 
+  /** To be called while a change is dealt with that could not be read: nothing at the files shows when they can be, so the next look tries. */
+  forget(): void {
+    this.#seen = undefined;
+  }
+
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
