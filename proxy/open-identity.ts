@@ -126,8 +126,8 @@ export function svidCertificates(workload: Pick<Workload, 'x509'>): X509SvidSour
 export function signingIdentity(workload: Workload): SignerIdentity | undefined {
   const svid = workload.x509();
   if (svid === undefined) return undefined;
-  const { spiffeId, serial, chain, expiresAtMs } = svid;
-  return { spiffeId, serial, chain, expiresAtMs, privateKey: svid.privateKey() };
+  const { spiffeId, chain, expiresAtMs } = svid;
+  return { spiffeId, chain, expiresAtMs, privateKey: svid.privateKey() };
 }
 
 /** Our X.509-SVID as the way in shows it to callers. */
@@ -135,7 +135,6 @@ export function serverIdentity(workload: Workload): ServerIdentity | undefined {
   const svid = workload.x509();
   if (svid === undefined) return undefined;
   return {
-    serial: svid.serial,
     certificates: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
     key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
   };

@@ -40,7 +40,6 @@ export interface Workload extends JwtSvidSource {
 /** Our own X.509-SVID. The key leaves through `privateKey` only. */
 export interface WorkloadSvid {
   readonly spiffeId: string;
-  readonly serial: string;
   /** DER, leaf first. */
   readonly chain: readonly Buffer[];
   readonly expiresAtMs: number;
@@ -185,8 +184,8 @@ function fromSource(source: SvidSource, missing: string): Workload {
     x509: () => {
       const svid = source.x509()?.default;
       if (svid === undefined) return undefined;
-      const { serial, chain, expiresAtMs } = svid;
-      return { spiffeId: svid.spiffeId.toString(), serial, chain, expiresAtMs, privateKey: () => svid.privateKey() };
+      const { chain, expiresAtMs } = svid;
+      return { spiffeId: svid.spiffeId.toString(), chain, expiresAtMs, privateKey: () => svid.privateKey() };
     },
     authoritiesOf: (trustDomain) => source.x509Bundles().get(trustDomain),
     jwtAuthoritiesOf: (trustDomain) => source.jwtBundles().get(trustDomain),

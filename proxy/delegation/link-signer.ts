@@ -48,9 +48,8 @@ export interface DelegatedTask {
     | { readonly kind: 'token'; readonly root: ChainRoot };
 }
 
-/** Our X.509-SVID, with what tells it apart from the one before. */
+/** Our X.509-SVID. */
 export interface SignerIdentity extends LinkIdentity {
-  readonly serial: string;
   /** End of the SVID, milliseconds since the epoch. */
   readonly expiresAtMs: number;
 }
@@ -62,7 +61,7 @@ export interface SignedChain {
 }
 
 interface Signed extends SignedChain {
-  readonly serial: string;
+  readonly certificates: readonly Buffer[];
   readonly hop: NextHop;
   readonly expiresAtMs: number;
 }
@@ -84,7 +83,7 @@ export class LinkSigner {
     const known = this.#signed.get(errand);
     if (
       known !== undefined &&
-      known.serial === identity.serial &&
+      isSameSvid(known.certificates, identity.chain) &&
       known.expiresAtMs > nowMs &&
       isSameHop(known.hop, hop)
     ) {
@@ -95,10 +94,15 @@ export class LinkSigner {
     const exp = Math.floor(Math.min(task.expiresAtMs, identity.expiresAtMs, inbound?.expiresAtMs ?? Infinity) / 1000);
     if (exp * 1000 <= nowMs) throw new LinkRefused('task_over');
     const { value, digest } = append(task, { aud: hop.resource, may, iat: Math.floor(nowMs / 1000), exp }, identity);
-    const signed = { value, digest, serial: identity.serial, hop, expiresAtMs: exp * 1000 };
+    const signed = { value, digest, certificates: identity.chain, hop, expiresAtMs: exp * 1000 };
     this.#signed.set(errand, signed);
     return signed;
   }
+}
+
+/** By all that the link names: a serial number tells apart the certificates of one authority only. */
+function isSameSvid(one: readonly Buffer[], other: readonly Buffer[]): boolean {
+  return one === other || (one.length === other.length && one.every((der, at) => other[at]?.equals(der) === true));
 }
 
 /** A reload of the configuration may change what a tool is delegated, while its tasks go on. */

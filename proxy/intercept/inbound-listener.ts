@@ -18,10 +18,8 @@ import { closeServer, followSilent } from './stop.ts';
 import { handshakeFault } from './tunnel.ts';
 import { isClosing, refusalBytes, renderRefusal } from './answer.ts';
 
-/** Our own certificate for callers: the X.509-SVID of this moment. `key` is PEM. */
+/** Our own certificate for callers: the X.509-SVID of this moment. PEM. */
 export interface ServerIdentity {
-  /** Changes when the SVID does. */
-  readonly serial: string;
   readonly certificates: string;
   readonly key: string;
 }
@@ -101,7 +99,7 @@ function mayBePlain(socket: Socket, { plain }: InboundTransport): boolean {
 /** The TLS context of the SVID in force. New connections get the new one; old ones go on with what they began with. */
 class ContextOfSvid {
   readonly #identity: InboundTransport['identity'];
-  #serial = '';
+  #certificates = '';
   #context: SecureContext | undefined;
 
   constructor(identity: InboundTransport['identity']) {
@@ -111,7 +109,8 @@ class ContextOfSvid {
   current(): SecureContext | undefined {
     const identity = this.#identity();
     if (identity === undefined) return undefined;
-    if (identity.serial !== this.#serial || this.#context === undefined) {
+    // The whole text: a serial number tells apart the certificates of one authority only.
+    if (identity.certificates !== this.#certificates || this.#context === undefined) {
       // No tickets: a resumed session would not show the chain of the caller's certificate again.
       this.#context = createSecureContext({
         key: identity.key,
@@ -119,7 +118,7 @@ class ContextOfSvid {
         minVersion: 'TLSv1.2',
         secureOptions: constants.SSL_OP_NO_TICKET,
       });
-      this.#serial = identity.serial;
+      this.#certificates = identity.certificates;
     }
     return this.#context;
   }

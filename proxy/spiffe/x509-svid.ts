@@ -1,4 +1,5 @@
 import { createHash, createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import { parseCertificates, type Certificate } from './certificates.ts';
 import { MalformedAnswer } from './identity-unavailable.ts';
 import type { X509SvidMessage, X509SvidResponse } from './service-definition.ts';
@@ -39,6 +40,7 @@ export class X509Svid {
     const key = parseKey(message.x509_svid_key);
     if (!leaf.checkPrivateKey(key))
       throw new MalformedAnswer('the key of an X509-SVID does not belong to its certificate');
+    checkUsable(certificates, key);
     return new X509Svid(spiffeId, certificates, key, message.hint);
   }
 
@@ -99,6 +101,20 @@ function checkLeaf(leaf: X509Certificate, spiffeId: SpiffeId): void {
   if (uris.length !== 1) throw new MalformedAnswer('the leaf of an X509-SVID has not exactly one URI name');
   if (uris[0] !== `URI:${spiffeId.toString()}`)
     throw new MalformedAnswer('the leaf of an X509-SVID names another SPIFFE ID');
+}
+
+/** OpenSSL refuses weak keys and signatures when it is given them. Found at a connection, that would end the process at the first one. */
+function checkUsable(certificates: readonly Certificate[], key: KeyObject): void {
+  try {
+    createSecureContext({
+      cert: certificates.map(({ parsed }) => parsed.toString()).join(''),
+      key: key.export({ type: 'pkcs8', format: 'pem' }),
+    });
+  } catch {
+    throw new MalformedAnswer(
+      'an X509-SVID cannot be used for TLS: its key or a signature is too weak, or of an unknown kind',
+    );
+  }
 }
 
 function parseId(text: string): SpiffeId {

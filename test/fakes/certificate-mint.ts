@@ -36,6 +36,8 @@ export interface Recipe {
   readonly algorithm?: webcrypto.EcKeyGenParams | webcrypto.RsaHashedKeyGenParams;
   /** Keys to use in place of new ones. */
   readonly keys?: webcrypto.CryptoKeyPair;
+  /** Hex; a random one where it is not said. */
+  readonly serial?: string;
   /** Hash of the signature; SHA-256. */
   readonly hash?: string;
 }
@@ -79,7 +81,7 @@ async function mint(issuer: Minted | undefined, recipe: Recipe): Promise<Minted>
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x01;
   const certificate = await X509CertificateGenerator.create(
     {
-      serialNumber: serial.toString('hex'),
+      serialNumber: recipe.serial ?? serial.toString('hex'),
       subject,
       issuer: issuer?.subject ?? subject,
       notBefore: new Date(recipe.notBefore ?? Date.now() - 10_000),

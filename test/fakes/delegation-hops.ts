@@ -25,7 +25,7 @@ export async function openHop(authority: Authority, name: string, ttlSeconds: nu
   const spiffeId = `spiffe://${authority.trustDomain}/${name}`;
   const { chainDer, keyDer, expiresAtMs } = await authority.issueX509(spiffeId, ttlSeconds);
   const privateKey = createPrivateKey({ key: keyDer, format: 'der', type: 'pkcs8' });
-  const identity = { spiffeId, chain: [chainDer], privateKey, serial: digestOf(chainDer.toString('hex')), expiresAtMs };
+  const identity = { spiffeId, chain: [chainDer], privateKey, expiresAtMs };
   return { identity, jkt: makeProofKey().jkt, resource: `https://${name}.example.org` };
 }
 

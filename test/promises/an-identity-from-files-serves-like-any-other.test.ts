@@ -1,9 +1,11 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Authority, openAuthority } from '../../proxy/embedded/authority.ts';
 import { pem } from '../fakes/bundle-endpoint.ts';
+import { mintAuthority, mintLeaf, type Recipe } from '../fakes/certificate-mint.ts';
 import { issueTexts, swapData } from '../fakes/svid-folder.ts';
 import { readRecord } from '../stage/event-record.ts';
 import type { RawAnswer } from '../stage/raw-call.ts';
@@ -16,6 +18,7 @@ let own: Authority;
 let partner: Authority;
 let stranger: Authority;
 let stage: WayInStage;
+const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', publicExponent: new Uint8Array([1, 0, 1]) } as const;
 const partnerFile = (): string => join(folder, 'partner.pem');
 
 beforeAll(async () => {
@@ -57,11 +60,24 @@ async function writeSvid(): Promise<void> {
 const svidOf = async (from: Authority, name = 'planner'): Promise<ClientCertificate> =>
   certificateOf(await from.issueX509(`spiffe://${from.trustDomain}/${name}`, 600));
 
-async function shownSerial(): Promise<string | undefined> {
+async function shownCertificate(): Promise<Buffer | undefined> {
   const socket = await connectTls(stage.to.address(), await svidOf(own));
-  const { serialNumber } = socket.getPeerX509Certificate() ?? {};
+  const { raw } = socket.getPeerX509Certificate() ?? {};
   socket.destroy();
-  return serialNumber;
+  return raw;
+}
+
+const shownSerial = async (): Promise<string> =>
+  new X509Certificate((await shownCertificate()) ?? Buffer.alloc(0)).serialNumber;
+
+/** Writes an SVID of an authority that nobody knew before, beside those that callers are known by. @returns its leaf. */
+async function writeMinted(recipe: Recipe): Promise<Buffer> {
+  const authority = await mintAuthority(undefined);
+  const { der, privateKey } = await mintLeaf(authority, recipe);
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const bundle = pem(authority.der, own.bundle().x509Der);
+  await swapData(folder, { 'tls.crt': pem(der), 'tls.key': key, 'ca.crt': bundle });
+  return der;
 }
 
 async function call(client: ClientCertificate): Promise<RawAnswer> {
@@ -95,7 +111,7 @@ test('an SVID that is exchanged on disk is shown to new connections, and no call
   const serials = new Set([before]);
   for (let round = 1; round <= 3; round++) {
     await writeSvid();
-    await expect.poll(async () => serials.add((await shownSerial()) ?? '').size, { timeout: 5000 }).toBe(round + 1);
+    await expect.poll(async () => serials.add(await shownSerial()).size, { timeout: 5000 }).toBe(round + 1);
   }
   stop.abort();
   await load;
@@ -111,5 +127,23 @@ test('a domain whose keys were all taken back in its file has no callers any mor
   expect((await send()).status).toBe(200);
   await writeFile(partnerFile(), '{"keys":[]}');
   await expect.poll(async () => (await send()).code, { timeout: 5000 }).toBe('caller_not_allowed');
+  expect((await call(await svidOf(own))).status).toBe(200);
+});
+
+test('an SVID of another authority is another SVID, though it has the same serial number', async () => {
+  for (let round = 0; round < 2; round++) {
+    const leaf = await writeMinted({ serial: '01' });
+    await expect
+      .poll(async () => leaf.equals((await shownCertificate()) ?? Buffer.alloc(0)), { timeout: 5000 })
+      .toBe(true);
+  }
+});
+
+test('an SVID that TLS does not take is told, and the one before it is shown', async () => {
+  await writeSvid();
+  const before = await shownSerial();
+  await writeMinted({ algorithm: { ...rsa, modulusLength: 1024 } });
+  await expect.poll(() => stage.sidecar.output(), { timeout: 5000 }).toContain('cannot be used for TLS');
+  expect(await shownSerial()).toBe(before);
   expect((await call(await svidOf(own))).status).toBe(200);
 });
