@@ -1,4 +1,4 @@
-import { MalformedAnswer } from './identity-unavailable.ts';
+import { EndedAnswer, MalformedAnswer } from './identity-unavailable.ts';
 import type { X509SvidResponse } from './service-definition.ts';
 import { joinSvids, parseX509Context, type X509Context } from './x509-svid.ts';
 
@@ -25,7 +25,7 @@ export class HeldSvids {
   readonly #onEvent: (event: SvidEvent) => void;
   readonly #hint: string | undefined;
   #context: X509Context | undefined;
-  /** As it was taken, with what has ended since: its source sends it once, and a clock that was ahead may be set back. */
+  /** The last one that came, with what has ended: its source sends it once, and a clock that was ahead may be set back. */
   #taken: X509Context | undefined;
   /** When the first of the SVIDs ends. */
   #endsAtMs = Infinity;
@@ -53,7 +53,12 @@ export class HeldSvids {
       if (this.#hint === undefined) throw new MalformedAnswer('the answer holds no X509-SVID');
       throw new MalformedAnswer('the answer holds no X509-SVID with our hint', 'denied');
     }
-    if (next.default.expiresAtMs <= this.#now()) throw new MalformedAnswer('the X509-SVID has expired');
+    if (next.default.expiresAtMs <= this.#now()) {
+      // Its source sends it once: a clock that is ahead at the start must not cost the identity until the next one.
+      this.#taken = next;
+      this.#watchExpiry();
+      throw new EndedAnswer('the X509-SVID has expired');
+    }
     // Agents repeat themselves: what says the same is not a rotation, and holders may compare contexts by reference.
     if (next.digest === this.#context?.digest) return;
     this.#taken = next;

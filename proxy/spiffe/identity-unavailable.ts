@@ -47,3 +47,6 @@ export class MalformedAnswer extends Error {
     this.reason = reason;
   }
 }
+
+/** An answer is sound and has ended, by a clock that may be ahead. */
+export class EndedAnswer extends MalformedAnswer {}

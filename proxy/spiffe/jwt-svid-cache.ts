@@ -26,7 +26,10 @@ export class JwtSvidCache {
   readonly #source: JwtSvidSource;
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
-  readonly #failures = new Map<string, { readonly reason: UnavailableReason; readonly untilMs: number }>();
+  readonly #failures = new Map<
+    string,
+    { readonly reason: UnavailableReason; readonly atMs: number; readonly restMs: number }
+  >();
   readonly #flights = new Map<string, Promise<JwtSvid>>();
   #generation = 0;
 
@@ -40,7 +43,8 @@ export class JwtSvidCache {
     const held = this.#find(audience);
     if (held !== undefined && this.#now() < held.refreshAtMs) return Promise.resolve(held.svid);
     const failure = this.#failures.get(audience);
-    if (failure !== undefined && this.#now() < failure.untilMs) {
+    // In either direction: a clock that was set back must not repeat a failure for hours.
+    if (failure !== undefined && Math.abs(this.#now() - failure.atMs) < failure.restMs) {
       return Promise.reject(new IdentityUnavailable(failure.reason));
     }
     const underWay = this.#flights.get(audience);
@@ -101,8 +105,8 @@ export class JwtSvidCache {
       held.refreshAtMs = now + restMs;
       return held.svid;
     }
-    const waitMs = reason === 'rejected' || reason === 'unsupported' ? longRestMs : restMs;
-    this.#failures.set(audience, { reason, untilMs: now + waitMs });
+    const isLasting = reason === 'rejected' || reason === 'unsupported';
+    this.#failures.set(audience, { reason, atMs: now, restMs: isLasting ? longRestMs : restMs });
     throw error;
   }
 

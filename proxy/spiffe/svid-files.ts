@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf, type JwtAuthority } from './bundles.ts';
 import { HeldBundles, type BundleEvent } from './held-bundles.ts';
 import { HeldSvids, type SvidEvent } from './held-svids.ts';
-import { IdentityUnavailable, MalformedAnswer } from './identity-unavailable.ts';
+import { EndedAnswer, IdentityUnavailable, MalformedAnswer } from './identity-unavailable.ts';
 import { JwtSvid } from './jwt-svid.ts';
 import type { SpiffeId } from './spiffe-id.ts';
 import { FileFault, listSvidFiles, NoSvid, readSvidFolder, type SvidFolder } from './svid-folder.ts';
@@ -34,6 +34,13 @@ export interface SvidFilesOptions {
   readonly onEvent: (event: SvidFilesEvent) => void;
 }
 
+/** Why the files were not taken. */
+interface Fault {
+  readonly event: FolderEvent;
+  /** Without a change of the files: a descriptor becomes free, a clock that was ahead is set back. */
+  readonly mayPass: boolean;
+}
+
 /** Files are written one after the other: what does not fit together is looked at once more before anybody hears of it. */
 const secondLookMs = 250;
 
@@ -59,8 +66,8 @@ export class SvidFiles {
   #tokens: readonly { readonly svid: JwtSvid; readonly audiences: readonly string[] }[] = [];
   #bundles: ReadonlyMap<string, X509Bundle> = new Map();
   #keyWasShared = false;
-  /** What was told of files that cannot be read; that is told once for as long as it lasts. */
-  #unreadable = '';
+  /** The fault that was told and may pass; that is told once for as long as it lasts. */
+  #passing = '';
   #closed = false;
 
   constructor(options: SvidFilesOptions) {
@@ -141,27 +148,27 @@ export class SvidFiles {
   }
 
   async #read(): Promise<void> {
-    if ((await this.#tryRead()) === undefined) {
-      this.#unreadable = '';
-      return;
+    let fault = await this.#tryRead();
+    if (fault !== undefined) {
+      await sleep(secondLookMs);
+      fault = await this.#tryRead();
     }
-    await sleep(secondLookMs);
-    const event = await this.#tryRead();
-    const unreadable = event?.reason === 'unreadable' ? JSON.stringify(event) : '';
-    const isToldBefore = unreadable !== '' && unreadable === this.#unreadable;
-    this.#unreadable = unreadable;
-    // Without a free descriptor, say: the SVID that was written meanwhile must not wait for the next change, the old one ends before.
-    if (unreadable !== '') this.#files.forget();
-    if (event !== undefined && !this.#closed && !isToldBefore) this.#options.onEvent(event);
+    const passing = fault?.mayPass === true ? JSON.stringify(fault) : '';
+    const isToldBefore = passing !== '' && passing === this.#passing;
+    this.#passing = passing;
+    // What was written must not wait for the next change: the SVID before it may end first.
+    if (passing !== '') this.#files.forget();
+    if (fault !== undefined && !this.#closed && !isToldBefore) this.#options.onEvent(fault.event);
   }
 
-  async #tryRead(): Promise<FolderEvent | undefined> {
+  async #tryRead(): Promise<Fault | undefined> {
     try {
       const found = await readSvidFolder(this.#options.folder);
       if (!this.#closed) this.#take(found);
       return undefined;
     } catch (error) {
-      return eventOf(error);
+      const event = eventOf(error);
+      return { event, mayPass: event.reason === 'unreadable' || error instanceof EndedAnswer };
     }
   }
 
@@ -169,7 +176,7 @@ export class SvidFiles {
     const now = this.#options.now();
     // All that can fail comes first. A token that has ended is no reason to refuse a fresh certificate.
     const next = tokens.flatMap((token) => readToken(token, now) ?? []);
-    if (x509 === undefined && next.length === 0) throw new MalformedAnswer('the folder holds no SVID that is good now');
+    if (x509 === undefined && next.length === 0) throw new EndedAnswer('the folder holds no SVID that is good now');
     if (x509 !== undefined) this.#svids.take({ svids: [x509], crl: [], federated_bundles: [] });
     this.#tokens = next;
     this.#isEnded = false;

@@ -27,6 +27,19 @@ test('files: a clock that was ahead for a moment and was set back takes no ident
   await eventually('the SVID again', () => svids.x509() !== undefined);
   svids.close();
 });
+test('files: an SVID that was written while the clock was ahead is in use when that is set back', async () => {
+  const authority = await openAuthority('example.org');
+  const folder = mkdtempSync(join(tmpdir(), 'waybill-clock-'));
+  const { certificate, key, bundle } = await issueTexts(authority, id, 3600);
+  await writeInPlace(folder, { 'svid.pem': certificate, 'svid_key.pem': key, 'svid_bundle.pem': bundle });
+  let aheadMs = 2 * 3600_000;
+  const svids = await openSvidFiles({ folder, now: () => Date.now() + aheadMs, onEvent: () => undefined });
+  expect(svids.x509()).toBeUndefined();
+  aheadMs = 0;
+  await eventually('the SVID', () => svids.x509() !== undefined);
+  expect(svids.x509Bundles().get('example.org')?.authorities).toHaveLength(1);
+  svids.close();
+});
 test('Workload API: the same', async () => {
   const authority = await openAuthority('example.org');
   const socketPath = join(mkdtempSync(join(tmpdir(), 'waybill-clock-')), 'a.sock');

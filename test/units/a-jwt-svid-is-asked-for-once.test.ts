@@ -164,3 +164,12 @@ test('an audience given as a single text is the same as a list of one', async ()
   agent.answers.FetchJWTSVID = (_count, request) => answer(request, { aud: sso });
   expect((await client.fetchJwtSvid(sso)).spiffeId.toString()).toBe(sub);
 });
+
+test('a failure is remembered for its second, and not for the hour that the clock was set back', async () => {
+  passedMs = 3_600_000;
+  agent.answers.FetchJWTSVID = () => ({ end: status.UNAVAILABLE });
+  await expect(client.fetchJwtSvid(sso)).rejects.toMatchObject({ reason: 'unavailable' });
+  agent.answers.FetchJWTSVID = (_count, request) => answer(request);
+  passedMs = 0;
+  expect((await client.fetchJwtSvid(sso)).spiffeId.toString()).toBe(sub);
+});
