@@ -1,4 +1,4 @@
-import type { ChainRoot } from '../delegation/link.ts';
+import { UnsuitableKey, type ChainRoot } from '../delegation/link.ts';
 import {
   LinkRefused,
   type LinkSigner,
@@ -61,6 +61,8 @@ export class TaskLinks {
     } catch (error) {
       if (error instanceof LinkRefused)
         throw new Refusal('tool_not_in_task', `The delegation of this task does not reach ${call.tool.name}.`);
+      if (error instanceof UnsuitableKey)
+        throw new Refusal('chain_unsignable', 'The key of its X.509-SVID is of a kind that no link is signed with.');
       throw error;
     }
   }

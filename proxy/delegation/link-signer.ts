@@ -76,7 +76,7 @@ export class LinkSigner {
   readonly #signed = new WeakMap<WeakKey, Signed>();
 
   /**
-   * The chain with our link at its end. Throws LinkRefused.
+   * The chain with our link at its end. Throws LinkRefused, or UnsuitableKey.
    * @param errand identity of the pair of task and tool: what was signed is forgotten with it.
    */
   sign(errand: WeakKey, task: DelegatedTask, hop: NextHop, identity: SignerIdentity, nowMs: number): SignedChain {

@@ -54,10 +54,19 @@ export interface Link {
 const typ = 'waybill-delegation+jwt';
 const digestShape = /^[A-Za-z0-9_-]{43}$/;
 
-/** One link as a compact JWS. `iss` is the identity's own. Throws for a key that no SVID has. */
+/** The key of an SVID is of a kind that links are not signed with, such as Ed25519 (JWT-SVID 2.1). */
+export class UnsuitableKey extends Error {
+  override readonly name = 'UnsuitableKey';
+
+  constructor() {
+    super('the key of the SVID is for no algorithm of links');
+  }
+}
+
+/** One link as a compact JWS. `iss` is the identity's own. Throws UnsuitableKey. */
 export function signLink(identity: LinkIdentity, claims: Omit<LinkClaims, 'iss'>): string {
   const alg = algorithmOf(identity.privateKey);
-  if (alg === undefined) throw new Error('the key of the SVID is for no algorithm of links');
+  if (alg === undefined) throw new UnsuitableKey();
   // RFC 7515 4.1.6: base64 with padding, not base64url.
   const x5c = identity.chain.map((der) => der.toString('base64'));
   const input = `${encode({ alg, typ, x5c })}.${encode({ iss: identity.spiffeId, ...claims })}`;
