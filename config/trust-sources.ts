@@ -25,7 +25,7 @@ const bundleEndpoint = z
     }),
     ca: path.optional().meta({
       description:
-        'For `https_web`: PEM file with the roots that the certificate is checked with, in place of those of the system.',
+        'For `https_web`: PEM file with the roots that the certificate is checked with, in place of those of the system; read for each poll.',
       examples: ['/etc/waybill/partner-ca.pem'],
     }),
     spiffe_id: endpointId.optional().meta({

@@ -1,6 +1,6 @@
 import type { BundleEndpointSettings, DomainSource } from '../config/trust-sources.ts';
 import { NoCertificate, readAuthorities } from './spiffe/authorities-file.ts';
-import { fetchBundle, type DialTcp, type EndpointProfile } from './spiffe/bundle-endpoint.ts';
+import { EndpointUnavailable, fetchBundle, type DialTcp, type EndpointProfile } from './spiffe/bundle-endpoint.ts';
 import type { JwtAuthority } from './spiffe/bundles.ts';
 import { FederatedBundle } from './spiffe/federated-bundle.ts';
 import { FileBundle, readBundleFile } from './spiffe/file-bundle.ts';
@@ -79,11 +79,29 @@ async function openEndpoint(
   bundles: TrustBundles,
   world: FederationWorld,
 ): Promise<FederatedBundle> {
-  const profile = await profileOf(endpoint, bundles, world);
+  // Roots that cannot be used are an error of the start, and later one of the poll.
+  await profileOf(endpoint, bundles, world);
   const url = new URL(endpoint.url);
+  const fetch = async (): Promise<Buffer> => fetchBundle(url, await profileNow(endpoint, bundles, world), world.tcp);
   const file = endpoint.profile === 'https_spiffe' ? endpoint.bootstrap : undefined;
   const bootstrap = file === undefined ? undefined : await usable(readBundleFile(file), file);
-  return new FederatedBundle(name, { fetch: () => fetchBundle(url, profile, world.tcp) }, bootstrap, eventsOf(world));
+  return new FederatedBundle(name, { fetch }, bootstrap, eventsOf(world));
+}
+
+/**
+ * Read for each poll: where the file with the roots was renewed, the old ones know the endpoint no more, and what it takes back from then on
+ * would stay trusted.
+ */
+async function profileNow(
+  endpoint: BundleEndpointSettings,
+  bundles: TrustBundles,
+  world: FederationWorld,
+): Promise<EndpointProfile> {
+  try {
+    return await profileOf(endpoint, bundles, world);
+  } catch {
+    throw new EndpointUnavailable('tls');
+  }
 }
 
 async function profileOf(

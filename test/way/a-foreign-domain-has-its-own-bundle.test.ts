@@ -1,7 +1,8 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, test } from 'vitest';
 import type { DomainSource } from '../../config/trust-sources.ts';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
@@ -12,6 +13,7 @@ import { realWorld } from '../../proxy/world.ts';
 import { dialHere, openBundleEndpoint, pem } from '../fakes/bundle-endpoint.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { bundleOf } from '../fakes/trust-bundle.ts';
+import { makeToolCertificate } from '../stage/tool-certificate.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'waybill-domains-'));
 const [own, partner, next] = await Promise.all(['own.org', 'partner.org', 'partner.org'].map(openAuthority));
@@ -101,6 +103,29 @@ test('an https_spiffe endpoint is believed by the bootstrap bundle first and by 
     'the next bundle',
     () => domains.authoritiesOf('partner.org')?.authorities[0]?.equals(der(partner)) === true,
   );
+  domains.close();
+});
+
+test('the roots of an https_web endpoint are those that its file holds now', async () => {
+  const [before, after] = [await makeToolCertificate('127.0.0.1'), await makeToolCertificate('127.0.0.1')];
+  const show = ({ cert, key: text }: typeof before): void =>
+    server.show([new X509Certificate(cert).raw], createPrivateKey(text));
+  show(before);
+  server.answer = { body: JSON.stringify({ ...JSON.parse(documentOf(partner)), spiffe_refresh_hint: 1 }) };
+  await writeFile(file('roots.pem'), before.ca);
+  const web = { url, profile: 'https_web', ca: file('roots.pem') } as const;
+  const domains = await open({ 'partner.org': { bundle_endpoint: web } });
+  const present = (): Buffer | undefined => domains.authoritiesOf('partner.org')?.authorities[0];
+  expect(present()).toEqual(der(partner));
+  show(after);
+  server.answer = { body: documentOf(next) };
+  await eventually('a refusal', () => domains.troubles.at(-1) === 'bundle of partner.org: tls');
+  // Half of a renewal believes nobody.
+  await writeFile(file('roots.pem'), '');
+  await sleep(1500);
+  expect([present(), new Set(domains.troubles)]).toEqual([der(partner), new Set(['bundle of partner.org: tls'])]);
+  await writeFile(file('roots.pem'), after.ca);
+  await eventually('the next bundle', () => present()?.equals(der(next)) === true);
   domains.close();
 });
 
