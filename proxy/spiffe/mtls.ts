@@ -99,21 +99,21 @@ class MtlsAgent extends Agent {
 function clientOptions(source: MtlsSource, authorize: Authorize): ConnectionOptions {
   const bundleOf = (trustDomain: string): X509Bundle | undefined => source.x509Bundles().get(trustDomain);
   return {
-    ...secretsOf(source),
+    ...secretsOf(source.x509(), source.x509Bundles()),
     rejectUnauthorized: true,
     checkServerIdentity: checkServerBy(bundleOf, authorize, () => source.now()),
   };
 }
 
 /** Key, certificates and authorities of this moment. Throws NoSvid. */
-function secretsOf(source: MtlsSource): SecureContextOptions {
-  const svid = source.x509()?.default;
+function secretsOf(context: X509Context | undefined, bundles: ReadonlyMap<string, X509Bundle>): SecureContextOptions {
+  const svid = context?.default;
   if (svid === undefined) throw new NoSvid();
   return {
     key: svid.privateKey().export({ type: 'pkcs8', format: 'pem' }),
     cert: svid.chain.map((der) => new X509Certificate(der).toString()).join(''),
     // Of all domains: which of them may speak for whom is checked afterwards, by the name in the certificate.
-    ca: pemOf(source.x509Bundles().values()),
+    ca: pemOf(bundles.values()),
     minVersion: 'TLSv1.2',
     allowPartialTrustChain: true,
     secureOptions: constants.SSL_OP_NO_TICKET,
@@ -128,7 +128,8 @@ function keepFresh(server: TlsServer, source: MtlsSource): () => void {
     if (nowSvid === svid && nowBundles === bundles) return;
     [svid, bundles] = [nowSvid, nowBundles];
     // Without an SVID there is nothing to show, and the handshake fails.
-    server.setSecureContext(nowSvid === undefined ? { ca: [] } : secretsOf(source));
+    // What was asked for above, and not anew: an SVID that ends in between would be an exception that nobody catches.
+    server.setSecureContext(nowSvid === undefined ? { ca: [] } : secretsOf(nowSvid, nowBundles));
   };
 }
 

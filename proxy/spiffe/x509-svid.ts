@@ -41,7 +41,11 @@ export class X509Svid {
     if (!leaf.checkPrivateKey(key))
       throw new MalformedAnswer('the key of an X509-SVID does not belong to its certificate');
     checkUsable(certificates, key);
-    return new X509Svid(spiffeId, certificates, key, message.hint);
+    const svid = new X509Svid(spiffeId, certificates, key, message.hint);
+    // NaN is not over at any time, so it would never end.
+    if (Number.isNaN(svid.startsAtMs) || Number.isNaN(svid.expiresAtMs))
+      throw new MalformedAnswer('an X509-SVID has a date that is none');
+    return svid;
   }
 
   /** The key of the leaf, for TLS and signatures. */

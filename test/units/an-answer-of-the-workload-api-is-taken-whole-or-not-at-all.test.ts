@@ -43,6 +43,14 @@ async function send(...svids: readonly SvidMessage[]): Promise<void> {
   await eventually('news', () => events.length > count);
 }
 
+/** Its second time becomes the 32nd of a 13th month. */
+function withoutEnd(certificate: Buffer): Buffer {
+  const [, end] = [...certificate.toString('latin1').matchAll(/\d{12}Z/g)];
+  const spoilt = Buffer.from(certificate);
+  spoilt.write('991332250000Z', end?.index ?? 0, 'latin1');
+  return spoilt;
+}
+
 const detailOf = (event: WorkloadApiEvent | undefined) => (event?.kind === 'error' ? event.detail : undefined);
 
 const broken: readonly (readonly [string, string, (svid: SvidMessage, other: SvidMessage) => SvidMessage])[] = [
@@ -61,6 +69,7 @@ const broken: readonly (readonly [string, string, (svid: SvidMessage, other: Svi
   ['the key of another', 'does not belong', (svid, other) => ({ ...svid, x509_svid_key: other.x509_svid_key })],
   ['an empty bundle', 'without its bundle', (svid) => ({ ...svid, bundle: Buffer.alloc(0) })],
   ['another ID', 'names another SPIFFE ID', (svid) => ({ ...svid, spiffe_id: 'spiffe://example.org/other' })],
+  ['an end that is no date', 'a date that is none', (svid) => ({ ...svid, x509_svid: withoutEnd(svid.x509_svid) })],
   ['an authority as leaf', 'is a certificate authority', (svid) => ({ ...svid, x509_svid: bundle })],
 ];
 
