@@ -84,8 +84,12 @@ export class Connection {
 
   /** To be called when a call has failed: stops grpc-js from dialling on its own. */
   dropIfDead(): void {
-    if (this.#client?.getChannel().getConnectivityState(false) !== connectivityState.TRANSIENT_FAILURE) return;
-    this.#client.close();
+    if (this.#client?.getChannel().getConnectivityState(false) === connectivityState.TRANSIENT_FAILURE) this.drop();
+  }
+
+  /** The next call dials anew. */
+  drop(): void {
+    this.#client?.close();
     this.#client = undefined;
   }
 
@@ -93,8 +97,7 @@ export class Connection {
   close(): void {
     this.#closed = true;
     for (const call of this.#calls) call.cancel();
-    this.#client?.close();
-    this.#client = undefined;
+    this.drop();
   }
 
   #current(): Client {

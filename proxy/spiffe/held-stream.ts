@@ -41,6 +41,16 @@ export class HeldStream<Message> {
     this.#open();
   }
 
+  /** Opens a stream that stands anew. One that waits for its time goes on to wait. */
+  renew(): void {
+    const call = this.#call;
+    if (call === undefined || this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#call = undefined;
+    call.cancel();
+    this.#open();
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -52,10 +62,12 @@ export class HeldStream<Message> {
     this.#mayHurry = false;
     const call = this.#ends.open();
     this.#call = call;
-    call.on('data', (message: Message) => this.#take(message));
+    // What was given up says nothing more.
+    const isOurs = (): boolean => call === this.#call;
+    call.on('data', (message: Message) => isOurs() && this.#take(message));
     // `status` tells every end; without a listener of `error` the process would die of the same news.
     call.on('error', () => undefined);
-    call.on('status', ({ code, details }) => this.#ended(code, details));
+    call.on('status', ({ code, details }) => isOurs() && this.#ended(code, details));
   }
 
   #take(message: Message): void {
@@ -78,6 +90,7 @@ export class HeldStream<Message> {
 
   #ended(code: status, details: string): void {
     clearTimeout(this.#timer);
+    this.#call = undefined;
     if (this.#closed) return;
     const waitMs = this.#waitAfter(code);
     this.#mayHurry = code !== status.INVALID_ARGUMENT && code !== status.UNIMPLEMENTED;

@@ -53,6 +53,9 @@ interface Joined {
   readonly bundles: ReadonlyMap<string, X509Bundle>;
 }
 
+/** A stream, whatever its messages are. */
+type StandingStream = Pick<HeldStream<unknown>, 'hurry' | 'renew' | 'close'>;
+
 /** Opens the client and its streams; throws InvalidEndpointSocket. An agent that is not there yet is waited for, not an error. */
 export function openWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
   return new WorkloadApi(options);
@@ -73,7 +76,7 @@ export class WorkloadApi {
   readonly #revocations: HeldRevocations;
   readonly #jwtBundles: HeldBundles<readonly JwtAuthority[]>;
   readonly #jwtSvids: JwtSvidCache;
-  readonly #streams: readonly { hurry(): void; close(): void }[];
+  readonly #streams: readonly StandingStream[];
   #joined: Joined = { authorities: new Map(), revocations: [], bundles: new Map() };
   #closed = false;
 
@@ -144,7 +147,7 @@ export class WorkloadApi {
     this.#jwtSvids.drop();
   }
 
-  #openStreams(): readonly { hurry(): void; close(): void }[] {
+  #openStreams(): readonly StandingStream[] {
     const { FetchX509SVID, FetchX509Bundles, FetchJWTBundles } = workloadApiService;
     return [
       this.#hold('FetchX509SVID', FetchX509SVID, {
@@ -199,7 +202,14 @@ export class WorkloadApi {
     // One identity, one end: a JWT-SVID that lives longer does not stand in for an X509-SVID that nobody renewed.
     if (event.kind === 'svid.lost') this.#jwtSvids.drop();
     if (event.kind === 'svid.rotated') this.#jwtSvids.forgive();
+    if (event.kind === 'svid.lost' && event.cause === 'expired') this.#dialAnew();
     this.#onEvent(event);
+  }
+
+  /** An agent renews in time: a connection that may lead to nobody any more, which nobody is told of, is not waited on for ever. */
+  #dialAnew(): void {
+    this.#connection.drop();
+    for (const stream of this.#streams) stream.renew();
   }
 
   async #callForJwtSvid(audience: string, spiffeId: SpiffeId | undefined, timeoutMs: number): Promise<JwtSvid> {

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from '../../proxy/spiffe/workload-api.ts';
@@ -72,4 +73,33 @@ test('when the agent answers a call, the streams that wait for it are opened at 
   expect([calls('FetchX509SVID'), calls('FetchJWTBundles')]).toEqual([3, 1]);
   await client.fetchJwtSvid('https://other.example.org');
   expect(calls('FetchX509SVID')).toBe(3);
+});
+
+test('a connection that leads to nobody any more is given up when the SVID ends', async () => {
+  await agent.close();
+  agent = await openScriptedWorkloadApi('tcp');
+  const port = Number(agent.address.split(':').at(-1));
+  const sockets: Socket[] = [];
+  // A network that forgets connections: nothing passes on them any more, and neither side is told.
+  const network = createServer((near) => {
+    const far = connect(port, '127.0.0.1');
+    near
+      .on('error', () => undefined)
+      .pipe(far.on('error', () => undefined))
+      .pipe(near);
+    sockets.push(near, far);
+  });
+  network.listen(0, '127.0.0.1');
+  await eventually('the network', () => network.listening);
+  const [brief, next] = [await x509Answer(2), await x509Answer(60)];
+  agent.answers.FetchX509SVID = (count) => ({ messages: [count === 1 ? brief : next] });
+  const address = `tcp://127.0.0.1:${(network.address() as AddressInfo).port}`;
+  client = openWorkloadApi({ address, now: Date.now, onEvent: (event) => events.push(event) });
+  await eventually('the identity', () => client.x509() !== undefined);
+  for (const socket of sockets) socket.unpipe().pause();
+  await eventually('the end', () => events.some((event) => event.kind === 'svid.lost'));
+  await eventually('the next SVID', () => client.x509() !== undefined);
+  expect(events.filter(({ kind }) => kind === 'error')).toEqual([]);
+  for (const socket of sockets) socket.destroy();
+  network.close();
 });
