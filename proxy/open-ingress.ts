@@ -16,7 +16,6 @@ import { MemoryLedger } from './replay/ledgers/memory.ts';
 import { ServerNonces } from './replay/nonces.ts';
 import { PresenterShares } from './replay/presenter-shares.ts';
 import { classifyAddress } from './route/address-class.ts';
-import { checkJwtSvid } from './spiffe/jwt-svid-check.ts';
 import { Lingering } from './tasks/lingering.ts';
 import { allowTools, type Allowance } from './tasks/purposes.ts';
 import { givesMarks } from './tasks/trace-mark.ts';
@@ -190,13 +189,13 @@ function openTokens(
   const { world, workload } = wayOut;
   const issuers = new Issuers({ issuers: settings.trust.issuers, keys, metadata, world });
   const accepted = acceptedTokens(inbound);
-  const authoritiesOf = (domain: string) =>
+  const jwtBundleOf = (domain: string) =>
     accepted.trustDomains.has(domain) ? workload.jwtAuthoritiesOf(domain) : undefined;
   return new InboundTokens(
     accepted,
     {
       accessTokens: issuers,
-      checkJwtSvid: (text, audience, nowMs) => checkJwtSvid(text, audience, authoritiesOf, nowMs),
+      jwtBundleOf,
       isActive: wayOut.isActive,
     },
     world,

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { Refusal } from '../refusal.ts';
-import type { JwtSvidVerdict } from '../spiffe/jwt-svid-check.ts';
+import { checkJwtSvid, type JwtBundleOf, type JwtSvidVerdict } from '../spiffe/jwt-svid-check.ts';
 import type { VerifiedAccessToken } from '../trust/issuers.ts';
 import { KeysUnavailable } from '../trust/jwks.ts';
 import { Secret } from '../trust/secret.ts';
@@ -39,9 +39,6 @@ export interface AccessTokens {
   verifyAccessToken(text: string, resource: string): Promise<VerifiedAccessToken>;
 }
 
-/** Port: verifies JWT-SVIDs against the trust bundles; undefined for a text that is none. */
-export type CheckJwtSvid = (text: string, audience: string, nowMs: number) => JwtSvidVerdict | undefined;
-
 /** Whose tokens are accepted (`inbound.accept`). */
 export interface AcceptedTokens {
   readonly resource: string;
@@ -66,13 +63,15 @@ interface Kept {
   readonly token: InboundToken;
   readonly isActive: boolean;
   readonly askAgainAtMs: number;
+  /** What a JWT-SVID was verified with: a key that is taken back takes its tokens with it. */
+  readonly bundle: ReturnType<JwtBundleOf>;
 }
 
 /** Verifies callers' tokens. A token that was verified is good until it ends; a bad one costs its sender's time, never memory. */
 export class InboundTokens {
   readonly #accepted: AcceptedTokens;
   readonly #accessTokens: AccessTokens;
-  readonly #checkJwtSvid: CheckJwtSvid;
+  readonly #bundleOf: JwtBundleOf;
   readonly #world: World;
   readonly #isActive: IsActive;
   readonly #kept = new Map<string, Kept>();
@@ -80,12 +79,12 @@ export class InboundTokens {
 
   constructor(
     accepted: AcceptedTokens,
-    ports: { accessTokens: AccessTokens; checkJwtSvid: CheckJwtSvid; isActive: IsActive },
+    ports: { accessTokens: AccessTokens; jwtBundleOf: JwtBundleOf; isActive: IsActive },
     world: World,
   ) {
     this.#accepted = accepted;
     this.#accessTokens = ports.accessTokens;
-    this.#checkJwtSvid = ports.checkJwtSvid;
+    this.#bundleOf = ports.jwtBundleOf;
     this.#isActive = ports.isActive;
     this.#world = world;
   }
@@ -110,15 +109,16 @@ export class InboundTokens {
     return token;
   }
 
-  #recall(known: Kept, ath: string): InboundToken | Promise<InboundToken> {
+  #recall({ token, isActive, askAgainAtMs, bundle }: Kept, ath: string): InboundToken | Promise<InboundToken> {
     const now = this.#world.now();
-    if (known.token.expiresAtMs <= now) {
+    if (token.expiresAtMs <= now) {
       this.#kept.delete(ath);
       throw invalid('expired');
     }
-    if (known.askAgainAtMs <= now) return this.#once(ath, () => this.#keep(known.token));
-    if (!known.isActive) throw invalid('revoked');
-    return known.token;
+    if (bundle !== this.#bundleFor(token)) return this.#once(ath, () => this.#verifyAnew(token.text.reveal(), ath));
+    if (askAgainAtMs <= now) return this.#once(ath, () => this.#keep(token));
+    if (!isActive) throw invalid('revoked');
+    return token;
   }
 
   /** Whoever comes with the same token while it is verified waits for that: a flood of one token asks its service once. */
@@ -134,7 +134,7 @@ export class InboundTokens {
   async #verifyAnew(text: string, ath: string): Promise<InboundToken> {
     // Whose key counts is the issuer's to say: a workload may well be the subject of an access token, and that is no JWT-SVID.
     const isIssuers = this.#accepted.issuers.has(issuerOf(text) ?? '');
-    const svid = isIssuers ? undefined : this.#checkJwtSvid(text, this.#accepted.resource, this.#world.now());
+    const svid = isIssuers ? undefined : checkJwtSvid(text, this.#accepted.resource, this.#bundleOf, this.#world.now());
     return this.#keep(svid === undefined ? await this.#readAccessToken(text, ath) : this.#readSvid(svid, text, ath));
   }
 
@@ -147,9 +147,13 @@ export class InboundTokens {
     if (this.#kept.size >= maxKept) this.#kept.delete(this.#kept.keys().next().value ?? '');
     const askAgainAtMs = service === undefined ? Infinity : askedAtMs + activeForMs;
     // A "no" is kept as long as a "yes": else whoever holds a revoked token could have its service asked as often as he likes.
-    this.#kept.set(token.ath, { token, isActive, askAgainAtMs });
+    this.#kept.set(token.ath, { token, isActive, askAgainAtMs, bundle: this.#bundleFor(token) });
     if (!isActive) throw invalid('revoked');
     return token;
+  }
+
+  #bundleFor({ kind, iss }: InboundToken): Kept['bundle'] {
+    return kind === 'jwt-svid' ? this.#bundleOf(iss.slice('spiffe://'.length)) : undefined;
   }
 
   async #readAccessToken(text: string, ath: string): Promise<InboundToken> {

@@ -33,6 +33,7 @@ afterEach(async () => {
   removeFolder(dir);
 });
 
+const planner = 'spiffe://partner.org/planner';
 const x509Of = (authority: Authority): Buffer => authority.bundle().x509Der;
 const bundlesOf = (ofPartner: Buffer) => ({
   bundles: [
@@ -42,7 +43,10 @@ const bundlesOf = (ofPartner: Buffer) => ({
 });
 
 /** A way in whose Workload API knows both domains. @returns how a workload of the partner fares there. */
-async function openFor(domain: string | { readonly bundle_file: string }): Promise<() => Promise<string>> {
+async function openFor(
+  domain: string | { readonly bundle_file: string },
+  token: string | null = null,
+): Promise<() => Promise<string>> {
   const id = 'spiffe://example.org/agent';
   const { chainDer, keyDer } = await own.issueX509(id, 600);
   const svid = { spiffe_id: id, x509_svid: chainDer, x509_svid_key: keyDer, bundle: x509Of(own) };
@@ -58,9 +62,9 @@ async function openFor(domain: string | { readonly bundle_file: string }): Promi
     },
     inbound: () => ({ accept: [{ trust_domain: 'partner.org', proof: 'mtls' }] }),
   });
-  const caller = await tlsCaller(stage, certificateOf(await partner.issueX509('spiffe://partner.org/planner', 600)));
+  const caller = await tlsCaller(stage, certificateOf(await partner.issueX509(planner, 600)));
   return async () => {
-    const { status, code } = await caller.send({ path: '/x', token: null, proof: null });
+    const { status, code } = await caller.send({ path: '/x', token, scheme: 'Bearer', proof: null });
     return status === 200 ? 'let in' : String(code);
   };
 }
@@ -73,6 +77,23 @@ test('W1: a domain without any authority has no callers, whatever else the same 
   await expect.poll(fares).toBe('caller_not_allowed');
   agent.push('FetchX509Bundles', bundlesOf(x509Of(partner)));
   await expect.poll(fares).toBe('let in');
+});
+
+test('a JWT-SVID falls with the key that signed it, also one that was let in before', async () => {
+  const file = join(dir, 'partner.json');
+  const write = (...jwks: readonly object[]): void => {
+    const authority = { use: 'x509-svid', kty: 'EC', x5c: [x509Of(partner).toString('base64')] };
+    writeFileSync(file, JSON.stringify({ keys: [authority, ...jwks.map((key) => ({ ...key, use: 'jwt-svid' }))] }));
+  };
+  write(...partner.bundleJwks());
+  const iat = Math.floor(Date.now() / 1000);
+  const claims = { sub: planner, aud: ['https://agent.example.org'], iss: 'spiffe://partner.org', iat, exp: iat + 600 };
+  const fares = await openFor({ bundle_file: file }, partner.issueJwt(claims));
+  await expect.poll(fares).toBe('let in');
+  write();
+  await expect.poll(fares, { timeout: 5000 }).toBe('token_invalid');
+  write(...partner.bundleJwks());
+  await expect.poll(fares, { timeout: 5000 }).toBe('let in');
 });
 
 /** The sidecar can open descriptors below this number. @returns what gives it back the others. */

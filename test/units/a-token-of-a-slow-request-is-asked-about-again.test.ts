@@ -23,7 +23,7 @@ function openTokens() {
         return { iss: issuer, sub: 'alice', expiresAtMs: start + 60_000, cnf: { jkt: 'x' }, claims: {} };
       },
     },
-    checkJwtSvid: () => undefined,
+    jwtBundleOf: () => undefined,
     isActive: async () => {
       state.asked += 1;
       return state.isActive;
