@@ -157,10 +157,8 @@ export class WorkloadApi {
           this.#svids.take(response);
           this.#revocations.take('svids', lists);
         },
-        denied: () => {
-          this.#svids.drop('denied');
-          this.#revocations.take('svids', []);
-        },
+        // The lists that came with it stay: the other stream may go on to give the authorities that they are of.
+        denied: () => this.#svids.drop('denied'),
       }),
       this.#hold('FetchX509Bundles', FetchX509Bundles, {
         take: ({ bundles, crl }) => {

@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { checkX509Path } from '../../proxy/spiffe/x509-path.ts';
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from '../../proxy/spiffe/workload-api.ts';
@@ -67,6 +68,23 @@ test('lists of the SVID stream count too, beside those of the bundles', async ()
   await eventually('the list', () => !isTrusted());
   agent.push('FetchX509SVID', { svids: [svid] });
   await eventually('its end', isTrusted);
+});
+
+test('an identity that is denied lifts no revocation: the bundles may still be there', async () => {
+  const key = leaf.privateKey.export({ type: 'pkcs8', format: 'der' });
+  const svid = { spiffe_id: 'spiffe://example.org/agent', x509_svid: leaf.der, x509_svid_key: key, bundle: root.der };
+  const list = await mintListDer(root, [leaf]);
+  // The first call was that of the client before.
+  agent.answers.FetchX509SVID = (count) =>
+    count === 2
+      ? { messages: [{ svids: [svid], crl: [list] }], end: status.UNAVAILABLE }
+      : { end: status.PERMISSION_DENIED };
+  client.close();
+  client = openWorkloadApi({ address: agent.address, now: Date.now, onEvent: (event) => events.push(event) });
+  await eventually('the end of the identity', () => events.some(({ kind }) => kind === 'svid.lost'));
+  agent.push('FetchX509Bundles', { bundles });
+  await eventually('the bundle', () => client.x509Bundles().size === 1);
+  expect(isTrusted()).toBe(false);
 });
 
 test('an answer with a list that cannot be read is reported and ignored as a whole', async () => {
