@@ -6,8 +6,14 @@ export interface GeneralName {
   readonly text: string;
 }
 
+/** When a certificate is good, milliseconds since the epoch. Of a date that is none `validToDate` of node:crypto is whatever lay in memory. */
+export interface Validity {
+  readonly startsAtMs: number;
+  readonly endsAtMs: number;
+}
+
 /** What node:crypto does not say of a certificate, or says in words that have to be parsed again. */
-export interface CertificateProfile {
+export interface CertificateProfile extends Validity {
   /** Object identifier of the signature's algorithm, hex of its DER body. */
   readonly signatureAlgorithm: string;
   /** Hex of the DER body of the serial number. */
@@ -53,13 +59,28 @@ const oid = {
 } as const;
 const understood: ReadonlySet<string> = new Set(Object.values(oid));
 
+/** Reads when a certificate of any version is good. Throws MalformedDer. */
+export function readValidity(certificate: Buffer): Validity {
+  const [signed] = DerValue.read(certificate).as(derTag.sequence).parts();
+  const parts = required(signed, derTag.sequence).parts();
+  return readTimes(parts[parts[0]?.tag === 0xa0 ? 4 : 3]);
+}
+
+/** Validity (RFC 5280 4.1.2.5). */
+function readTimes(value: DerValue | undefined): Validity {
+  const [start, end, more] = required(value, derTag.sequence).parts();
+  if (start === undefined || end === undefined || more !== undefined) throw new MalformedDer();
+  return { startsAtMs: start.time(), endsAtMs: end.time() };
+}
+
 /** Reads the profile of one X.509 v3 certificate. Throws MalformedDer or UnknownCriticalExtension. */
 export function readProfile(certificate: Buffer): CertificateProfile {
   const [signed, algorithm] = DerValue.read(certificate).as(derTag.sequence).parts();
-  const { serial, subject, extensions } = readSigned(required(signed, derTag.sequence));
+  const { serial, subject, extensions, validity } = readSigned(required(signed, derTag.sequence));
   const basic = readBasicConstraints(extensions.get(oid.basicConstraints));
   const constraints = readNameConstraints(extensions.get(oid.nameConstraints));
   return {
+    ...validity,
     signatureAlgorithm: required(required(algorithm, derTag.sequence).parts()[0], derTag.oid).oid(),
     serial,
     subject: subject.whole().toString('hex'),
@@ -81,9 +102,10 @@ function readSigned(value: DerValue) {
   // Version 3 is the number 2. Older ones have no extensions, so they cannot be told from an authority.
   if (version.length !== 1 || version.at(0) !== 2) throw new MalformedDer();
   const serial = required(parts[1], derTag.integer).hex();
+  const validity = readTimes(parts[4]);
   const subject = required(parts[5], derTag.sequence);
   required(parts[6], derTag.sequence);
-  return { serial, subject, extensions: readExtensions(required(parts.at(-1), 0xa3).part()) };
+  return { serial, subject, validity, extensions: readExtensions(required(parts.at(-1), 0xa3).part()) };
 }
 
 function readExtensions(list: DerValue): ReadonlyMap<string, Extension> {

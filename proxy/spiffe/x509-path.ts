@@ -99,7 +99,7 @@ export function checkX509Path(chain: readonly Buffer[], bundleOf: X509BundleOf, 
     const reason =
       findFault(whole, nowMs) ?? findIssuingFault(whole, spiffeId) ?? findRevocation(whole, bundle.revocations, nowMs);
     if (typeof reason === 'number') {
-      const notAfterMs = Math.min(...whole.map(({ parsed }) => parsed.validToDate.getTime()));
+      const notAfterMs = Math.min(...whole.map(({ profile }) => profile.endsAtMs));
       return {
         spiffeId: spiffeId.toString(),
         trustDomain: spiffeId.trustDomain,
@@ -169,10 +169,9 @@ function isSpiffe({ form, text }: GeneralName): boolean {
   return form === nameForm.uri && /^spiffe:/i.test(text);
 }
 
-function findUseFault({ parsed, publicKey }: Certificate, nowMs: number): InvalidSvidPathReason | undefined {
-  // Written so that a date that is none fits neither.
-  if (!(nowMs >= parsed.validFromDate.getTime())) return 'not_yet_valid';
-  if (!(nowMs < parsed.validToDate.getTime())) return 'expired';
+function findUseFault({ profile, publicKey }: Certificate, nowMs: number): InvalidSvidPathReason | undefined {
+  if (nowMs < profile.startsAtMs) return 'not_yet_valid';
+  if (nowMs >= profile.endsAtMs) return 'expired';
   return isSoundKey(publicKey) ? undefined : 'weak';
 }
 

@@ -1,5 +1,6 @@
 import { createHash, createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
+import { readValidity, type Validity } from './certificate-profile.ts';
 import { parseCertificates, type Certificate } from './certificates.ts';
 import { MalformedAnswer } from './identity-unavailable.ts';
 import type { X509SvidMessage, X509SvidResponse } from './service-definition.ts';
@@ -24,8 +25,9 @@ export class X509Svid {
     this.spiffeId = spiffeId;
     this.chain = certificates.map((certificate) => certificate.der);
     this.serial = certificates[0]?.parsed.serialNumber ?? '';
-    this.startsAtMs = certificates[0]?.parsed.validFromDate.getTime() ?? 0;
-    this.expiresAtMs = Math.min(...certificates.map((certificate) => certificate.parsed.validToDate.getTime()));
+    const validities = certificates.map(({ der }) => readDates(der));
+    this.startsAtMs = validities[0]?.startsAtMs ?? 0;
+    this.expiresAtMs = Math.min(...validities.map(({ endsAtMs }) => endsAtMs));
     this.hint = hint === '' ? undefined : hint;
     this.#key = key;
   }
@@ -41,11 +43,7 @@ export class X509Svid {
     if (!leaf.checkPrivateKey(key))
       throw new MalformedAnswer('the key of an X509-SVID does not belong to its certificate');
     checkUsable(certificates, key);
-    const svid = new X509Svid(spiffeId, certificates, key, message.hint);
-    // NaN is not over at any time, so it would never end.
-    if (Number.isNaN(svid.startsAtMs) || Number.isNaN(svid.expiresAtMs))
-      throw new MalformedAnswer('an X509-SVID has a date that is none');
-    return svid;
+    return new X509Svid(spiffeId, certificates, key, message.hint);
   }
 
   /** The key of the leaf, for TLS and signatures. */
@@ -105,6 +103,15 @@ function checkLeaf(leaf: X509Certificate, spiffeId: SpiffeId): void {
   if (uris.length !== 1) throw new MalformedAnswer('the leaf of an X509-SVID has not exactly one URI name');
   if (uris[0] !== `URI:${spiffeId.toString()}`)
     throw new MalformedAnswer('the leaf of an X509-SVID names another SPIFFE ID');
+}
+
+/** With an end that is no date it would never end. */
+function readDates(certificate: Buffer): Validity {
+  try {
+    return readValidity(certificate);
+  } catch {
+    throw new MalformedAnswer('an X509-SVID has a date that is none');
+  }
 }
 
 /** OpenSSL refuses weak keys and signatures when it is given them. Found at a connection, that would end the process at the first one. */

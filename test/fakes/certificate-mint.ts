@@ -141,3 +141,11 @@ export function nameConstraints(
   ];
   return new Extension('2.5.29.30', true, der(0x30, ...kinds));
 }
+
+/** The same certificate, unsigned: its second time becomes the 32nd of a 13th month. */
+export function withoutEnd(certificate: Buffer): Buffer {
+  const [, end] = [...certificate.toString('latin1').matchAll(/\d{12}Z/g)];
+  const spoilt = Buffer.from(certificate);
+  spoilt.write('991332250000Z', end?.index ?? 0, 'latin1');
+  return spoilt;
+}

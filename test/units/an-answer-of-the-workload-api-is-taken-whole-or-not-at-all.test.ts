@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openAuthority } from '../../proxy/embedded/authority.ts';
 import { openWorkloadApi, type WorkloadApi, type WorkloadApiEvent } from '../../proxy/spiffe/workload-api.ts';
+import { withoutEnd } from '../fakes/certificate-mint.ts';
 import { eventually } from '../fakes/eventually.ts';
 import { openScriptedWorkloadApi, type ScriptedWorkloadApi } from '../fakes/scripted-workload-api.ts';
 
@@ -41,14 +42,6 @@ async function send(...svids: readonly SvidMessage[]): Promise<void> {
   const count = events.length;
   agent.push('FetchX509SVID', { svids });
   await eventually('news', () => events.length > count);
-}
-
-/** Its second time becomes the 32nd of a 13th month. */
-function withoutEnd(certificate: Buffer): Buffer {
-  const [, end] = [...certificate.toString('latin1').matchAll(/\d{12}Z/g)];
-  const spoilt = Buffer.from(certificate);
-  spoilt.write('991332250000Z', end?.index ?? 0, 'latin1');
-  return spoilt;
 }
 
 const detailOf = (event: WorkloadApiEvent | undefined) => (event?.kind === 'error' ? event.detail : undefined);

@@ -8,6 +8,7 @@ import {
   mintAuthority,
   mintLeaf,
   usages,
+  withoutEnd,
   type Minted,
   type Recipe,
 } from '../fakes/certificate-mint.ts';
@@ -216,4 +217,17 @@ test('no changed byte of a certificate passes', () => {
   ]) {
     expect(() => checkX509Path([cut, intermediate.der], bundleOf, Date.now())).toThrow('malformed');
   }
+});
+
+test('an authority whose end is no date vouches for nobody, however often it is read', () => {
+  const spoilt = bundle(withoutEnd(root.der));
+  // Of such a date node:crypto says at times that there is none, and at times what lay in memory.
+  const reasons = Array.from({ length: 2000 }, () => {
+    try {
+      return checkX509Path([good.der], () => spoilt, Date.now()).notAfterMs;
+    } catch (error) {
+      return error instanceof InvalidSvidPath ? error.reason : 'fault';
+    }
+  });
+  expect(new Set(reasons)).toEqual(new Set(['untrusted']));
 });
