@@ -1,4 +1,5 @@
 import { asObject, type JsonObject } from './json-object.ts';
+import { printable } from './table.ts';
 
 /** Columns of the inventory as people and spreadsheets see it; what does not apply to a thing is empty. */
 export const inventoryColumns = [
@@ -87,7 +88,7 @@ function rowOf(thing: JsonObject, own: Partial<InventoryRow>): InventoryRow {
 function textOf(value: unknown): string {
   const list: readonly unknown[] = Array.isArray(value) ? value : [value];
   const text = list.filter((member) => typeof member === 'string').join(' ');
-  return text.replaceAll(/\p{Cc}/gu, '?');
+  return printable(text);
 }
 
 /** RFC 4180. A cell that a spreadsheet would take for a formula gets an apostrophe in front: a subject may be called anything. */

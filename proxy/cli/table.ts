@@ -11,3 +11,11 @@ export function formatTable(rows: readonly (readonly string[])[]): readonly stri
       .trimEnd(),
   );
 }
+
+/** What moves a cursor, turns the direction of writing or breaks a line. */
+const speaksToTerminal = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
+
+/** Text that others made (subjects, purposes), for a terminal or a page: with a mark of direction a name could look like another one. */
+export function printable(value: unknown): string {
+  return String(value).replaceAll(speaksToTerminal, '?');
+}

@@ -4,7 +4,7 @@ import { agentEnvironment, exportLine } from './agent-environment.ts';
 import type { Invocation } from './command.ts';
 import { asObject, type JsonObject } from './json-object.ts';
 import type { Sidecar } from './sidecar-place.ts';
-import { formatTable } from './table.ts';
+import { formatTable, printable } from './table.ts';
 
 /** Prints what makes a shell work in an opened task, on standard output alone, and says what that is. */
 export function showOpened(
@@ -72,11 +72,6 @@ function nameVariables(tools: readonly string[]): ReadonlyMap<string, string> {
 /** `WAYBILL_HANDLE_CRM` for `crm`: letters, digits and underscores are what a shell takes. */
 function variableOf(tool: string): string {
   return `WAYBILL_HANDLE_${tool.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`;
-}
-
-/** A subject is named by its issuer: whatever that writes must not speak to the terminal. */
-function printable(value: unknown): string {
-  return String(value).replaceAll(/\p{Cc}/gu, '?');
 }
 
 /** A task may have no purpose where the configuration lists none. */
