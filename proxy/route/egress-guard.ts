@@ -26,6 +26,11 @@ export interface Destination {
 /** How long a checked answer is dialled again without asking, milliseconds. */
 const keptMs = 5000;
 const maxKept = 4096;
+/** How long a call waits for the addresses of a name, milliseconds: the resolver of the system takes 10 s and more to call a name unknown. */
+const resolveMs = 8000;
+/** Names that are looked up at a time. They are the agent's choice, where a tool has a pattern of hosts. */
+const maxLookups = 256;
+const noAddress = 'The name of the tool has no address.';
 const itself = 'The destination is the sidecar itself.';
 
 /**
@@ -38,6 +43,8 @@ export class EgressGuard {
   readonly #isOwn: (address: string, port: number) => boolean;
   readonly #dials = new WeakMap<object, Way>();
   readonly #kept = new Map<string, { way: Way; until: number }>();
+  /** By host. One that nobody waits for any more stays until the resolver is done with it. */
+  readonly #lookups = new Map<string, Promise<readonly string[]>>();
   readonly #owners: PortOwners;
 
   constructor(world: World, isOwn: (address: string, port: number) => boolean) {
@@ -68,16 +75,40 @@ export class EgressGuard {
   async #ask(destination: Destination, key: string): Promise<Way> {
     // Whoever answers for our own name would be sent what an agent, or a token service's URL, means for us.
     if (destination.host === sidecarName) throw new Refusal('address_forbidden', itself);
-    let found: readonly string[];
-    try {
-      found = await this.#world.resolve(destination.host);
-    } catch {
-      throw new Refusal('upstream_unreachable', 'The name of the tool has no address.');
-    }
+    const found = await this.#lookUp(destination.host);
     const way = this.#check(found, destination);
     if (this.#kept.size >= maxKept) this.#kept.clear();
     this.#kept.set(key, { way, until: this.#world.monotonic() + keptMs });
     return way;
+  }
+
+  /**
+   * One look-up of a name at a time, for all who wait for it. The system looks up two names at once and the others behind them: each call to
+   * a name whose servers are silent would hold up all other tools, and the token services, for as long as that takes.
+   */
+  #lookUp(host: string): Promise<readonly string[]> {
+    let lookup = this.#lookups.get(host);
+    if (lookup === undefined) {
+      if (this.#lookups.size >= maxLookups)
+        throw new Refusal('overloaded', 'Too many names are being looked up already.');
+      lookup = this.#resolveInTime(host);
+      this.#lookups.set(host, lookup);
+    }
+    return lookup;
+  }
+
+  #resolveInTime(host: string): Promise<readonly string[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
+    const late = new Refusal('upstream_unreachable', 'The name of the tool was looked up in vain for 8 s.');
+    const timer = setTimeout(() => reject(late), resolveMs);
+    this.#world
+      .resolve(host)
+      .then(resolve, () => reject(new Refusal('upstream_unreachable', noAddress)))
+      .finally(() => {
+        clearTimeout(timer);
+        this.#lookups.delete(host);
+      });
+    return promise;
   }
 
   #check(found: readonly string[], destination: Destination): Way {
@@ -87,7 +118,7 @@ export class EgressGuard {
     }
     // IPv4 first: where a name has both, IPv6 routes are missing more often.
     const address = found.find((candidate) => isIP(candidate) === 4) ?? found[0];
-    if (address === undefined) throw new Refusal('upstream_unreachable', 'The name of the tool has no address.');
+    if (address === undefined) throw new Refusal('upstream_unreachable', noAddress);
     return this.#checkOwn({ address, port: destination.port, kind: classifyAddress(address) });
   }
 
