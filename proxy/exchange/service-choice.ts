@@ -78,14 +78,18 @@ export class ServiceChoice {
     return flight;
   }
 
-  /** The service of a tool at an origin, after `settle`. */
+  /**
+   * The service of a tool at an origin, after `settle`. Throws a `Refusal` where it is known no more: while a call waits for its transaction
+   * token, the tool may say something else, or the agent call it at more ports than are kept.
+   */
   servedBy(tool: Tool, toolOrigin: string): ServedBy {
     const { token } = tool.settings;
     const [only, ...others] = token?.from ?? [];
     if (only === undefined) throw new Error('a service for a tool without token');
-    const served = others.length === 0 ? this.#named(only) : this.#kept.get(keyOf(tool, toolOrigin))?.served;
-    if (served === undefined) throw new Error('a service that was not settled');
-    return served;
+    if (others.length === 0) return this.#named(only);
+    const kept = this.#kept.get(keyOf(tool, toolOrigin));
+    if (kept?.served !== undefined) return kept.served;
+    throw kept?.refusal ?? new Refusal('token_service_unavailable', notKnown);
   }
 
   async #find(routed: Routed, key: string): Promise<void> {
@@ -148,6 +152,8 @@ export class ServiceChoice {
     return { service, issuer: this.#options.issuers.get(service) ?? '' };
   }
 }
+
+const notKnown = 'Which token service the tool takes has to be asked anew; try again.';
 
 function keyOf(tool: Tool, toolOrigin: string): string {
   return `${toolOrigin} ${tool.name}`;

@@ -32,6 +32,8 @@ export interface StrictService {
   /** Why it refused, in order. */
   readonly refused: string[];
   lie: ((draft: Draft) => void) | undefined;
+  /** What its token endpoint waits for. */
+  until: Promise<void> | undefined;
   /** Takes statements of another issuer. */
   trust(issuer: string, keys: () => JSONWebKeySet): void;
   keys(): JSONWebKeySet;
@@ -56,6 +58,7 @@ class Strict implements StrictService {
   readonly revoked: string[] = [];
   readonly refused: string[] = [];
   lie: StrictService['lie'];
+  until: Promise<void> | undefined;
   readonly #options: StrictServiceOptions;
   readonly #signer: Signer;
   readonly #trusted = new Map<string, () => JSONWebKeySet>();
@@ -113,6 +116,7 @@ class Strict implements StrictService {
       return send(response, 200, {});
     }
     this.requests.push(form);
+    await this.until;
     try {
       const draft = await this.#draft(form, client);
       this.#options.habit?.(draft, form);

@@ -6,6 +6,7 @@ import { decodeJwt } from 'jose';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
+import { openStrictService, type StrictService } from '../fakes/strict-service.ts';
 import { type ChoosingTools, openChoosingTools, wellKnown } from '../stage/choosing-tool.ts';
 import { callThrough, type RawAnswer } from '../stage/raw-call.ts';
 import { type InProcess, openInProcess } from '../stage/sidecar-in-process.ts';
@@ -15,6 +16,8 @@ import { tries } from '../stage/tries.ts';
 let tool: ChoosingTools;
 let corp: FakeTokenService;
 let partner: FakeTokenService;
+/** Issues transaction tokens. */
+let statements: StrictService;
 let inside: InProcess;
 let dir: string;
 /** How far the monotonic clock of the sidecar is put forward. */
@@ -23,9 +26,12 @@ let aheadMs: number;
 beforeEach(async () => {
   aheadMs = 0;
   dir = mkdtempSync(join(tmpdir(), 'waybill-choice-'));
-  writeFileSync(join(dir, 'secret'), 'a-secret-of-the-client');
+  const secret = 'a-secret-of-the-client';
+  writeFileSync(join(dir, 'secret'), secret);
   [tool, corp, partner] = await Promise.all([openChoosingTools(), openFakeTokenService(), openFakeTokenService()]);
-  const service = ({ issuer }: FakeTokenService): object => ({
+  statements = await openStrictService({ clients: { bot: secret } });
+  const token = { from: ['corp', 'partner'], resource: 'http://crm.test' };
+  const service = ({ issuer }: { readonly issuer: string }): object => ({
     issuer,
     client_auth: 'client_secret_basic',
     client_id: 'bot',
@@ -33,13 +39,18 @@ beforeEach(async () => {
   });
   inside = await openInProcess(
     {
-      trust: { issuers: [{ issuer: corp.issuer, audience: 'invoice-bot' }] },
-      token_services: { corp: service(corp), partner: service(partner) },
+      trust: {
+        issuers: [corp, statements].map(({ issuer }) => ({ issuer, audience: 'invoice-bot' })),
+      },
+      token_services: { corp: service(corp), partner: service(partner), statements: service(statements) },
       tools: {
-        crm: {
-          match: { host: 'crm.test' },
+        crm: { match: { host: 'crm.test' }, dial: `127.0.0.1:${tool.port}`, token },
+        inner: {
+          match: { host: 'crm.test', paths: ['/inner'] },
           dial: `127.0.0.1:${tool.port}`,
-          token: { from: ['corp', 'partner'], resource: 'http://crm.test' },
+          token,
+          trust_domain: 'inside',
+          txn_token: { from: 'statements', audience: 'example.org', scope: 'crm.read' },
         },
       },
     },
@@ -48,7 +59,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await inside.close();
-  await Promise.all([tool.close(), corp.close(), partner.close()]);
+  await Promise.all([tool.close(), corp.close(), partner.close(), statements.close()]);
   removeFolder(dir);
 });
 
@@ -58,13 +69,13 @@ function say(...servers: string[]): void {
   tool.places.set(`crm.test ${wellKnown}`, { document });
 }
 
-async function openTask(): Promise<string> {
-  const request = { subject_token: await corp.subjectToken() };
+async function openTask(issuer: { subjectToken(): Promise<string> } = corp): Promise<string> {
+  const request = { subject_token: await issuer.subjectToken() };
   return String((await callOperator(inside.sidecar.addresses.socket, 'POST', '/v1/tasks', request)).body['handle']);
 }
 
-function call(handle: string): Promise<RawAnswer> {
-  return callThrough(inside.outbound, 'http://crm.test/x', { handle });
+function call(handle: string, path = '/x'): Promise<RawAnswer> {
+  return callThrough(inside.outbound, `http://crm.test${path}`, { handle });
 }
 
 const questions = (): number => tool.asked('crm.test').filter((line) => line === `GET ${wellKnown}`).length;
@@ -132,4 +143,18 @@ test('when it names a stranger instead, its last word no longer counts; mended, 
   expect((await call(handle)).code).toBe('exchange_refused');
   aheadMs += 10_001;
   expect((await call(handle)).status).toBe(200);
+});
+
+test('W1: when it takes its word back while a call waits for its transaction token, that is refused and no fault', async () => {
+  say(partner.issuer);
+  expect((await call(await openTask(statements), '/inner')).status).toBe(200);
+  say('https://stranger.example');
+  aheadMs += 600_001;
+  const handle = await openTask(statements);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  statements.until = promise;
+  const waiting = call(handle, '/inner');
+  await answered(2);
+  resolve();
+  expect((await waiting).code).toBe('exchange_refused');
 });
