@@ -4,7 +4,7 @@ import { type Refusal, retryAfterSeconds } from '../refusal.ts';
 import type { RefusalCode } from '../refusal-kinds.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
-import { keepBehind } from './owed-answers.ts';
+import { keepBehind, sayLast } from './owed-answers.ts';
 
 /** The answer to a refused call: problem+json (RFC 9457) and Proxy-Status (RFC 9209), flat header array as node:http takes it. */
 export interface Answer {
@@ -148,6 +148,7 @@ export function endBehind(owed: ServerResponse, socket: Socket, last: string): v
   closing.add(socket);
   // Of one without a length the end of the connection is the end: what followed would be read as a part of it.
   const isLast = keepBehind(owed);
+  sayLast(owed);
   owed.once('close', () => endGently(socket, isLast ? '' : last));
 }
 

@@ -17,6 +17,17 @@ export function keepBehind(owed: ServerResponse): boolean {
   return isLast;
 }
 
+/**
+ * Lets the head of an answer, where it is not written yet, say that its connection ends behind it: a client that is told it stays open sends its
+ * next request there, and cannot tell whether that was done.
+ */
+export function sayLast(owed: ServerResponse): void {
+  if (owed.headersSent) return;
+  owed.shouldKeepAlive = false;
+  // With such a head, node:http would close the connection itself.
+  owed.prependOnceListener('finish', () => keepBehind(owed));
+}
+
 /** Does it when the answers that are owed on a connection have gone out, or it is closed. */
 export function afterAnswers(socket: Socket, then: () => void): void {
   const owed = answerOwed(socket);

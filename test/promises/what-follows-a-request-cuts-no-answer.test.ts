@@ -74,6 +74,8 @@ test.concurrent.each(ways)('a head that never ends, way %s', { timeout: 60_000 }
   await Promise.all([begun.untilClosed(40_000), silent.untilClosed(40_000)]);
   expect([behindWhole(begun), begun.endedInOrder]).toEqual(['', true]);
   expect([silent.received.slice(-5), silent.endedInOrder]).toEqual(['whole', true]);
+  // Its head was written when it was known that nothing behind it is answered: a client would send its next request there.
+  expect(silent.received).toMatch(/^connection: close\r$/im);
 });
 
 test.concurrent.each(ways)('bytes that are no request and do not stop, way %s', { timeout: 30_000 }, async (way) => {
