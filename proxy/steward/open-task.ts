@@ -52,8 +52,6 @@ export class TaskOpener {
     const tools = allowedTools(this.#settings, purpose, request.tools);
     const { deadline } = this.#settings.tasks;
     const { by, share } = door;
-    // What is spent for a task must not be lost for want of room.
-    if (this.#book.lackFor({ share }) === undefined) door.checkSubject(subject);
     try {
       return this.#book.open({
         subject: { iss: subject.iss, sub: subject.sub, kind: 'user' },
@@ -76,6 +74,8 @@ export class TaskOpener {
         parent: request.parent,
         by,
         share,
+        // Where there is no room, or the parent ended meanwhile, the token is to open another task.
+        spend: () => door.checkSubject(subject),
       });
     } catch (error) {
       throw error instanceof TaskRejected ? problemOf(error) : error;

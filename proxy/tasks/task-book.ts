@@ -44,6 +44,8 @@ export interface TaskRequest {
   readonly share?: { readonly owner: string; readonly max: number } | undefined;
   /** Who opened it: `operator_api`, `config`. */
   readonly by: string;
+  /** Takes what opens one task only, when nothing else can refuse it any more; throws to refuse it. */
+  readonly spend?: () => void;
 }
 
 export interface EndedTask {
@@ -119,6 +121,7 @@ export class TaskBook {
     // A task ends no later than the delegation that it was opened with.
     const expiresAtMs = Math.min(...ends);
     if (expiresAtMs <= now) throw new TaskRejected('deadline', 'the task would be over before it began');
+    request.spend?.();
     const task = new Task({
       // Hex: in base64url one in 64 begins with "-", which a command line takes for an option.
       txn: this.#world.random(16).toString('hex'),
