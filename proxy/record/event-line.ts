@@ -43,6 +43,13 @@ export function isProcessLogLine(line: Buffer): boolean {
   }
 }
 
+/** Whether a line that was not finished can be the beginning of one of our process log, as far as it goes, and of no event. */
+export function couldBeginProcessLogLine(line: Buffer): boolean {
+  const text = line.toString('utf8', 0, 100);
+  const head = text.replace(/^\{"level":\d+(?:,"time":\d+)?/, (numbers) => numbers.replaceAll(/\d+/g, '0'));
+  return text.startsWith('{"l') && agree(head, '{"level":0,"time":0,"name":"waybill",');
+}
+
 /** Of both events the same text, so that an end finds its beginning. */
 function callOf(value: object): string | undefined {
   if (!('id' in value && 'attempt' in value)) return undefined;

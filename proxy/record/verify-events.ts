@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { EventChains, type ChainReport, type Known } from './event-chains.ts';
-import { isProcessLogLine } from './event-line.ts';
+import { couldBeginProcessLogLine, isProcessLogLine } from './event-line.ts';
 
 /** What the chains say, and what was not taken for a part of them. */
 export interface RecordReport extends ChainReport {
@@ -37,7 +37,8 @@ export async function verifyEvents(
     let number = 0;
     await readLines(file, (line, isTerminated) => {
       number += 1;
-      if (isProcessLogLine(line)) passedOver += 1;
+      // Where both streams are collected, the last line that a process began may be either.
+      if (isProcessLogLine(line) || (!isTerminated && couldBeginProcessLogLine(line))) passedOver += 1;
       else chains.take({ file, line: number }, line, isTerminated);
     });
   }

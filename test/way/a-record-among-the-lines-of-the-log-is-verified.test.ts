@@ -79,6 +79,28 @@ test.for<[what: string, change: (line: string) => readonly string[]]>([
   expect([code, stdout]).toEqual([1, expect.stringContaining('BROKEN')]);
 });
 
+test('a line of the log that broke off at the end is one of the log', async () => {
+  const file = join(folder, 'broken-off.jsonl');
+  const whole = lines.filter((line) => !isLog(line)).map((line) => `${line}\n`);
+  const told = lines.find(isLog) ?? '';
+  for (const length of [3, 11, 17, 30, 45, told.length - 1]) {
+    writeFileSync(file, `${whole.join('')}${told.slice(0, length)}`);
+    const { code, stdout } = await runWaybill(['events', 'verify', file, '--json']);
+    expect([length, code, JSON.parse(stdout)]).toEqual([
+      length,
+      0,
+      expect.objectContaining({ ok: true, passed_over: 1 }),
+    ]);
+  }
+  // What is finished is a line like any other, and nobody writes half of one of another program.
+  for (const end of ['{"level":30,"ti\n', '{"level":30,"time":1,"name":"other","m', '{"level":30,"name":"way']) {
+    writeFileSync(file, `${whole.join('')}${end}`);
+    expect([end, (await runWaybill(['events', 'verify', file])).code]).toEqual([end, 1]);
+  }
+  writeFileSync(file, told.slice(0, 40));
+  expect((await runWaybill(['events', 'verify', file])).stdout).toContain('there is no line to check');
+});
+
 test('the log alone is no record', async () => {
   const { code, stdout } = await verify(lines.filter(isLog));
   expect([code, stdout]).toEqual([1, expect.stringContaining('there is no line to check')]);
