@@ -44,11 +44,13 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     // Before it opens: a signal during the start must still close what was opened.
     // With a command, a hang-up is the end of its terminal. It stops like SIGTERM: a plain death would leave tokens that nobody revokes.
     const stopped = hearStop(agent === undefined ? [] : ['SIGHUP']);
-    // During the start the file has just been read.
     let reload: ConfigReload | undefined;
     let sidecar: Sidecar | undefined;
+    // During the start: files that the configuration names may have been read just before they were replaced.
+    let isHungUp = false;
     if (agent === undefined) {
       process.on('SIGHUP', () => {
+        isHungUp = true;
         // First, so that what comes of the reload stands in the new file.
         sidecar?.reopenRecord();
         reload?.now();
@@ -72,6 +74,7 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
       }
       if (checked.config.settings.agent.uid === invocation.surroundings.uid) log.warn(sharedUid);
       reload = new ConfigReload({ file, surroundings: invocation.surroundings }, checked.config.digest, sidecar, log);
+      if (isHungUp) reload.now();
       await stopped;
       reload.close();
       return exitCodes.ok;

@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../fakes/eventually.ts';
 import { killRemaining, launcher, Running } from '../stage/command-line.ts';
 
 let folder: string;
@@ -40,6 +41,30 @@ async function hangUpAtOnce(args: readonly string[]): Promise<Running> {
 test('a sidecar that is told to reload before it has read its configuration starts all the same', async () => {
   const running = await hangUpAtOnce(['run', '--config', pipe]);
   await running.ready();
+  running.child.kill('SIGTERM');
+  expect(await running.finished).toMatchObject({ code: 0, signal: null });
+});
+
+/** It sends SIGHUP to itself when it loads this, and it takes some time then. By then it has read its configuration. */
+const hangUpAtIdentity = `import { registerHooks } from 'node:module';
+  registerHooks({ load(url, context, next) {
+    const loaded = next(url, context);
+    if (!url.endsWith('/spiffe/workload-api.ts')) return loaded;
+    process.kill(process.pid, 'SIGHUP');
+    return { ...loaded, source: 'await new Promise((done) => setTimeout(done, 300));' + loaded.source };
+  } });`;
+
+test('one that is told to later in its start does it when it has started, and says so', async () => {
+  const file = join(folder, 'plain.yaml');
+  writeFileSync(file, `${config()}identity: { workload_api: "unix://${folder}/none.sock" }\n`);
+  const running = new Running(process.execPath, [launcher, 'run', '--config', file], {
+    env: { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(hangUpAtIdentity)}` },
+  });
+  await running.ready();
+  await eventually('it was reloaded', () =>
+    readFileSync(join(folder, 'events.jsonl'), 'utf8').includes('"config.reloaded"'),
+  );
+  expect(running.stderr).toContain('the configuration is unchanged; the files that it names were read anew');
   running.child.kill('SIGTERM');
   expect(await running.finished).toMatchObject({ code: 0, signal: null });
 });
