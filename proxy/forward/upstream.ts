@@ -9,6 +9,10 @@ import type { ToolTls } from './tool-tls.ts';
 
 /** Idle connections kept for each origin; more are closed when their call ends. */
 const maxIdle = 256;
+/** And to all origins together: of more, those that were idle longest are closed. A tool may say that its own are to be kept for minutes. */
+const maxIdleInAll = 1024;
+/** Origins of one tool with a list of idle connections. A tool with a pattern of hosts has as many as the agent thinks of. */
+const maxOrigins = 1024;
 
 /** One connection to a tool, lent to one call at a time: a challenge is answered on the connection that it came on. */
 export class Lease {
@@ -63,7 +67,7 @@ export class Lease {
     this.#connection.bound = undefined;
     const isGone = client.destroyed || client.closed || hasEnded || this.#spoiled;
     if (isGone || isClosed || idle.length >= maxIdle) this.#shelf.retire(this.#connection);
-    else idle.push(this.#connection);
+    else this.#shelf.keep(this.#connection);
   }
 }
 
@@ -74,6 +78,7 @@ interface Shelf {
   isClosed: boolean;
   readonly monotonic: World['monotonic'];
   open(way: Way, bound: ClientCertificate | undefined): Connection;
+  keep(connection: Connection): void;
   retire(connection: Connection): void;
 }
 
@@ -99,6 +104,8 @@ export class Upstreams {
   /** Weak: a call that began before a change may come for a tool that was forgotten. */
   #shelves = new WeakMap<Tool, Map<Origin, Shelf>>();
   readonly #all = new Set<Client>();
+  /** Idle connections of all shelves, those that were given back first in front, and where each of them is kept. */
+  readonly #idle = new Map<Connection, Connection[]>();
 
   constructor(world: World, tls: ToolTls) {
     this.#world = world;
@@ -116,6 +123,7 @@ export class Upstreams {
       this.#retire(connection);
       connection = shelf.idle.pop();
     }
+    if (connection !== undefined) this.#idle.delete(connection);
     const lent = connection ?? shelf.open(way, bound);
     lent.isLent = true;
     lent.bound = bound;
@@ -126,10 +134,7 @@ export class Upstreams {
 
   /** A tool that is no more, or another now: its idle connections end, and those of calls under way with their calls. */
   forget(tool: Tool): void {
-    for (const shelf of this.#shelves.get(tool)?.values() ?? []) {
-      shelf.isClosed = true;
-      for (const one of shelf.idle.splice(0)) this.#retire(one);
-    }
+    for (const shelf of this.#shelves.get(tool)?.values() ?? []) this.#close(shelf);
     this.#shelves.delete(tool);
   }
 
@@ -154,18 +159,43 @@ export class Upstreams {
         isClosed: false,
         monotonic: this.#world.monotonic,
         open: (way, bound) => this.#open(idle, tool, origin, way, bound),
+        keep: (connection) => this.#keep(connection, idle),
         retire: (connection) => this.#retire(connection),
       };
-      // A tool with a wildcard host has as many origins as the agent thinks of.
-      if (byOrigin.size >= 1024) byOrigin.clear();
+      const [oldest] = byOrigin.size < maxOrigins ? [] : byOrigin;
+      if (oldest !== undefined) {
+        byOrigin.delete(oldest[0]);
+        this.#close(oldest[1]);
+      }
       byOrigin.set(origin, shelf);
     }
     return shelf;
   }
 
-  #retire({ client }: Connection): void {
-    this.#all.delete(client);
-    void client.destroy().catch(() => undefined);
+  /** Nobody looks on it any more. */
+  #close(shelf: Shelf): void {
+    shelf.isClosed = true;
+    for (const one of shelf.idle.splice(0)) this.#retire(one);
+  }
+
+  #keep(connection: Connection, idle: Connection[]): void {
+    idle.push(connection);
+    this.#idle.set(connection, idle);
+    if (this.#idle.size <= maxIdleInAll) return;
+    const [oldest] = this.#idle;
+    if (oldest !== undefined) this.#takeOut(...oldest);
+  }
+
+  #takeOut(connection: Connection, idle: Connection[]): void {
+    const at = idle.indexOf(connection);
+    if (at >= 0) idle.splice(at, 1);
+    this.#retire(connection);
+  }
+
+  #retire(connection: Connection): void {
+    this.#idle.delete(connection);
+    this.#all.delete(connection.client);
+    void connection.client.destroy().catch(() => undefined);
   }
 
   #open(idle: Connection[], tool: Tool, origin: Origin, way: Way, bound: ClientCertificate | undefined): Connection {
@@ -187,10 +217,7 @@ export class Upstreams {
       connection.hasEnded = true;
       connection.nonce = undefined;
       // The news of an end may come after the connection was lent again: undici then dials the same checked address for that call.
-      if (connection.isLent) return;
-      const at = idle.indexOf(connection);
-      if (at >= 0) idle.splice(at, 1);
-      this.#retire(connection);
+      if (!connection.isLent) this.#takeOut(connection, idle);
     });
     client.on('connectionError', () => {
       connection.hasEnded = true;
