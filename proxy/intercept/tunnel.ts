@@ -82,17 +82,22 @@ export function openTunnel(
 ): void {
   const opening = setTimeout(() => socket.destroy(), openingMs);
   socket.once('close', () => clearTimeout(opening));
+  // A server of HTTP lets its clients say their last before it does. Nothing is owed here: without this, each would be held for the whole time.
+  const leave = (): void => void socket.destroy();
+  socket.once('end', leave);
   const begin = (first: Buffer): void => {
     socket.pause();
     socket.unshift(first);
     if (first[0] !== 0x16) {
       clearTimeout(opening);
+      socket.off('end', leave);
       accept(socket, { origin: originOf('http', connect.host, connect.port), serverName: undefined });
       socket.resume();
       return;
     }
     const secured = (inner: TLSSocket, serverName: string | undefined): void => {
       clearTimeout(opening);
+      socket.off('end', leave);
       accept(inner, { origin: originOf('https', connect.host, connect.port), serverName });
     };
     terminateTls(socket, connect, ca, secured, onFailed);
@@ -122,6 +127,9 @@ function terminateTls(
     inner.once('secure', () => {
       isOpen = true;
       accept(inner, serverNameOf(inner));
+    });
+    inner.once('end', () => {
+      if (!isOpen) socket.destroy();
     });
     inner.on('error', (error) => {
       const cause = handshakeFault(error);
