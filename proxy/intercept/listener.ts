@@ -8,6 +8,7 @@ import type { PodCa } from './pod-ca.ts';
 import { afterAnswers, answerOwed, hearBehindConnect } from './owed-answers.ts';
 import { closeServer, followConnections, followSilent } from './stop.ts';
 import { inTurn } from './turns.ts';
+import { endUnread } from './unread-answers.ts';
 import { connectTarget, openTunnel, readConnect, type ConnectRequest } from './tunnel.ts';
 
 /** A connection that was ended before there was a request on it, and nothing could be answered. */
@@ -100,6 +101,7 @@ export function httpServer(): Server {
 
 export function hearRequests(server: Server, doors: WeakMap<Socket, Door>, hearers: Hearers): void {
   followConnections(server);
+  endUnread(server);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
     // Looked at when its turn has come: what follows a message that could not be read is no request.
