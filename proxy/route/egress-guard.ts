@@ -101,8 +101,7 @@ export class EgressGuard {
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     const late = new Refusal('upstream_unreachable', 'The name of the tool was looked up in vain for 8 s.');
     const timer = setTimeout(() => reject(late), resolveMs);
-    this.#world
-      .resolve(host)
+    Promise.try(() => this.#world.resolve(host))
       .then(resolve, () => reject(new Refusal('upstream_unreachable', noAddress)))
       .finally(() => {
         clearTimeout(timer);
