@@ -102,7 +102,7 @@ export async function openWorkload(
 /** Bundle endpoints are named by the operator, so they may stand anywhere but where nothing of ours may go. */
 async function dialChecked(host: string, port: number, guard: FindWay, world: World): Promise<Socket> {
   const way = await guard.find({ host, port, addresses: ['public', 'private', 'loopback'], dial: undefined });
-  return world.dial(way.address, way.port);
+  return world.dial(way.address, way.port, way.others);
 }
 
 /** With `none` there is nobody to ask, and whatever needs an SVID is refused. */

@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
 import { lookup } from 'node:dns/promises';
-import { connect, type Socket } from 'node:net';
+import { connect, isIP, type Socket, type TcpNetConnectOpts } from 'node:net';
 
 /** What lies outside the program and must be replaceable in tests: clock, random, DNS and dial. Nothing else belongs here. */
 export interface World {
@@ -13,8 +13,11 @@ export interface World {
   readonly random: (bytes: number) => Buffer;
   /** Every IPv4 and IPv6 address of a DNS name. Rejects when there is none. IP literals never come here. */
   readonly resolve: (host: string) => Promise<readonly string[]>;
-  /** Opens a TCP connection to an address (never a name: only a checked address is dialled). */
-  readonly dial: (address: string, port: number) => Socket;
+  /**
+   * Opens a TCP connection to an address (never a name: only a checked address is dialled).
+   * @param others dialled in its place, one after the other, where nobody answers there.
+   */
+  readonly dial: (address: string, port: number, others?: readonly string[]) => Socket;
 }
 
 /**
@@ -27,8 +30,29 @@ export function realWorld(dnsServers: readonly string[]): World {
     monotonic: () => performance.now(),
     random: pooledRandom(),
     resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : resolveBySystem,
-    dial: (address, port) =>
-      connect({ host: address, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }),
+    dial: (address, port, others = []) =>
+      connect({
+        host: address,
+        port,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: 30_000,
+        ...(others.length === 0 ? {} : oneAfterTheOther([address, ...others])),
+      }),
+  };
+}
+
+/** How long one of several addresses has to answer before the next is dialled, milliseconds. */
+const attemptMs = 1000;
+
+/** Several addresses for one connection. Node tries them in turn for a name that it looks up: here nobody is asked. */
+function oneAfterTheOther(addresses: readonly string[]): Partial<TcpNetConnectOpts> {
+  const all = addresses.map((address) => ({ address, family: isIP(address) }));
+  return {
+    host: 'several.invalid',
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: attemptMs,
+    lookup: (_name, _options, found) => found(null, all),
   };
 }
 

@@ -123,7 +123,7 @@ export class EndpointConnections {
     const port = options.port === '' ? (secure ? 443 : 80) : Number(options.port);
     const context = secure ? this.#contextFor(options, certificate) : undefined;
     const way = await this.#guard.find({ host, port, addresses, dial: undefined });
-    const socket = this.#world.dial(way.address, way.port);
+    const socket = this.#world.dial(way.address, way.port, way.others);
     const connection =
       context === undefined
         ? socket

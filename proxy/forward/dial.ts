@@ -33,7 +33,7 @@ type Done = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error,
 
 /** Connects to a tool: to the checked address, in time, with TLS where the origin says so, and not to who must not have the credential. */
 export function dialTool(dialled: Dialled, terms: Terms, done: Done): void {
-  const socket = terms.world.dial(dialled.way.address, dialled.way.port);
+  const socket = terms.world.dial(dialled.way.address, dialled.way.port, dialled.way.others);
   let secure: TLSSocket | undefined;
   const connection = (): Socket | TLSSocket => secure ?? socket;
   const settle = (error: Error | null): void => {

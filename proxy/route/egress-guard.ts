@@ -10,6 +10,8 @@ export interface Way {
   readonly address: string;
   readonly port: number;
   readonly kind: AddressClass;
+  /** Other addresses of the name, checked as well and of the same kind: dialled one after the other where nobody answers at the first. */
+  readonly others?: readonly string[];
   /** Who chose the port, where whoever listens there is believed to be the tool: what he accepts himself is no way for a credential. */
   readonly chooser?: PortChooser;
 }
@@ -30,6 +32,8 @@ const maxKept = 4096;
 const resolveMs = 8000;
 /** Names that are looked up at a time. They are the agent's choice, where a tool has a pattern of hosts. */
 const maxLookups = 256;
+/** Addresses of a name that are tried besides the first: each may take a second of the time that a connection has. */
+const maxOthers = 3;
 const noAddress = 'The name of the tool has no address.';
 const itself = 'The destination is the sidecar itself.';
 
@@ -53,12 +57,12 @@ export class EgressGuard {
     this.#owners = new PortOwners(world);
   }
 
-  /** A way at a port of the caller's choice. Refuses one to the caller itself. */
+  /** A way at a port of the caller's choice, where one address alone is looked at. Refuses one to the caller itself. */
   chosenBy(caller: Socket, way: Way): Way {
     const chooser = new PortChooser(caller);
     // Elsewhere, and where this machine has other addresses, the connection tells: to ask for each call would cost more than the call.
     if (way.kind === 'loopback') this.#owners.check(way.address, way.port, chooser);
-    return { ...way, chooser };
+    return { ...way, others: [], chooser };
   }
 
   /** At once where nothing has to be asked. Throws or rejects with `address_forbidden` or `upstream_unreachable`. */
@@ -116,9 +120,12 @@ export class EgressGuard {
       if (kind === 'forbidden' || !destination.addresses.includes(kind)) throw new Refusal('address_forbidden');
     }
     // IPv4 first: where a name has both, IPv6 routes are missing more often.
-    const address = found.find((candidate) => isIP(candidate) === 4) ?? found[0];
+    const [address, ...more] = found.toSorted((one, other) => isIP(one) - isIP(other));
     if (address === undefined) throw new Refusal('upstream_unreachable', noAddress);
-    return this.#checkOwn({ address, port: destination.port, kind: classifyAddress(address) });
+    const way = this.#checkOwn({ address, port: destination.port, kind: classifyAddress(address) });
+    // Of one kind: what is asked of the first afterwards, as whether a credential may go there in plain text, must hold for each.
+    const others = more.filter((other) => classifyAddress(other) === way.kind && !this.#isOwn(other, way.port));
+    return { ...way, others: others.slice(0, maxOthers) };
   }
 
   /** A configured address is not judged by its kind, and is checked once: the configuration does not change under it. */

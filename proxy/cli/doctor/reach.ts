@@ -50,7 +50,7 @@ export async function reach(attempt: Attempt, { guard, world }: Patient, found: 
       found.fail(`${at}: every call is refused: ${fault}`, 'Call it over https (match.scheme), or see that setting.');
       return false;
     }
-    const socket = world.dial(way.address, way.port);
+    const socket = world.dial(way.address, way.port, way.others);
     socket.on('error', () => undefined);
     try {
       await inStep(once(socket, 'connect'));
