@@ -1,6 +1,6 @@
 import type { CutOffs, Revocations } from '../tasks/cut-offs.ts';
 import { concerns, type Principal } from '../tasks/principals.ts';
-import { takesPart } from '../tasks/revoked-txns.ts';
+import { goesOnUnnamed, takesPart } from '../tasks/revoked-txns.ts';
 import type { Task } from '../tasks/task.ts';
 import type { TaskBook } from '../tasks/task-book.ts';
 import type { World } from '../world.ts';
@@ -99,8 +99,15 @@ export class KillSwitch {
   /** From now on nothing opens with what was issued before. */
   #close(what: Revocable, atMs: number): void {
     const { cutOffs } = this.#parts;
-    if (what.kind === 'task') cutOffs.txns.add(what.txn, atMs);
+    if (what.kind === 'task') this.#closeTask(what.txn, atMs);
     else for (const each of withOurOtherNames(what, cutOffs.ownAgent)) cutOffs.add(each, atMs);
+  }
+
+  /** With its parts here, also those that have ended: what they sent on names them alone, and would go on at the hops behind. */
+  #closeTask(txn: string, atMs: number): void {
+    const { book, cutOffs } = this.#parts;
+    cutOffs.txns.add(txn, atMs);
+    for (const task of book.list()) if (goesOnUnnamed(task, txn)) cutOffs.txns.add(task.txn, atMs);
   }
 
   /** @param isOver of the tasks that are meant: whether one ends. */

@@ -79,8 +79,26 @@ function transactionsOf({ chain, txnToken }: Transacted): readonly string[] {
   return [...(chain?.txns ?? []), ...(txnToken === undefined ? [] : [txnToken.txn])];
 }
 
-/** Whether a task is this transaction or a part of it. Sub-tasks end with their parent anyway. */
-export function takesPart(task: Transacted & { readonly txn: string }, txn: string): boolean {
+/** A task, as transactions see it. */
+interface Part extends Transacted {
+  readonly txn: string;
+  readonly parent?: Part | undefined;
+}
+
+/** Whether a task is this transaction or a part of it. A sub-task is a part of all that its parent is a part of. */
+export function takesPart(task: Part, txn: string): boolean {
   const name = nameOfTxn(txn);
-  return [task.txn, ...transactionsOf(task)].some((one) => nameOfTxn(one) === name);
+  const isNamed = [task.txn, ...transactionsOf(task)].some((one) => nameOfTxn(one) === name);
+  return isNamed || (task.parent !== undefined && takesPart(task.parent, txn));
+}
+
+/**
+ * Whether the hops behind a task that takes part in this transaction do not hear of it: a chain names the tasks of all hops before, and
+ * neither the parent of one nor a transaction token.
+ */
+export function goesOnUnnamed(task: Part, txn: string): boolean {
+  if (task.parent === undefined && task.txnToken === undefined) return false;
+  const name = nameOfTxn(txn);
+  const isSentOn = [task.txn, ...(task.chain?.txns ?? [])].some((one) => nameOfTxn(one) === name);
+  return !isSentOn && takesPart(task, txn);
 }
