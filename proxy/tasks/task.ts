@@ -1,6 +1,6 @@
 import type { InboundChain } from '../delegation/link-signer.ts';
 import { makeProofKey, type ProofKey } from '../proofs/dpop.ts';
-import type { Secret } from '../trust/secret.ts';
+import { Secret } from '../trust/secret.ts';
 import type { PeerBinding } from './peer-binding.ts';
 
 const states = ['open', 'completed', 'failed', 'expired', 'revoked'] as const;
@@ -91,10 +91,10 @@ export class Task {
   readonly parent: Task | undefined;
   readonly standing: boolean;
   readonly caller: string;
-  readonly chain: TaskChain | undefined;
-  readonly txnToken: TaskTxnToken | undefined;
   readonly callerIssuedAtMs: number | undefined;
   readonly peer: PeerBinding;
+  #chain: TaskChain | undefined;
+  #txnToken: TaskTxnToken | undefined;
   #grant: TaskGrant | undefined;
   #proofKey: ProofKey | undefined;
   #state: TaskState = 'open';
@@ -120,8 +120,8 @@ export class Task {
     this.parent = parts.parent;
     this.standing = parts.standing;
     this.caller = parts.caller;
-    this.chain = parts.chain;
-    this.txnToken = parts.txnToken;
+    this.#chain = parts.chain;
+    this.#txnToken = parts.txnToken;
     this.callerIssuedAtMs = parts.callerIssuedAtMs;
     this.peer = parts.peer;
     this.#grant = parts.grant;
@@ -142,6 +142,15 @@ export class Task {
 
   get grant(): TaskGrant | undefined {
     return this.#grant;
+  }
+
+  /** Of an ended task, this and the transaction token have no text, and are carried on by nobody. */
+  get chain(): TaskChain | undefined {
+    return this.#chain;
+  }
+
+  get txnToken(): TaskTxnToken | undefined {
+    return this.#txnToken;
   }
 
   /** Whether the credentials of a tool were revoked since this task's own token was issued: it gets no new ones. */
@@ -169,11 +178,10 @@ export class Task {
   /** This task at one tool: what rooms prepare once per (task, tool) hangs on it. */
   errand(tool: string): Errand {
     const errands = (this.#errands ??= new Map());
-    let errand = errands.get(tool);
-    if (errand === undefined) {
-      errand = new Errand(this, tool);
-      errands.set(tool, errand);
-    }
+    const known = errands.get(tool);
+    if (known !== undefined) return known;
+    const errand = new Errand(this, tool);
+    errands.set(tool, errand);
     return errand;
   }
 
@@ -212,6 +220,9 @@ export class Task {
     this.#cause = cause;
     this.#endedAtMs = nowMs;
     this.#grant = undefined;
+    // Ended tasks are remembered by the thousand, and each request of a mesh has a chain of its own.
+    this.#chain = this.#chain && { ...this.#chain, value: '' };
+    this.#txnToken = this.#txnToken && { ...this.#txnToken, text: new Secret(''), expiresAtMs: -Infinity };
     this.#proofKey = undefined;
     this.#errands = undefined;
     const underWay = this.#underWay();
