@@ -50,8 +50,8 @@ export class Fleet {
   #heardAt = -Infinity;
   #settledAt = Infinity;
   #isSilent = true;
-  /** The last trouble that was logged: what goes on is told once. */
-  #told: string | undefined;
+  /** The troubles that were logged since all was well: what goes on is told once, also where two of them take turns. */
+  readonly #told = new Set<string>();
   /** Revocations here, and how many of them the store is known to have. */
   #wanted = 1;
   #done = 0;
@@ -138,7 +138,7 @@ export class Fleet {
     if (came !== 'same') return;
     this.#done = wanted;
     this.#settleWaiting();
-    if (!this.#isSilent) this.#told = undefined;
+    if (!this.#isSilent) this.#told.clear();
   }
 
   /** Takes what is new and tells what is lacking. */
@@ -227,8 +227,8 @@ export class Fleet {
   #complain(error: unknown, what: string): void {
     const facts = storeFacts(error);
     const told = JSON.stringify([what, facts]);
-    if (told !== this.#told && !this.#isClosed) this.#parts.log.warn(facts, what);
-    this.#told = told;
+    if (!this.#told.has(told) && !this.#isClosed) this.#parts.log.warn(facts, what);
+    this.#told.add(told);
   }
 
   #settleWaiting(): void {
