@@ -61,14 +61,15 @@ export class KillSwitch {
 
   /** Throws a `Problem`, or `TaskRejected` for a task that is not open here and can be nowhere else. */
   revoke({ what, reason, beforeMs }: RevokeRequest, by: string): Revoked {
-    const { cutOffs, trail, world } = this.#parts;
+    const { book, cutOffs, trail, world } = this.#parts;
     const atMs = beforeMs ?? world.now();
+    const tasks = book.list();
     if (what.kind === 'task') this.#checkTask(what.txn);
     if (what.kind === 'tool') this.#checkTool(what.name);
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
-    this.#close(what, atMs);
+    this.#close(what, atMs, tasks);
     // Of an event of some time ago: whoever came with something newer goes on.
-    const came = this.#end(what, (task) => beforeMs === undefined || cutOffs.stops(task), reason, by);
+    const came = this.#end(what, (task) => beforeMs === undefined || cutOffs.stops(task), reason, by, tasks);
     trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
     this.#onRevoked();
     // Last: what has to end has ended, whatever the disk does.
@@ -81,10 +82,12 @@ export class KillSwitch {
    * @returns whether it could be kept for a restart.
    */
   take(revoked: readonly RevokedElsewhere[]): boolean {
-    const { cutOffs, trail } = this.#parts;
-    for (const { what, atMs } of revoked) this.#close(what, atMs);
+    const { book, cutOffs, trail } = this.#parts;
+    // Once for all of them: after a long silence there may be thousands, and nothing else is served meanwhile.
+    const tasks = book.list();
+    for (const { what, atMs } of revoked) this.#close(what, atMs, tasks);
     for (const { what, atMs } of revoked) {
-      const came = this.#end(what, (task) => cutOffs.stops(task), 'revoked at another sidecar', 'fleet');
+      const came = this.#end(what, (task) => cutOffs.stops(task), 'revoked at another sidecar', 'fleet', tasks);
       trail.principalRevoked(
         what,
         'revoked at another sidecar',
@@ -97,29 +100,32 @@ export class KillSwitch {
   }
 
   /** From now on nothing opens with what was issued before. */
-  #close(what: Revocable, atMs: number): void {
+  #close(what: Revocable, atMs: number, tasks: readonly Task[]): void {
     const { cutOffs } = this.#parts;
-    if (what.kind === 'task') this.#closeTask(what.txn, atMs);
+    if (what.kind === 'task') this.#closeTask(what.txn, atMs, tasks);
     else for (const each of withOurOtherNames(what, cutOffs.ownAgent)) cutOffs.add(each, atMs);
   }
 
   /** With its parts here, also those that have ended: what they sent on names them alone, and would go on at the hops behind. */
-  #closeTask(txn: string, atMs: number): void {
-    const { book, cutOffs } = this.#parts;
+  #closeTask(txn: string, atMs: number, tasks: readonly Task[]): void {
+    const { cutOffs } = this.#parts;
     cutOffs.txns.add(txn, atMs);
-    for (const task of book.list()) if (goesOnUnnamed(task, txn)) cutOffs.txns.add(task.txn, atMs);
+    for (const task of tasks) if (goesOnUnnamed(task, txn)) cutOffs.txns.add(task.txn, atMs);
   }
 
   /** @param isOver of the tasks that are meant: whether one ends. */
-  #end(what: Revocable, isOver: (task: Task) => boolean, reason: string, by: string): Revoked {
+  #end(what: Revocable, isOver: (task: Task) => boolean, reason: string, by: string, tasks: readonly Task[]): Revoked {
     const { book, cutOffs } = this.#parts;
     if (what.kind === 'tool') return this.#closeTool(what.name, by);
     const own = cutOffs.ownAgent;
+    // What came here through a part of it has that part's name only.
     const isMeant = (task: Task): boolean =>
-      what.kind === 'task' ? takesPart(task, what.txn) : concerns(what, task, own) && isOver(task);
+      what.kind === 'task'
+        ? takesPart(task, what.txn) || cutOffs.txns.isIn(task)
+        : concerns(what, task, own) && isOver(task);
     const openBefore = book.openCount;
     let credentials = 0;
-    for (const task of book.list()) {
+    for (const task of tasks) {
       // A sub-task may have ended with its parent a moment ago.
       if (task.state !== 'open' || !isMeant(task)) continue;
       credentials += book.end(task.txn, 'revoked', reason, by).credentialsDropped;

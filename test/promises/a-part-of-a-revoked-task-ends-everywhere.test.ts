@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Authority } from '../../proxy/embedded/authority.ts';
 import { eventually } from '../fakes/eventually.ts';
+import { type KeyIssuer, openKeyIssuer } from '../fakes/key-issuer.ts';
 import { openFakeStore, type FakeStore } from '../fakes/store.ts';
 import { chainAlong, openHops } from '../stage/chain-maker.ts';
 import { openFleetStage, type FleetStage } from '../stage/fleet.ts';
@@ -10,6 +11,7 @@ import { openDomain, openWayIn, type WayInStage } from '../stage/way-in-stage.ts
 
 let store: FakeStore;
 let authority: Authority;
+let tts: KeyIssuer;
 let fleet: FleetStage;
 /** A hop behind the others: requests of their tasks open tasks of its own there. */
 let behind: WayInStage;
@@ -17,12 +19,16 @@ let behind: WayInStage;
 beforeEach(async () => {
   store = await openFakeStore();
   authority = await openDomain();
+  tts = await openKeyIssuer('example.org');
   const section = { store: `valkey://127.0.0.1:${store.port}` };
   fleet = await openFleetStage(2, section);
   behind = await openWayIn({
     authority,
     origin: 'https://agent.example.org',
-    inbound: (issuer) => ({ accept: [{ issuer, proof: 'mtls' }] }),
+    inbound: (issuer) => ({
+      accept: [{ issuer, proof: 'mtls' }],
+      txn_token: { audience: 'example.org', issuer: tts.issuer },
+    }),
     sections: { tasks: { mode: 'detached' }, fleet: section },
   });
   await fleet.ready();
@@ -32,24 +38,31 @@ beforeEach(async () => {
 afterEach(async () => {
   await fleet?.close();
   await behind?.close();
+  await tts?.close();
   await store?.close();
 });
 
-/** Sends a request of a task on to the hop behind, as its sidecar would. */
-async function sendOn({ txn }: Pick<StagedTask, 'txn'>, sub: string): Promise<unknown> {
+/** Sends a request of a task on to the hop behind, as its sidecar would; or one that no hop was before. */
+async function sendOn(
+  { txn }: Partial<Pick<StagedTask, 'txn'>>,
+  sub: string,
+  headers: readonly (readonly [string, string])[] = [],
+): Promise<unknown> {
   const client = certificateOf(await authority.issueX509('spiffe://example.org/planner', 3600));
   const token = await behind.to.mint({ sub, cnf: { 'x5t#S256': client.x5t } });
-  const errand = { subject: { iss: behind.service.issuer, sub }, resource: behind.origin, jkt: 'A'.repeat(43), txn };
-  const chain = chainAlong(await openHops(authority, 'planner'), errand);
+  const errand = { subject: { iss: behind.service.issuer, sub }, resource: behind.origin, jkt: 'A'.repeat(43) };
+  const hops = await openHops(authority, 'planner');
+  const chain = txn === undefined ? {} : { chain: chainAlong(hops, { ...errand, txn }) };
   const caller = await tlsCaller(behind, client);
-  const answer = await caller.send({ path: '/x', token, scheme: 'Bearer', proof: null, chain });
+  const answer = await caller.send({ path: '/x', token, scheme: 'Bearer', proof: null, headers, ...chain });
   return answer.status === 200 ? 200 : answer.code;
 }
 
-const openBehind = async (): Promise<unknown[]> => {
+async function tasksBehind(): Promise<readonly { readonly txn: string; readonly subject: { readonly sub: string } }[]> {
   const { body } = await callOperator(behind.sidecar.addresses.socket, 'GET', '/v1/tasks?state=open');
-  return (body['tasks'] as { subject: { sub: string } }[]).map(({ subject }) => subject.sub);
-};
+  return body['tasks'] as Awaited<ReturnType<typeof tasksBehind>>;
+}
+const openBehind = async (): Promise<unknown[]> => (await tasksBehind()).map(({ subject }) => subject.sub);
 
 test.for([0, 1])(
   'W11: what the sub-tasks of a revoked task sent on ends at the hops behind, told at sidecar %i; others go on',
@@ -73,3 +86,17 @@ test.for([0, 1])(
     expect(await sendOn(other, 'erin')).toBe(200);
   },
 );
+
+test('W11: so does what a task with a revoked transaction token sent on, also where it came back', async () => {
+  const iat = Math.floor(Date.now() / 1000);
+  const { iss: _optional, jti: _none, client_id: _other, ...base } = tts.claims({ iat, exp: iat + 120 });
+  const said = { ...base, txn: 'order 4711', scope: 'invoices.read', req_wl: 'gateway' };
+  const txnToken = tts.token(said, { typ: 'txntoken+jwt' });
+  expect(await sendOn({}, 'alice', [['Txn-Token', txnToken]])).toBe(200);
+  const [own] = await tasksBehind();
+  expect(await sendOn(own!, 'bob')).toBe(200);
+  expect(await sendOn({}, 'carol')).toBe(200);
+  expect((await fleet.revoke(0, { task: 'order 4711' })).body).toMatchObject({ fleet: 'stored' });
+  await eventually('theirs have ended', async () => (await openBehind()).join() === 'carol', 3000);
+  await eventually('all are told', () => store.sets.get('waybill:revoked:tasks')?.has(own!.txn) === true);
+});
