@@ -99,7 +99,7 @@ async function dispatch(
     const opened = await rooms.opener.open(parseOpenRequest(await readJson(request)), operatorDoor);
     sendJson(response, 201, describeOpened(opened, rooms.outbound()));
   } else {
-    checkMethod(request, 'GET');
+    checkMethod(request, 'GET', 'GET, POST');
     checkRole(role, 'reader');
     const state = url.searchParams.get('state');
     if (state !== null && !isTaskState(state)) throw new Problem('request_invalid', 'state: is no state of a task.');
@@ -141,6 +141,6 @@ async function endTask(
   sendJson(response, 200, describeEnded(ended));
 }
 
-function checkMethod(request: IncomingMessage, method: string): void {
-  if (request.method !== method) throw new Problem('method_not_allowed');
+function checkMethod(request: IncomingMessage, method: 'GET' | 'POST', allow: string = method): void {
+  if (request.method !== method) throw new Problem('method_not_allowed', undefined, allow);
 }

@@ -30,11 +30,14 @@ export type ProblemCode = keyof typeof problems;
 export class Problem extends Error {
   readonly code: ProblemCode;
   readonly detail: string;
+  /** Methods that are served, where another one was used (RFC 9110 15.5.6). */
+  readonly allow: string | undefined;
 
-  constructor(code: ProblemCode, detail?: string) {
+  constructor(code: ProblemCode, detail?: string, allow?: string) {
     super(code);
     this.code = code;
     this.detail = detail ?? problems[code][1];
+    this.allow = allow;
   }
 }
 
@@ -69,6 +72,7 @@ export function sendProblem(response: ServerResponse, problem: Problem): void {
     'Content-Type': 'application/problem+json',
     // The rest of a body that was not read must not become the next request.
     Connection: 'close',
+    ...(problem.allow === undefined ? {} : { Allow: problem.allow }),
     ...(status === 401 ? { 'WWW-Authenticate': 'Bearer realm="waybill-operator"' } : {}),
     ...(status === 503 ? { 'Retry-After': '1' } : {}),
   });

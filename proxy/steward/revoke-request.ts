@@ -16,13 +16,16 @@ export interface RevokeRequest {
   readonly beforeMs?: number | undefined;
 }
 
+/** No token names anybody by half of a surrogate pair: to say "done" would be believed. */
+const text = z.string().refine((value) => value.isWellFormed(), { error: 'holds half of a letter' });
+
 const request = z.strictObject({
   // Of a transaction token it may be any text.
-  task: z.string().min(1).max(4096).optional(),
+  task: text.min(1).max(4096).optional(),
   // The issuer is empty for a workload that is its own subject.
-  subject: z.strictObject({ iss: z.string().max(1024), sub: z.string().min(1).max(1024) }).optional(),
-  agent: z.string().min(1).max(2048).check(checkAgent).optional(),
-  tool: z.string().min(1).max(100).optional(),
+  subject: z.strictObject({ iss: text.max(1024), sub: text.min(1).max(1024) }).optional(),
+  agent: text.min(1).max(2048).check(checkAgent).optional(),
+  tool: text.min(1).max(100).optional(),
   all: z.literal(true).optional(),
   reason: z.string().min(1).max(500),
 });

@@ -78,7 +78,7 @@ function ownIssuer(iss: unknown, { issuer, subjects }: TransmitterSettings): str
 }
 
 function nameOf(value: unknown): string {
-  if (typeof value !== 'string' || value === '' || value.length > maxLength) throw malformed();
+  if (typeof value !== 'string' || value === '' || value.length > maxLength || !value.isWellFormed()) throw malformed();
   return value;
 }
 

@@ -111,6 +111,8 @@ function readEvent(payload: StrictJws['payload'], nowSeconds: number): SecurityE
   // What has them may be read as an ID token or a logout token by others, and was perhaps made to be (SSF 1.0, 4.1).
   if (sub !== undefined || exp !== undefined) throw bad('sub and exp must not be there; the subject is sub_id');
   if (typeof jti !== 'string' || jti === '') throw bad('jti is missing');
+  // Of two such ids the hashes may be the same: the second event would count as done.
+  if (!jti.isWellFormed()) throw bad('jti holds half of a letter');
   if (!isSeconds(iat)) throw bad('iat is missing');
   if (iat > nowSeconds + clockSkewSeconds) throw bad('iat is in the future');
   if (iat < nowSeconds - maxAgeSeconds) throw bad('iat is too long ago');

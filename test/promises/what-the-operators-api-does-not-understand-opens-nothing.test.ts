@@ -82,6 +82,9 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
     const wrong: [body: string, why: string][] = [
       [`{"subject":{"iss":"${issuer}","sub":"alice","sub":"nobody"},"reason":"x"}`, 'repeats a member name'],
       [`{"agent":"nobody","reason":"x","\\u0061gent":"invoice-bot"}`, 'repeats a member name'],
+      [`{"subject":{"iss":"${issuer}","sub":"alice\\ud83d"},"reason":"x"}`, 'subject.sub: holds half of a letter'],
+      ['{"task":"\\ud83d","reason":"x"}', 'task: holds half of a letter'],
+      ['{"agent":"invoice-bot\\udc4d","reason":"x"}', 'agent: holds half of a letter'],
       ['{"agent":"spiffe://Example.org/planner","reason":"x"}', 'trust-domain-chars'],
       ['{"agent":"spiffe://example.org/planner/","reason":"x"}', 'empty-segment-or-trailing-slash'],
       ['{"agent":"SPIFFE://example.org/planner","reason":"x"}', 'scheme'],
@@ -146,11 +149,13 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
 
   test('paths and methods', async () => {
     const { txn } = await stage.task();
-    const wrong: [string, string, number][] = [
-      ['PUT', '/v1/tasks', 405],
-      ['DELETE', `/v1/tasks/${txn}`, 405],
-      ['GET', `/v1/tasks/${txn}/complete`, 405],
-      ['POST', `/v1/tasks/${txn}`, 405],
+    const wrong: [string, string, number, allow?: string][] = [
+      ['PUT', '/v1/tasks', 405, 'GET, POST'],
+      ['DELETE', `/v1/tasks/${txn}`, 405, 'GET'],
+      ['GET', `/v1/tasks/${txn}/complete`, 405, 'POST'],
+      ['POST', `/v1/tasks/${txn}`, 405, 'GET'],
+      ['GET', '/v1/revoke', 405, 'POST'],
+      ['POST', '/v1/events', 405, 'GET'],
       ['POST', `/v1/tasks/${txn}/cancel`, 404],
       ['POST', `/v1/tasks/${txn}/complete/now`, 404],
       ['GET', '/', 404],
@@ -163,9 +168,9 @@ describe('W9: what is not understood is refused, and opens nothing', () => {
       ['POST', '/v1/tasks/unknown/complete', 404],
       ['POST', '/v1/tasks/__proto__/complete', 404],
     ];
-    for (const [method, path, status] of wrong) {
+    for (const [method, path, status, allow] of wrong) {
       const answer = await send(method, path, method === 'POST' ? {} : undefined);
-      expect([method, path, answer.status]).toEqual([method, path, status]);
+      expect([method, path, answer.status, answer.headers['allow']]).toEqual([method, path, status, allow]);
       expect(JSON.parse(answer.body)).toMatchObject({ status, code: answer.code });
     }
     expect((await callOperator(stage.sidecar.addresses.socket, 'GET', `/v1/tasks/${txn}`)).body['state']).toBe('open');
