@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
 import { makeKey, signJws, type RawJson, type SigningKey } from '../stage/signing-key.ts';
 import { listenOnFreePort } from '../stage/free-port.ts';
 
@@ -17,8 +17,6 @@ export interface KeyIssuer {
   readonly published: object[];
   /** Requests for its key set, and for anything that only an attacker's token names. */
   readonly fetches: { keys: number; other: string[] };
-  /** What its key set waits for. */
-  until: Promise<void> | undefined;
   /** Claims of a good token. */
   claims(changes?: Readonly<Record<string, unknown>>): Record<string, unknown>;
   /** A token of these claims: signed with the key of `alg`, ES256 if not told. */
@@ -35,23 +33,21 @@ export async function openKeyIssuer(audience: string): Promise<KeyIssuer> {
     keys[alg] = { ...(await makeKey(alg)), kid: `${alg}-${randomBytes(3).toString('hex')}` };
   const published: object[] = Object.values(keys).map(({ jwk, kid, alg }) => ({ ...jwk, kid, alg, use: 'sig' }));
   const fetches = { keys: 0, other: [] as string[] };
-  const server = createServer((request, response) => void answer(request.url ?? '', response));
-  const answer = async (path: string, response: ServerResponse): Promise<void> => {
+  const server = createServer((request, response) => {
+    const path = request.url ?? '';
     if (path === '/jwks') fetches.keys += 1;
     else if (!path.startsWith('/.well-known/')) fetches.other.push(path);
-    if (path === '/jwks') await opened.until;
     const known = path === '/jwks' || path === '/.well-known/oauth-authorization-server';
     response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' });
     response.end(JSON.stringify(path === '/jwks' ? { keys: published } : { issuer, jwks_uri: `${issuer}/jwks` }));
-  };
+  });
   const port = await listenOnFreePort(server);
   const issuer = `http://127.0.0.1:${port}`;
-  const opened: KeyIssuer = {
+  return {
     issuer,
     keys,
     published,
     fetches,
-    until: undefined,
     claims: (changes) => {
       const now = Math.floor(Date.now() / 1000);
       const jti = randomBytes(9).toString('hex');
@@ -68,5 +64,4 @@ export async function openKeyIssuer(audience: string): Promise<KeyIssuer> {
         server.closeAllConnections();
       }),
   };
-  return opened;
 }

@@ -86,4 +86,5 @@ test('W6: where its parent ends meanwhile', async () => {
   const opening = ask('/v1/tasks', { subject_token, parent: txn }, handle);
   expect(await openWhile(end, opening)).toEqual([409, 'parent_not_open']);
   expect((await ask('/v1/tasks', { subject_token })).status).toBe(201);
+  expect((await ask('/v1/tasks', { subject_token })).code).toBe('token_spent');
 });
