@@ -66,8 +66,8 @@ export class SvidFiles {
   #tokens: readonly { readonly svid: JwtSvid; readonly audiences: readonly string[] }[] = [];
   #bundles: ReadonlyMap<string, X509Bundle> = new Map();
   #keyWasShared = false;
-  /** The fault that was told and may pass; that is told once for as long as it lasts. */
-  #passing = '';
+  /** Faults that may pass, as they were told: each once until the files are taken. Which one is found of several files is chance. */
+  readonly #told = new Set<string>();
   #closed = false;
 
   constructor(options: SvidFilesOptions) {
@@ -153,12 +153,17 @@ export class SvidFiles {
       await sleep(secondLookMs);
       fault = await this.#tryRead();
     }
-    const passing = fault?.mayPass === true ? JSON.stringify(fault) : '';
-    const isToldBefore = passing !== '' && passing === this.#passing;
-    this.#passing = passing;
-    // What was written must not wait for the next change: the SVID before it may end first.
-    if (passing !== '') this.#files.forget();
-    if (fault !== undefined && !this.#closed && !isToldBefore) this.#options.onEvent(fault.event);
+    if (fault?.mayPass !== true) this.#told.clear();
+    if (fault === undefined) return;
+    const { event, mayPass } = fault;
+    const words = JSON.stringify(event);
+    const isToldBefore = this.#told.has(words);
+    if (mayPass) {
+      this.#told.add(words);
+      // What was written must not wait for the next change: the SVID before it may end first.
+      this.#files.forget();
+    }
+    if (!this.#closed && !isToldBefore) this.#options.onEvent(event);
   }
 
   async #tryRead(): Promise<Fault | undefined> {

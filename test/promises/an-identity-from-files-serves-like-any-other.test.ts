@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Authority, openAuthority } from '../../proxy/embedded/authority.ts';
 import { pem } from '../fakes/bundle-endpoint.ts';
@@ -147,3 +148,24 @@ test('an SVID that TLS does not take is told, and the one before it is shown', a
   expect(await shownSerial()).toBe(before);
   expect((await call(await svidOf(own))).status).toBe(200);
 });
+
+test('of several files that cannot be read each is told once, whichever of them is found', async () => {
+  const [one, other] = ['a', 'b'].map((name) => join(folder, `${name}.token`)) as [string, string];
+  const told = () => [one, other].map((path) => stage.sidecar.output().split(`"file":"${path}"`).length - 1);
+  // No files. They are read all at once: with both there it would be chance which one is found, and another one each second.
+  await mkdir(one);
+  await expect.poll(told, { timeout: 5000 }).toEqual([1, 0]);
+  await rename(one, other);
+  await expect.poll(told, { timeout: 5000 }).toEqual([1, 1]);
+  await rename(other, one);
+  await sleep(2500);
+  expect(told()).toEqual([1, 1]);
+  await rmdir(one);
+  const before = await shownSerial();
+  await writeSvid();
+  await expect.poll(shownSerial, { timeout: 5000 }).not.toBe(before);
+  // What lasted is over: the next time is told.
+  await mkdir(one);
+  await expect.poll(told, { timeout: 5000 }).toEqual([2, 1]);
+  await rmdir(one);
+}, 20_000);
