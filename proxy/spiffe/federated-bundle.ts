@@ -33,6 +33,7 @@ export class FederatedBundle {
   readonly #events: FederationEvents;
   #document: BundleDocument | undefined;
   #x509: X509Bundle | undefined;
+  #jwt: readonly JwtAuthority[] | undefined;
   /** The highest that was seen: a publisher who stops counting does not thereby win the right to begin again. */
   #sequence = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -58,7 +59,7 @@ export class FederatedBundle {
 
   /** Undefined as long as nothing is known. */
   jwtAuthorities(): readonly JwtAuthority[] | undefined {
-    return this.#document?.jwtAuthorities;
+    return this.#jwt;
   }
 
   /** Asks once, keeps what comes, and asks again when its time has come. Never rejects. */
@@ -102,7 +103,9 @@ export class FederatedBundle {
     const changed = next.digest !== this.#document?.digest;
     this.#sequence = Math.max(this.#sequence, next.sequence ?? 0);
     this.#document = next;
+    // The same objects until something changes: what was verified with them is remembered by them.
     if (!changed) return;
+    this.#jwt = next.jwtAuthorities;
     this.#x509 = { authorities: next.authorities, revocations: [] };
     this.#events.changed(this.#trustDomain);
   }

@@ -170,3 +170,22 @@ test('a poll that fails keeps what is held and comes again after the interval; a
   expect(await poll(documentOf([partner.bundle().x509Der], { spiffe_sequence: 7 }))).toBe('rollback');
   bundle.close();
 });
+
+test('a poll that brings the same keys leaves the objects as they are, by which verified tokens are remembered', async () => {
+  const hints = [10, 20];
+  const fetch = (): Promise<Buffer> =>
+    Promise.resolve(Buffer.from(documentOf([partner.bundle().x509Der], { spiffe_refresh_hint: hints.shift() })));
+  const bundle = new FederatedBundle('partner.org', { fetch }, undefined, {
+    changed: () => undefined,
+    failed: () => undefined,
+  });
+  await bundle.poll();
+  const held = [bundle.x509(), bundle.jwtAuthorities()];
+  await bundle.poll();
+  expect([bundle.intervalMs(), bundle.x509() === held[0], bundle.jwtAuthorities() === held[1]]).toEqual([
+    20_000,
+    true,
+    true,
+  ]);
+  bundle.close();
+});
