@@ -6,7 +6,7 @@ import { HeldBundles, type BundleEvent } from './held-bundles.ts';
 import { HeldRevocations, type RevocationEvent } from './held-revocations.ts';
 import { HeldStream } from './held-stream.ts';
 import { HeldSvids, type SvidEvent } from './held-svids.ts';
-import { IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
+import { EndedAnswer, IdentityUnavailable, MalformedAnswer, type UnavailableReason } from './identity-unavailable.ts';
 import { JwtSvidCache } from './jwt-svid-cache.ts';
 import { JwtSvid } from './jwt-svid.ts';
 import { parseRevocationLists, type RevocationList } from './revocation-list.ts';
@@ -154,7 +154,13 @@ export class WorkloadApi {
         take: (response) => {
           // Read before anything is taken: a message with a list that cannot be read is ignored as a whole.
           const lists = parseRevocationLists(response.crl);
-          this.#svids.take(response);
+          try {
+            this.#svids.take(response);
+          } catch (error) {
+            // A clock that is set back takes the SVID up, and the lists are not sent again.
+            if (error instanceof EndedAnswer) this.#revocations.take('svids', lists);
+            throw error;
+          }
           this.#revocations.take('svids', lists);
         },
         // The lists that came with it stay: the other stream may go on to give the authorities that they are of.

@@ -87,6 +87,23 @@ test('an identity that is denied lifts no revocation: the bundles may still be t
   expect(isTrusted()).toBe(false);
 });
 
+test('the lists of an answer whose SVID had ended count as soon as that is taken up by a clock that was set back', async () => {
+  const key = leaf.privateKey.export({ type: 'pkcs8', format: 'der' });
+  const svid = { spiffe_id: 'spiffe://example.org/agent', x509_svid: leaf.der, x509_svid_key: key, bundle: root.der };
+  const list = await mintListDer(root, [leaf]);
+  agent.answers.FetchX509SVID = () => ({ messages: [{ svids: [svid], crl: [list] }] });
+  agent.answers.FetchX509Bundles = () => ({ messages: [{ bundles }] });
+  client.close();
+  let aheadMs = 10 * 3_600_000;
+  const now = (): number => Date.now() + aheadMs;
+  client = openWorkloadApi({ address: agent.address, now, onEvent: (event) => events.push(event) });
+  await eventually('a word about its end', () => events.some(({ kind }) => kind === 'error'));
+  await eventually('the bundle', () => client.x509Bundles().size === 1);
+  aheadMs = 0;
+  await eventually('the SVID', () => client.x509() !== undefined);
+  expect(isTrusted()).toBe(false);
+});
+
 test('an answer with a list that cannot be read is reported and ignored as a whole', async () => {
   await push('FetchX509Bundles', { bundles, crl: [await mintListDer(root, [leaf])] });
   await eventually('the bundle', () => client.x509Bundles().size === 1);
