@@ -14,7 +14,8 @@ export interface World {
   /** Every IPv4 and IPv6 address of a DNS name. Rejects when there is none. IP literals never come here. */
   readonly resolve: (host: string) => Promise<readonly string[]>;
   /**
-   * Opens a TCP connection to an address (never a name: only a checked address is dialled).
+   * Opens a TCP connection to an address (never a name: only a checked address is dialled). TLS over it begins when it stands, not before:
+   * in its place comes another one where the first address does not answer.
    * @param others dialled in its place, one after the other, where nobody answers there.
    */
   readonly dial: (address: string, port: number, others?: readonly string[]) => Socket;

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { isIP, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
+import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { callbackify, isDeepStrictEqual } from 'node:util';
 import { Agent, type buildConnector } from 'undici';
 import type { Destination, Way } from '../route/egress-guard.ts';
@@ -124,33 +125,18 @@ export class EndpointConnections {
     const context = secure ? this.#contextFor(options, certificate) : undefined;
     const way = await this.#guard.find({ host, port, addresses, dial: undefined });
     const socket = this.#world.dial(way.address, way.port, way.others);
-    const connection =
-      context === undefined
-        ? socket
-        : connectTls({
-            socket,
-            host,
-            ...(isIP(host) === 0 ? { servername: host } : {}),
-            ALPNProtocols: ['http/1.1'],
-            minVersion: 'TLSv1.2',
-            rejectUnauthorized: true,
-            secureContext: context,
-          });
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        reject(Object.assign(new Error('the connection took too long'), { code: 'ETIMEDOUT' }));
-        connection.destroy();
-        socket.destroy();
-      }, connectMs);
-      connection.once('error', reject);
-      connection.once('close', () => clearTimeout(timer));
-      connection.once(secure ? 'secureConnect' : 'connect', () => {
-        clearTimeout(timer);
-        connection.removeListener('error', reject);
-        connection.on('error', (error) => endAtAlert(connection, error));
-        resolve();
+    const secured = (): TLSSocket =>
+      connectTls({
+        socket,
+        host,
+        ...(isIP(host) === 0 ? { servername: host } : {}),
+        ALPNProtocols: ['http/1.1'],
+        minVersion: 'TLSv1.2',
+        rejectUnauthorized: true,
+        secureContext: context,
       });
-    });
+    const connection = await inTime(socket, secure ? secured : undefined);
+    connection.on('error', (error) => endAtAlert(connection, error));
     return connection;
   }
 
@@ -163,6 +149,26 @@ export class EndpointConnections {
     const file = this.#authorities.get(origin);
     const trust = file === undefined ? {} : { ca: readAuthorities(file) };
     return certificate?.contextFor(trust) ?? createSecureContext(trust);
+  }
+}
+
+/** The connection when it stands, with TLS over it where that is to be. Rejects when that takes too long. */
+async function inTime(socket: Socket, secured: (() => TLSSocket) | undefined): Promise<Socket> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const error = Object.assign(new Error('the connection took too long'), { code: 'ETIMEDOUT' });
+  const timer = setTimeout(() => reject(error), connectMs);
+  try {
+    await Promise.race([once(socket, 'connect'), late]);
+    if (secured === undefined) return socket;
+    // Not before: TLS over a socket that goes on to another address of the name ends the process (a fault of Node.js).
+    const secure = secured();
+    await Promise.race([once(secure, 'secureConnect'), late]);
+    return secure;
+  } catch (fault) {
+    socket.destroy();
+    throw fault;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

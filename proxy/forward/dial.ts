@@ -14,6 +14,8 @@ const connectMs = 5000;
 export interface Dialled {
   /** The checked address; that of the call which has the connection. */
   way: Way;
+  /** The address of its way that was dialled last: of several, the one that answered. */
+  address: string;
   /** Undefined without TLS. */
   channel: Channel | undefined;
   /** Certificate that the token of the call is bound to which has the connection: it shows no other meanwhile. */
@@ -33,31 +35,42 @@ type Done = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error,
 
 /** Connects to a tool: to the checked address, in time, with TLS where the origin says so, and not to who must not have the credential. */
 export function dialTool(dialled: Dialled, terms: Terms, done: Done): void {
-  const socket = terms.world.dial(dialled.way.address, dialled.way.port, dialled.way.others);
-  let secure: TLSSocket | undefined;
-  const connection = (): Socket | TLSSocket => secure ?? socket;
+  const { address, port, others } = dialled.way;
+  dialled.address = address;
+  const socket = terms.world.dial(address, port, others);
+  // Told for each further one.
+  socket.on('connectionAttempt', (next) => {
+    dialled.address = next;
+  });
+  let connection: Socket | TLSSocket = socket;
   const settle = (error: Error | null): void => {
     clearTimeout(timer);
-    connection().removeListener('error', settle);
+    connection.removeListener('error', settle);
     const fault = error ?? findForeigner(dialled, socket);
     if (fault === undefined) {
-      done(null, connection());
+      done(null, connection);
       return;
     }
     socket.destroy();
     done(fault, null);
   };
   const timer = setTimeout(() => settle(new Error('the connection took too long')), connectMs);
-  try {
-    secure = startTls(socket, dialled, terms);
-  } catch {
-    // The identity was lost between the first dial of this client and its second.
-    socket.on('error', () => undefined);
-    settle(new Error('there is no identity for TLS'));
-    return;
-  }
-  connection().once('error', settle);
-  connection().once(secure === undefined ? 'connect' : 'secureConnect', () => settle(null));
+  socket.once('error', settle).once('connect', () => {
+    try {
+      // Not before: TLS over a socket that goes on to another address of the name ends the process (a fault of Node.js).
+      connection = startTls(socket, dialled, terms) ?? socket;
+    } catch {
+      // The identity was lost between the first dial of this client and its second.
+      settle(new Error('there is no identity for TLS'));
+      return;
+    }
+    if (connection === socket) {
+      settle(null);
+      return;
+    }
+    socket.removeListener('error', settle);
+    connection.once('error', settle).once('secureConnect', () => settle(null));
+  });
 }
 
 /** TLS to the tool, verified in full. A client that dials again does it on the terms of now. */

@@ -212,7 +212,15 @@ export class Upstreams {
     });
     this.#all.add(client);
     const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
-    const connection: Connection = { client, way, channel, bound, acceptors: undefined, ...start };
+    const connection: Connection = {
+      client,
+      way,
+      address: way.address,
+      channel,
+      bound,
+      acceptors: undefined,
+      ...start,
+    };
     client.on('disconnect', () => {
       connection.hasEnded = true;
       connection.nonce = undefined;
@@ -227,12 +235,14 @@ export class Upstreams {
 }
 
 function isUsable(
-  { client, way, channel, acceptors }: Connection,
+  { client, way, address, channel, acceptors }: Connection,
   wanted: Way,
   bound: ClientCertificate | undefined,
 ): boolean {
   if (bound !== undefined && channel?.certificate !== bound.thumbprint) return false;
-  if (client.destroyed || client.closed || way.address !== wanted.address || way.port !== wanted.port) return false;
+  if (client.destroyed || client.closed || way.port !== wanted.port) return false;
+  // The name may have moved: where it leads no more, nobody is the tool.
+  if (address !== wanted.address && wanted.others?.includes(address) !== true) return false;
   // It stays with who accepted it, though another may listen there by now.
   if (wanted.chooser?.mayUse(acceptors) === false) return false;
   return channel?.isCurrent() !== false;

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
@@ -90,6 +91,8 @@ async function get(url: URL, profile: EndpointProfile, tcp: DialTcp, life: Life)
   life.open.push(socket);
   // Asking DNS took longer than the whole request may: nobody waits any more, and nobody would close it.
   if (life.isOver) socket.destroy();
+  // TLS over a socket that goes on to another address of the name ends the process (a fault of Node.js).
+  if (socket.connecting) await standing(socket);
   const secure = connectTls({
     socket,
     host,
@@ -135,6 +138,14 @@ async function get(url: URL, profile: EndpointProfile, tcp: DialTcp, life: Life)
     });
     asked.end();
   });
+}
+
+async function standing(socket: Socket): Promise<void> {
+  try {
+    await once(socket, 'connect');
+  } catch {
+    throw new EndpointUnavailable('unreachable');
+  }
 }
 
 /** Whom the TLS connection is made with. Both verify; the second by SPIFFE ID, since a trust domain is no host name. */

@@ -54,6 +54,8 @@ export async function reach(attempt: Attempt, { guard, world }: Patient, found: 
     socket.on('error', () => undefined);
     try {
       await inStep(once(socket, 'connect'));
+      // Of several, the one that answered.
+      at = `${destination.host} at ${formatAddress(socket.remoteAddress ?? way.address, way.port)}`;
       if (tls === undefined) {
         found.ok(`${at} takes connections, called over plain http`);
         return true;
