@@ -34,36 +34,77 @@ export function endsOf({ remoteAddress, remotePort = 0, localAddress, localPort 
  */
 export function departures(): (ends: Ends) => boolean {
   if (!peersAreTold) return () => false;
-  const [four, six] = ['/proc/net/tcp', '/proc/net/tcp6'].map((table) => new Index(readTable(table) ?? ''));
+  const tablesOf = readTables();
   return ({ peer, own }) => {
-    const tables = isIPv4(peer.address) ? [[four, ''] as const, [six, mappedPrefix] as const] : [[six, ''] as const];
-    const inodeOf = (one: Place, other: Place): string | undefined =>
-      tables
-        .map(([index, prefix]) => index?.inodeOf(`${prefix}${written(one)} ${prefix}${written(other)}`))
-        .find(Boolean);
+    const tables = tablesOf(peer);
+    const inodeOf = (one: Place, other: Place): string | undefined => find(tables, one, other)?.inode;
     const ours = inodeOf(own, peer);
     // A table that does not have what is certainly there proves nothing: where sandboxes show an empty one, or no inodes.
     if (ours !== undefined) return ours !== '0' && inodeOf(peer, own) === '0';
-    return tables.some(([index, prefix]) => index?.hasListener(`${prefix}${words(bytesOf(own.address))}`, own.port));
+    return tables.some(([index, prefix]) => index.hasListener(`${prefix}${words(bytesOf(own.address))}`, own.port));
   };
+}
+
+/**
+ * Tells of connections what lies in the system and was not read at their other end: of one whose other end stands in our own network
+ * namespace all of it, else what is not acknowledged. A text that changes when some of it was read, and is empty where nothing is told.
+ */
+export function unreadQueues(): (ends: Ends) => string {
+  if (!peersAreTold) return () => '';
+  const tablesOf = readTables();
+  return ({ peer, own }) => {
+    const tables = tablesOf(peer);
+    // Not the other two: whoever reads nothing may send on.
+    return `${find(tables, own, peer)?.sent ?? ''} ${find(tables, peer, own)?.received ?? ''}`;
+  };
+}
+
+type Tables = readonly (readonly [index: Index, prefix: string])[];
+
+/** The tables that may have a connection, by its other end. */
+function readTables(): (peer: Place) => Tables {
+  const four = new Index(readTable('/proc/net/tcp') ?? '');
+  const six = new Index(readTable('/proc/net/tcp6') ?? '');
+  return ({ address }) =>
+    isIPv4(address)
+      ? [
+          [four, ''],
+          [six, mappedPrefix],
+        ]
+      : [[six, '']];
+}
+
+function find(tables: Tables, one: Place, other: Place): Line | undefined {
+  return tables
+    .map(([index, prefix]) => index.lineOf(`${prefix}${written(one)} ${prefix}${written(other)}`))
+    .find((line) => line !== undefined);
+}
+
+interface Line {
+  readonly inode: string;
+  /** Bytes that were sent and not acknowledged. */
+  readonly sent: string | undefined;
+  /** Bytes that came and were not read. */
+  readonly received: string | undefined;
 }
 
 /** A table, read once for all who are looked for in it: agents choose how many these are. */
 class Index {
-  readonly #inodes = new Map<string, string>();
+  readonly #lines = new Map<string, Line>();
   readonly #listeners = new Set<string>();
 
   constructor(text: string) {
     for (const line of text.split('\n')) {
-      const [, local = '', remote = '', state, , , , , , inode] = line.trim().split(/\s+/);
+      const [, local = '', remote = '', state, queues = '', , , , , inode] = line.trim().split(/\s+/);
       if (inode === undefined) continue;
-      this.#inodes.set(`${local} ${remote}`, inode);
+      const [sent, received] = queues.split(':');
+      this.#lines.set(`${local} ${remote}`, { inode, sent, received });
       if (state === listening) this.#listeners.add(local);
     }
   }
 
-  inodeOf(places: string): string | undefined {
-    return this.#inodes.get(places);
+  lineOf(places: string): Line | undefined {
+    return this.#lines.get(places);
   }
 
   /** At this address, or at all of them. */

@@ -70,6 +70,21 @@ test('one that reads a little now and then goes on', async () => {
   expect([lost, client.destroyed]).toEqual([[], false]);
 });
 
+test('one that reads some kilobytes at a time goes on, though the system hands over much more at once', async () => {
+  client.pause();
+  ask('/long');
+  await settle();
+  let bytes = 0;
+  for (let at = 0; at < 2 * unreadMs; at += 10_000) {
+    bytes += (client.read(10_000) as Buffer | null)?.length ?? 0;
+    await sleep(5);
+    vi.advanceTimersByTime(10_000);
+  }
+  await settle();
+  expect(bytes).toBeGreaterThan(200_000);
+  expect([lost, client.destroyed]).toEqual([[], false]);
+});
+
 test('one that waits for a tool goes on for as long as that takes', async () => {
   ask('/endless');
   await settle();
