@@ -30,7 +30,7 @@ export function realWorld(dnsServers: readonly string[]): World {
     now: Date.now,
     monotonic: () => performance.now(),
     random: pooledRandom(),
-    resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : resolveBySystem,
+    resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : knownFirst(resolveBySystem, () => performance.now()),
     dial: (address, port, others = []) =>
       connect({
         host: address,
@@ -73,6 +73,38 @@ function pooledRandom(): World['random'] {
     pool.fill(0, used, used + bytes);
     used += bytes;
     return taken;
+  };
+}
+
+/** Names that are remembered as found. */
+const maxKnown = 4096;
+/** How long a name waits for its turn, milliseconds: nobody waits longer for its addresses. */
+const turnMs = 8000;
+
+/**
+ * Looks up names that were found before at once, and of all others one at a time. The system looks up two names at a time, and takes 10 s and
+ * more to give up one whose servers are silent: an agent that calls a pattern of hosts by ever new names would hold up all tools and services.
+ */
+export function knownFirst(look: World['resolve'], monotonic: World['monotonic']): World['resolve'] {
+  const known = new Set<string>();
+  let before: Promise<unknown> = Promise.resolve();
+  const ask = async (host: string): Promise<readonly string[]> => {
+    // The youngest last: names that are in use stay.
+    const found = await look(host).finally(() => known.delete(host));
+    known.add(host);
+    const [oldest] = known.size > maxKnown ? known : [];
+    if (oldest !== undefined) known.delete(oldest);
+    return found;
+  };
+  return (host) => {
+    if (known.has(host)) return ask(host);
+    const askedAt = monotonic();
+    const turn = before.then(() => {
+      if (monotonic() - askedAt >= turnMs) throw new Error('it waited too long for its turn');
+      return ask(host);
+    });
+    before = turn.catch(() => undefined);
+    return turn;
   };
 }
 
