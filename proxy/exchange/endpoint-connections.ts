@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { isIP, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
 import { callbackify, isDeepStrictEqual } from 'node:util';
@@ -135,9 +134,7 @@ export class EndpointConnections {
         rejectUnauthorized: true,
         secureContext: context,
       });
-    const connection = await inTime(socket, secure ? secured : undefined);
-    connection.on('error', (error) => endAtAlert(connection, error));
-    return connection;
+    return inTime(socket, secure ? secured : undefined);
   }
 
   /**
@@ -153,23 +150,32 @@ export class EndpointConnections {
 }
 
 /** The connection when it stands, with TLS over it where that is to be. Rejects when that takes too long. */
-async function inTime(socket: Socket, secured: (() => TLSSocket) | undefined): Promise<Socket> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const error = Object.assign(new Error('the connection took too long'), { code: 'ETIMEDOUT' });
-  const timer = setTimeout(() => reject(error), connectMs);
-  try {
-    await Promise.race([once(socket, 'connect'), late]);
-    if (secured === undefined) return socket;
-    // Not before: TLS over a socket that goes on to another address of the name ends the process (a fault of Node.js).
-    const secure = secured();
-    await Promise.race([once(secure, 'secureConnect'), late]);
-    return secure;
-  } catch (fault) {
-    socket.destroy();
-    throw fault;
-  } finally {
+function inTime(socket: Socket, secured: (() => TLSSocket) | undefined): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const end = (fault: unknown): void => {
     clearTimeout(timer);
-  }
+    socket.destroy();
+    reject(fault);
+  };
+  const late = Object.assign(new Error('the connection took too long'), { code: 'ETIMEDOUT' });
+  const timer = setTimeout(() => end(late), connectMs);
+  const stand = (connection: Socket): void => {
+    clearTimeout(timer);
+    // At once: what comes in one piece with the end of the handshake may be an error, and unheard it would end the process.
+    connection.on('error', (error) => endAtAlert(connection, error)).removeListener('error', end);
+    resolve(connection);
+  };
+  socket.once('error', end).once('connect', () => {
+    if (secured === undefined) return stand(socket);
+    try {
+      // Not before: TLS over a socket that goes on to another address of the name ends the process (a fault of Node.js).
+      const secure = secured();
+      secure.once('error', end).once('secureConnect', () => stand(secure));
+    } catch (fault) {
+      end(fault);
+    }
+  });
+  return promise;
 }
 
 /**
