@@ -5,9 +5,9 @@ import { linkAt, linksAlong, openHops } from '../stage/chain-maker.ts';
 import { certificateOf, tlsCaller } from '../stage/tls-caller.ts';
 import { openDomain, openWayIn, type WayInStage } from '../stage/way-in-stage.ts';
 
-/** Their chains take 100 MB together: with all else, more than this. */
-const requests = 7500;
-const heapMiB = 128;
+/** Their chains take 56 MB together: with all else (50 MB), more than this. */
+const requests = 4000;
+const heapMiB = 84;
 let authority: Authority;
 let stage: WayInStage;
 
