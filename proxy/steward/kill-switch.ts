@@ -1,6 +1,6 @@
 import type { CutOffs, Revocations } from '../tasks/cut-offs.ts';
 import { concerns, type Principal } from '../tasks/principals.ts';
-import { goesOnUnnamed, takesPart } from '../tasks/revoked-txns.ts';
+import { TxnParts } from '../tasks/revoked-txns.ts';
 import type { Task } from '../tasks/task.ts';
 import type { TaskBook } from '../tasks/task-book.ts';
 import type { World } from '../world.ts';
@@ -64,12 +64,12 @@ export class KillSwitch {
     const { book, cutOffs, trail, world } = this.#parts;
     const atMs = beforeMs ?? world.now();
     const tasks = book.list();
-    if (what.kind === 'task') this.#checkTask(what.txn);
+    if (what.kind === 'task') this.#checkTask(what.txn, tasks);
     if (what.kind === 'tool') this.#checkTool(what.name);
     // Before the end of the tasks: whoever is told of that end and comes back at once finds the door closed.
-    this.#close(what, atMs, tasks);
+    const [meant = tasks] = this.#close([{ what, atMs }], tasks);
     // Of an event of some time ago: whoever came with something newer goes on.
-    const came = this.#end(what, (task) => beforeMs === undefined || cutOffs.stops(task), reason, by, tasks);
+    const came = this.#end(what, meant, (task) => beforeMs === undefined || cutOffs.stops(task), reason, by);
     trail.principalRevoked(what, reason, by, what.kind === 'task' ? undefined : atMs, came);
     this.#onRevoked();
     // Last: what has to end has ended, whatever the disk does.
@@ -85,44 +85,47 @@ export class KillSwitch {
     const { book, cutOffs, trail } = this.#parts;
     // Once for all of them: after a long silence there may be thousands, and nothing else is served meanwhile.
     const tasks = book.list();
-    for (const { what, atMs } of revoked) this.#close(what, atMs, tasks);
-    for (const { what, atMs } of revoked) {
-      const came = this.#end(what, (task) => cutOffs.stops(task), 'revoked at another sidecar', 'fleet', tasks);
-      trail.principalRevoked(
-        what,
-        'revoked at another sidecar',
-        'fleet',
-        what.kind === 'task' ? undefined : atMs,
-        came,
-      );
+    const meant = this.#close(revoked, tasks);
+    for (const [at, { what, atMs }] of revoked.entries()) {
+      const reason = 'revoked at another sidecar';
+      const came = this.#end(what, meant[at] ?? tasks, (task) => cutOffs.stops(task), reason, 'fleet');
+      trail.principalRevoked(what, reason, 'fleet', what.kind === 'task' ? undefined : atMs, came);
     }
     return this.#keep(cutOffs);
   }
 
-  /** From now on nothing opens with what was issued before. */
-  #close(what: Revocable, atMs: number, tasks: readonly Task[]): void {
+  /**
+   * From now on nothing opens with what was issued before.
+   * @returns for each, the tasks among which are all that it concerns.
+   */
+  #close(revoked: readonly RevokedElsewhere[], tasks: readonly Task[]): readonly Iterable<Task>[] {
     const { cutOffs } = this.#parts;
-    if (what.kind === 'task') this.#closeTask(what.txn, atMs, tasks);
-    else for (const each of withOurOtherNames(what, cutOffs.ownAgent)) cutOffs.add(each, atMs);
+    const parts = revoked.some(({ what }) => what.kind === 'task') ? new TxnParts(tasks) : undefined;
+    return revoked.map(({ what, atMs }) => {
+      if (what.kind === 'task' && parts !== undefined) return this.#closeTask(what.txn, atMs, parts);
+      if (what.kind !== 'task') for (const each of withOurOtherNames(what, cutOffs.ownAgent)) cutOffs.add(each, atMs);
+      return tasks;
+    });
   }
 
   /** With its parts here, also those that have ended: what they sent on names them alone, and would go on at the hops behind. */
-  #closeTask(txn: string, atMs: number, tasks: readonly Task[]): void {
-    const { cutOffs } = this.#parts;
-    cutOffs.txns.add(txn, atMs);
-    for (const task of tasks) if (goesOnUnnamed(task, txn)) cutOffs.txns.add(task.txn, atMs);
+  #closeTask(txn: string, atMs: number, parts: TxnParts<Task>): Iterable<Task> {
+    const { txns } = this.#parts.cutOffs;
+    const { tasks, unnamed } = parts.of(txn);
+    for (const each of unnamed) txns.addPart(each, atMs);
+    txns.add(txn, atMs);
+    return tasks;
   }
 
-  /** @param isOver of the tasks that are meant: whether one ends. */
-  #end(what: Revocable, isOver: (task: Task) => boolean, reason: string, by: string, tasks: readonly Task[]): Revoked {
+  /**
+   * @param tasks of a task that is revoked, its parts; else all.
+   * @param isOver of the tasks that are meant: whether one ends.
+   */
+  #end(what: Revocable, tasks: Iterable<Task>, isOver: (task: Task) => boolean, reason: string, by: string): Revoked {
     const { book, cutOffs } = this.#parts;
     if (what.kind === 'tool') return this.#closeTool(what.name, by);
     const own = cutOffs.ownAgent;
-    // What came here through a part of it has that part's name only.
-    const isMeant = (task: Task): boolean =>
-      what.kind === 'task'
-        ? takesPart(task, what.txn) || cutOffs.txns.isIn(task)
-        : concerns(what, task, own) && isOver(task);
+    const isMeant = (task: Task): boolean => what.kind === 'task' || (concerns(what, task, own) && isOver(task));
     const openBefore = book.openCount;
     let credentials = 0;
     for (const task of tasks) {
@@ -145,9 +148,9 @@ export class KillSwitch {
   }
 
   /** Elsewhere a task may be open that belongs to one which is over here, or was never here. */
-  #checkTask(txn: string): void {
+  #checkTask(txn: string, tasks: readonly Task[]): void {
     const { book, isShared } = this.#parts;
-    if (isShared || book.list().some((task) => task.state === 'open' && takesPart(task, txn))) return;
+    if (isShared || [...new TxnParts(tasks).of(txn).tasks].some(({ state }) => state === 'open')) return;
     // There is none, and the book says why.
     book.end(txn, 'revoked', '', '');
   }

@@ -17,6 +17,9 @@ export const maxRevokedTxns = 16_384;
 /** To look for the oldest at each new one would take the time of all that come together. */
 const spareTxns = 1024;
 
+/** A transaction may have thousands of parts: they must not push it out itself, nor what others were revoked by. */
+const dayMs = 86_400_000;
+
 const plain = /^[!-~]{1,100}$/;
 
 /**
@@ -58,6 +61,11 @@ export class RevokedTxns {
     for (const [each] of oldest) this.#atMs.delete(each);
   }
 
+  /** A part of what was revoked at that time: it counts as older than all that was named itself in the day before. */
+  addPart(txn: string, atMs: number): void {
+    this.add(txn, Math.max(0, atMs - dayMs));
+  }
+
   list(): readonly RevokedTxn[] {
     return [...this.#atMs].map(([txn, atMs]) => ({ txn, atMs }));
   }
@@ -85,20 +93,59 @@ interface Part extends Transacted {
   readonly parent?: Part | undefined;
 }
 
-/** Whether a task is this transaction or a part of it. A sub-task is a part of all that its parent is a part of. */
-export function takesPart(task: Part, txn: string): boolean {
-  const name = nameOfTxn(txn);
-  const isNamed = [task.txn, ...transactionsOf(task)].some((one) => nameOfTxn(one) === name);
-  return isNamed || (task.parent !== undefined && takesPart(task.parent, txn));
+/** What takes part in a transaction. */
+export interface PartsFound<Task> {
+  readonly tasks: ReadonlySet<Task>;
+  /** Transactions of those whose hops behind do not hear of it: a chain names neither the parent of a task nor a transaction token. */
+  readonly unnamed: readonly string[];
 }
 
 /**
- * Whether the hops behind a task that takes part in this transaction do not hear of it: a chain names the tasks of all hops before, and
- * neither the parent of one nor a transaction token.
+ * Who of some tasks takes part in which transaction. The tasks are looked at once, whatever is asked then: of one transaction with
+ * thousands of parts, another sidecar names each, and to look at all tasks for each of them held up everything else for a minute.
  */
-export function goesOnUnnamed(task: Part, txn: string): boolean {
-  if (task.parent === undefined && task.txnToken === undefined) return false;
-  const name = nameOfTxn(txn);
-  const isSentOn = [task.txn, ...(task.chain?.txns ?? [])].some((one) => nameOfTxn(one) === name);
-  return !isSentOn && takesPart(task, txn);
+export class TxnParts<Task extends Part> {
+  /** By each name that a task, its chain or its transaction token has. */
+  readonly #named = new Map<string, Task[]>();
+  readonly #subTasks = new Map<Part, Task[]>();
+
+  constructor(tasks: Iterable<Task>) {
+    for (const task of tasks) {
+      for (const txn of new Set([task.txn, ...transactionsOf(task)])) push(this.#named, nameOfTxn(txn), task);
+      if (task.parent !== undefined) push(this.#subTasks, task.parent, task);
+    }
+  }
+
+  /** All of a transaction: also what came back through an unnamed part, which is known by that part alone. */
+  of(txn: string): PartsFound<Task> {
+    const names = new Set([nameOfTxn(txn)]);
+    const tasks = new Set<Task>();
+    for (const name of names)
+      for (const task of this.#with(name, tasks)) if (!isNamedBy(task, names)) names.add(task.txn);
+    return { tasks, unnamed: [...names].slice(1) };
+  }
+
+  /** Adds the tasks that have a name, and their sub-tasks: as a list and not by recursion, since agents may nest them as they like. */
+  #with(name: string, known: Set<Task>): readonly Task[] {
+    const found: Task[] = [];
+    const add = (task: Task): void => {
+      if (known.has(task)) return;
+      known.add(task);
+      found.push(task);
+    };
+    this.#named.get(name)?.forEach(add);
+    for (const task of found) this.#subTasks.get(task)?.forEach(add);
+    return found;
+  }
+}
+
+/** Whether what a task sends on has one of these names. */
+function isNamedBy({ txn, chain }: Part, names: ReadonlySet<string>): boolean {
+  return [txn, ...(chain?.txns ?? [])].some((one) => names.has(nameOfTxn(one)));
+}
+
+function push<Key, Value>(lists: Map<Key, Value[]>, key: Key, value: Value): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
 }

@@ -187,26 +187,32 @@ export class TaskBook {
         ? new TaskRejected('not_open', 'the task has ended already')
         : new TaskRejected('not_found', 'there is no such task');
     }
-    const { task } = held.opened;
-    let credentialsDropped = 0;
-    let revocationsQueued = 0;
-    for (const child of held.children ?? []) {
-      const ended = this.end(child.txn, state, 'parent_ended', by, sparing);
-      credentialsDropped += ended.credentialsDropped;
-      revocationsQueued += ended.revocationsQueued;
+    let [credentialsDropped, revocationsQueued] = [0, 0];
+    for (const each of this.#familyOf(held)) {
+      const { task } = each.opened;
+      this.#deadlines.forget(each);
+      this.#open.delete(task.txn);
+      if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
+      this.#giveBack(each.owner);
+      task.end(state, each === held ? cause : 'parent_ended', this.#world.now(), sparing);
+      retireNames(each.opened, this);
+      this.#ended.add(task.txn, task);
+      const taken = this.#ending.takeBack(task);
+      this.#ending.recordEnded(task, by);
+      credentialsDropped += taken.dropped;
+      revocationsQueued += taken.revocations_queued;
     }
-    this.#deadlines.forget(held);
-    this.#open.delete(txn);
-    if (task.parent !== undefined) this.#open.get(task.parent.txn)?.children?.delete(task);
-    this.#giveBack(held.owner);
-    task.end(state, cause, this.#world.now(), sparing);
-    retireNames(held.opened, this);
-    this.#ended.add(txn, task);
-    const taken = this.#ending.takeBack(task);
-    this.#ending.recordEnded(task, by);
-    credentialsDropped += taken.dropped;
-    revocationsQueued += taken.revocations_queued;
-    return { task, credentialsDropped, revocationsQueued };
+    return { task: held.opened.task, credentialsDropped, revocationsQueued };
+  }
+
+  /** A task behind all its sub-tasks. No recursion: who nests them by the thousand would have a task that nothing ends. */
+  #familyOf(held: Held): readonly Held[] {
+    const family = [held];
+    for (const { children } of family) {
+      const found = [...(children ?? [])].map(({ txn }) => this.#open.get(txn));
+      family.push(...found.filter((child) => child !== undefined));
+    }
+    return family.toReversed();
   }
 
   /** Ends everything: the sidecar stops. */

@@ -6,7 +6,7 @@ import { readCutOffs, writeCutOffs } from '../../proxy/steward/cut-off-file.ts';
 import { readTxn } from '../../proxy/steward/fleet-entry.ts';
 import { CutOffs, maxCutOffs } from '../../proxy/tasks/cut-offs.ts';
 import { Freshness, notYet } from '../../proxy/tasks/freshness.ts';
-import { maxRevokedTxns, RevokedTxns, takesPart } from '../../proxy/tasks/revoked-txns.ts';
+import { maxRevokedTxns, RevokedTxns, TxnParts } from '../../proxy/tasks/revoked-txns.ts';
 import { tokenOf } from '../../proxy/tasks/principals.ts';
 import { Secret } from '../../proxy/trust/secret.ts';
 
@@ -107,8 +107,21 @@ test('a transaction may be called anything, and is kept and told by a plain name
     expect(there.isIn({ chain: chain(`${txn} other`) })).toBe(false);
     const [told = { txn: '' }] = here.list();
     expect(readTxn({ member: told.txn, score: 1 }, 1)?.what).toEqual({ kind: 'task', txn: told.txn });
-    expect([takesPart({ txn: 'x', txnToken }, txn), takesPart({ txn: 'x', txnToken }, told.txn)]).toEqual([true, true]);
+    const parts = new TxnParts([{ txn: 'x', txnToken }]);
+    expect([txn, told.txn].map((name) => parts.of(name).tasks.size)).toEqual([1, 1]);
   }
+});
+
+test('what came back through a part, and what it sent on through a sub-task, takes part too; others do not', () => {
+  const main = { txn: 'main' };
+  const child = { txn: 'child', parent: main };
+  const back = { txn: 'back', chain: chain('child', 'elsewhere') };
+  const behind = { txn: 'behind', parent: back };
+  const parts = [main, child, back, behind, { txn: 'again', chain: chain('behind') }];
+  const other = { txn: 'other', chain: chain('elsewhere') };
+  const found = new TxnParts([{ txn: 'another', parent: other }, other, ...parts.toReversed()]).of('main');
+  expect(found.tasks).toEqual(new Set(parts));
+  expect(found.unnamed).toEqual(['child', 'behind']);
 });
 
 test('while it is not known what was revoked, only the standing task opens', () => {
