@@ -96,7 +96,7 @@ export class KillSwitch {
 
   /**
    * From now on nothing opens with what was issued before.
-   * @returns for each, the tasks among which are all that it concerns.
+   * @returns for each, the tasks among which are all that it concerns and none before it did.
    */
   #close(revoked: readonly RevokedElsewhere[], tasks: readonly Task[]): readonly Iterable<Task>[] {
     const { cutOffs } = this.#parts;
@@ -111,7 +111,7 @@ export class KillSwitch {
   /** With its parts here, also those that have ended: what they sent on names them alone, and would go on at the hops behind. */
   #closeTask(txn: string, atMs: number, parts: TxnParts<Task>): Iterable<Task> {
     const { txns } = this.#parts.cutOffs;
-    const { tasks, unnamed } = parts.of(txn);
+    const { tasks, unnamed } = parts.take(txn);
     for (const each of unnamed) txns.addPart(each, atMs);
     txns.add(txn, atMs);
     return tasks;
@@ -150,7 +150,7 @@ export class KillSwitch {
   /** Elsewhere a task may be open that belongs to one which is over here, or was never here. */
   #checkTask(txn: string, tasks: readonly Task[]): void {
     const { book, isShared } = this.#parts;
-    if (isShared || [...new TxnParts(tasks).of(txn).tasks].some(({ state }) => state === 'open')) return;
+    if (isShared || new TxnParts(tasks).take(txn).tasks.some(({ state }) => state === 'open')) return;
     // There is none, and the book says why.
     book.end(txn, 'revoked', '', '');
   }

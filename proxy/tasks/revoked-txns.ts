@@ -95,7 +95,7 @@ interface Part extends Transacted {
 
 /** What takes part in a transaction. */
 export interface PartsFound<Task> {
-  readonly tasks: ReadonlySet<Task>;
+  readonly tasks: readonly Task[];
   /** Transactions of those whose hops behind do not hear of it: a chain names neither the parent of a task nor a transaction token. */
   readonly unnamed: readonly string[];
 }
@@ -108,6 +108,8 @@ export class TxnParts<Task extends Part> {
   /** By each name that a task, its chain or its transaction token has. */
   readonly #named = new Map<string, Task[]>();
   readonly #subTasks = new Map<Part, Task[]>();
+  /** Each is found once: of thousands that are nested and all named, else each would be found for every one above it. */
+  readonly #found = new Set<Task>();
 
   constructor(tasks: Iterable<Task>) {
     for (const task of tasks) {
@@ -116,21 +118,27 @@ export class TxnParts<Task extends Part> {
     }
   }
 
-  /** All of a transaction: also what came back through an unnamed part, which is known by that part alone. */
-  of(txn: string): PartsFound<Task> {
+  /**
+   * All of a transaction that were not found for one before: also what came back through an unnamed part, which is known by that part
+   * alone.
+   */
+  take(txn: string): PartsFound<Task> {
     const names = new Set([nameOfTxn(txn)]);
-    const tasks = new Set<Task>();
+    const tasks: Task[] = [];
     for (const name of names)
-      for (const task of this.#with(name, tasks)) if (!isNamedBy(task, names)) names.add(task.txn);
+      for (const task of this.#with(name)) {
+        tasks.push(task);
+        if (!isNamedBy(task, names)) names.add(task.txn);
+      }
     return { tasks, unnamed: [...names].slice(1) };
   }
 
-  /** Adds the tasks that have a name, and their sub-tasks: as a list and not by recursion, since agents may nest them as they like. */
-  #with(name: string, known: Set<Task>): readonly Task[] {
+  /** The tasks that have a name, and their sub-tasks: as a list and not by recursion, since agents may nest them as they like. */
+  #with(name: string): readonly Task[] {
     const found: Task[] = [];
     const add = (task: Task): void => {
-      if (known.has(task)) return;
-      known.add(task);
+      if (this.#found.has(task)) return;
+      this.#found.add(task);
       found.push(task);
     };
     this.#named.get(name)?.forEach(add);

@@ -107,8 +107,8 @@ test('a transaction may be called anything, and is kept and told by a plain name
     expect(there.isIn({ chain: chain(`${txn} other`) })).toBe(false);
     const [told = { txn: '' }] = here.list();
     expect(readTxn({ member: told.txn, score: 1 }, 1)?.what).toEqual({ kind: 'task', txn: told.txn });
-    const parts = new TxnParts([{ txn: 'x', txnToken }]);
-    expect([txn, told.txn].map((name) => parts.of(name).tasks.size)).toEqual([1, 1]);
+    const partsOf = (name: string) => new TxnParts([{ txn: 'x', txnToken }]).take(name).tasks;
+    expect([txn, told.txn].map((name) => partsOf(name).length)).toEqual([1, 1]);
   }
 });
 
@@ -119,8 +119,8 @@ test('what came back through a part, and what it sent on through a sub-task, tak
   const behind = { txn: 'behind', parent: back };
   const parts = [main, child, back, behind, { txn: 'again', chain: chain('behind') }];
   const other = { txn: 'other', chain: chain('elsewhere') };
-  const found = new TxnParts([{ txn: 'another', parent: other }, other, ...parts.toReversed()]).of('main');
-  expect(found.tasks).toEqual(new Set(parts));
+  const found = new TxnParts([{ txn: 'another', parent: other }, other, ...parts.toReversed()]).take('main');
+  expect(new Set(found.tasks)).toEqual(new Set(parts));
   expect(found.unnamed).toEqual(['child', 'behind']);
 });
 
