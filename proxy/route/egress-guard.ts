@@ -30,7 +30,7 @@ const keptMs = 5000;
 const maxKept = 4096;
 /** How long a call waits for the addresses of a name, milliseconds: the resolver of the system takes 10 s and more to call a name unknown. */
 const resolveMs = 8000;
-/** Names that are looked up at a time. They are the agent's choice, where a tool has a pattern of hosts. */
+/** Names that are looked up at a time, besides those that were found before. They are the agent's choice, where a tool has a pattern of hosts. */
 const maxLookups = 256;
 /** Addresses of a name that are tried besides the first: each may take a second of the time that a connection has. */
 const maxOthers = 3;
@@ -79,9 +79,12 @@ export class EgressGuard {
   async #ask(destination: Destination, key: string): Promise<Way> {
     // Whoever answers for our own name would be sent what an agent, or a token service's URL, means for us.
     if (destination.host === sidecarName) throw new Refusal('address_forbidden', itself);
-    const found = await this.#lookUp(destination.host);
+    const found = await this.#lookUp(destination.host, this.#kept.has(key));
     const way = this.#check(found, destination);
-    if (this.#kept.size >= maxKept) this.#kept.clear();
+    // The youngest last: those in use stay, however many others an agent finds.
+    this.#kept.delete(key);
+    const [oldest] = this.#kept.size < maxKept ? [] : this.#kept.keys();
+    if (oldest !== undefined) this.#kept.delete(oldest);
     this.#kept.set(key, { way, until: this.#world.monotonic() + keptMs });
     return way;
   }
@@ -89,11 +92,12 @@ export class EgressGuard {
   /**
    * One look-up of a name at a time, for all who wait for it. The system looks up two names at once and the others behind them: each call to
    * a name whose servers are silent would hold up all other tools, and the token services, for as long as that takes.
+   * @param wasFound before: then the names that an agent thinks of do not shut it out, however many are looked up.
    */
-  #lookUp(host: string): Promise<readonly string[]> {
+  #lookUp(host: string, wasFound: boolean): Promise<readonly string[]> {
     let lookup = this.#lookups.get(host);
     if (lookup === undefined) {
-      if (this.#lookups.size >= maxLookups)
+      if (!wasFound && this.#lookups.size >= maxLookups)
         throw new Refusal('overloaded', 'Too many names are being looked up already.');
       lookup = this.#resolveInTime(host);
       this.#lookups.set(host, lookup);

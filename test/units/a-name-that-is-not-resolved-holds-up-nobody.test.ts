@@ -9,17 +9,21 @@ let tool: EchoTool;
 let inside: InProcess;
 /** Names that were looked up, in order. */
 let asked: string[];
+/** Milliseconds by which the clock of the sidecar is ahead. */
+let aheadMs: number;
 /** Lets the silent names have this address. */
 let answer: (addresses: readonly string[]) => void;
 
 beforeEach(async () => {
   tool = await openEchoTool();
   asked = [];
+  aheadMs = 0;
   const { promise, resolve } = Promise.withResolvers<readonly string[]>();
   answer = resolve;
   inside = await openInProcess(
     { tools: { all: { match: { host: '*.test' }, addresses: 'loopback' } } },
     {
+      monotonic: () => performance.now() + aheadMs,
       resolve: (host) => {
         asked.push(host);
         return host === 'well.test' ? Promise.resolve(['127.0.0.1']) : promise;
@@ -64,4 +68,15 @@ test('so many names are looked up at a time, and no more', { timeout: 30_000 }, 
   expect((await Promise.all(waiting)).filter((code) => code === 200)).toHaveLength(256);
   expect(asked).toHaveLength(256);
   expect((await call('well.test')).status).toBe(200);
+});
+
+test('and those that were found before are looked up besides', { timeout: 30_000 }, async () => {
+  expect((await call('well.test')).status).toBe(200);
+  aheadMs += 6000;
+  const waiting = Array.from({ length: 256 }, (_, at) => call(`n${at}.test`));
+  await eventually('all of them are looked up', () => asked.length === 257);
+  const [another, found] = [await call('n256.test'), await call('well.test')];
+  answer(['127.0.0.1']);
+  await Promise.all(waiting);
+  expect([another.code, found.code ?? found.status]).toEqual(['overloaded', 200]);
 });
