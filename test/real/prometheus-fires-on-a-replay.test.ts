@@ -188,10 +188,13 @@ test('the queries of the runbooks find the replays in the record', (context) => 
   if (missing !== undefined) context.skip(missing);
   const blocks = [...readSource('deploy/prometheus/runbooks.md').matchAll(/^ *```sh\n([\s\S]*?)^ *```$/gm)];
   const [load = '', ...queries] = blocks.map(([, text = '']) => text);
-  const shell = load.replace(/^record=.*$/m, `record=${stage.sidecar.eventsFile}`);
+  const { eventsFile } = stage.sidecar;
+  // There is no cluster here: its `kubectl logs` gives the record, as where that is standard output.
+  const shell = `kubectl() { cat ${eventsFile}; }\n${load.replace(/^record=.*$/m, `record=${eventsFile}`)}`;
   const answers = queries.map((query) => {
     const { status, stdout, stderr } = spawnSync('bash', ['-c', `set -o pipefail\n${shell}\n${query}`], {
       encoding: 'utf8',
+      cwd: folder,
     });
     expect([status, stderr], query).toEqual([0, '']);
     return stdout;
