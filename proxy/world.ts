@@ -15,8 +15,8 @@ export interface World {
   readonly resolve: (host: string) => Promise<readonly string[]>;
   /**
    * Opens a TCP connection to an address (never a name: only a checked address is dialled). TLS over it begins when it stands, not before:
-   * in its place comes another one where the first address does not answer.
-   * @param others dialled in its place, one after the other, where nobody answers there.
+   * in its place comes another one where the first address does not answer. `connectionAttempt` tells which one is dialled.
+   * @param others dialled in its place, one after the other, where nobody answers there; before it, where nobody answered there of late.
    */
   readonly dial: (address: string, port: number, others?: readonly string[]) => Socket;
 }
@@ -31,29 +31,51 @@ export function realWorld(dnsServers: readonly string[]): World {
     monotonic: () => performance.now(),
     random: pooledRandom(),
     resolve: dnsServers.length > 0 ? resolveAt(dnsServers) : knownFirst(resolveBySystem, () => performance.now()),
-    dial: (address, port, others = []) =>
-      connect({
-        host: address,
-        port,
-        noDelay: true,
-        keepAlive: true,
-        keepAliveInitialDelay: 30_000,
-        ...(others.length === 0 ? {} : oneAfterTheOther([address, ...others])),
-      }),
+    dial: dialing(() => performance.now()),
   };
 }
 
 /** How long one of several addresses has to answer before the next is dialled, milliseconds. */
 const attemptMs = 1000;
 
+/** How long an address that did not answer is dialled behind the others of its name, milliseconds. */
+const silentMs = 30_000;
+const maxSilent = 1024;
+
+/**
+ * Dials, and remembers which of several addresses did not answer: each new connection would wait for it anew.
+ * @param monotonic clock, milliseconds.
+ */
+export function dialing(monotonic: World['monotonic']): World['dial'] {
+  /** Until when, by address and port; the youngest last. */
+  const silent = new Map<string, number>();
+  const isSilent = (address: string, port: number) => (silent.get(`${address} ${port}`) ?? -1) > monotonic();
+  const note = (address: string, port: number): void => {
+    silent.delete(`${address} ${port}`);
+    const [oldest] = silent.size < maxSilent ? [] : silent.keys();
+    if (oldest !== undefined) silent.delete(oldest);
+    silent.set(`${address} ${port}`, monotonic() + silentMs);
+  };
+  const terms = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 };
+  return (address, port, others = []) => {
+    if (others.length === 0) return connect({ host: address, port, ...terms });
+    const all = [address, ...others].toSorted((one, other) => +isSilent(one, port) - +isSilent(other, port));
+    return connect({ ...terms, ...oneAfterTheOther(all, port) })
+      .on('connectionAttemptFailed', note)
+      .on('connectionAttemptTimeout', note);
+  };
+}
+
 /** Several addresses for one connection. Node tries them in turn for a name that it looks up: here nobody is asked. */
-function oneAfterTheOther(addresses: readonly string[]): Partial<TcpNetConnectOpts> {
+function oneAfterTheOther(addresses: readonly string[], port: number): TcpNetConnectOpts {
   const all = addresses.map((address) => ({ address, family: isIP(address) }));
   return {
     host: 'several.invalid',
+    port,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: attemptMs,
-    lookup: (_name, _options, found) => found(null, all),
+    // Not at once: whoever dials hears of the first attempt too.
+    lookup: (_name, _options, found) => process.nextTick(found, null, all),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { departures, type Ends, endsOf } from '../tasks/departures.ts';
+import { departures, type Ends, endsOf } from '../tasks/other-end.ts';
 
 interface Paused {
   /** Asked for while it is open: a connection that was reset does not tell them. */

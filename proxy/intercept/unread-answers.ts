@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { endsOf, unreadQueues } from '../tasks/departures.ts';
+import { endsOf, unreadQueues } from '../tasks/other-end.ts';
 
 /** How long what was written to a connection may stand still because its client does not read, milliseconds. */
 const unreadMs = 300_000;

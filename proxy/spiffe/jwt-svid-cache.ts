@@ -16,6 +16,15 @@ interface Entry {
   refreshAtMs: number;
 }
 
+/** A call to the agent. */
+interface Flight {
+  readonly answer: Promise<JwtSvid>;
+  /** Resolves when whoever has an SVID still goes on with that. */
+  readonly late: Promise<undefined>;
+}
+
+/** How long an asker whose SVID is past half of its life waits for the next one, milliseconds: an agent that hangs holds up no calls. */
+const lateMs = 250;
 /** How long the agent is left alone after a failure, by audience: a busy sidecar must not turn an outage into a storm of calls. */
 const restMs = 1000;
 /** A request that the agent calls wrong stays wrong. */
@@ -30,7 +39,7 @@ export class JwtSvidCache {
     string,
     { readonly reason: UnavailableReason; readonly atMs: number; readonly restMs: number }
   >();
-  readonly #flights = new Map<string, Promise<JwtSvid>>();
+  readonly #flights = new Map<string, Flight>();
   #generation = 0;
 
   constructor(source: JwtSvidSource, now: () => number) {
@@ -38,7 +47,10 @@ export class JwtSvidCache {
     this.#now = now;
   }
 
-  /** An SVID for this audience. Askers that join a call under way wait as long as the first of them wanted to. */
+  /**
+   * An SVID for this audience: a held one where the agent does not give the next in time. Askers that join a call under way wait as long as
+   * the first of them wanted to.
+   */
   get(audience: string, timeoutMs: number): Promise<JwtSvid> {
     const held = this.#find(audience);
     if (held !== undefined && this.#now() < held.refreshAtMs) return Promise.resolve(held.svid);
@@ -47,14 +59,10 @@ export class JwtSvidCache {
     if (failure !== undefined && Math.abs(this.#now() - failure.atMs) < failure.restMs) {
       return Promise.reject(new IdentityUnavailable(failure.reason));
     }
-    const underWay = this.#flights.get(audience);
-    if (underWay !== undefined) return underWay;
-    const flight = this.#renew(audience, timeoutMs).finally(() => {
-      // After `drop` a newer flight may be registered here; it is not ours to remove.
-      if (this.#flights.get(audience) === flight) this.#flights.delete(audience);
-    });
-    this.#flights.set(audience, flight);
-    return flight;
+    const { answer, late } = this.#flights.get(audience) ?? this.#begin(audience, timeoutMs);
+    if (held === undefined) return answer;
+    // Looked up again: what ended meanwhile, by a denial too, is not given out.
+    return Promise.race([answer, late]).then((next) => next ?? this.#find(audience)?.svid ?? answer);
   }
 
   /** The SPIFFE ID of any SVID that is held and valid. */
@@ -76,6 +84,19 @@ export class JwtSvidCache {
     this.#entries.clear();
     this.#failures.clear();
     this.#flights.clear();
+  }
+
+  #begin(audience: string, timeoutMs: number): Flight {
+    const late = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => late.resolve(undefined), lateMs);
+    const answer = this.#renew(audience, timeoutMs).finally(() => {
+      clearTimeout(timer);
+      // After `drop` a newer flight may be registered here; it is not ours to remove.
+      if (this.#flights.get(audience) === flight) this.#flights.delete(audience);
+    });
+    const flight: Flight = { answer, late: late.promise };
+    this.#flights.set(audience, flight);
+    return flight;
   }
 
   async #renew(audience: string, timeoutMs: number): Promise<JwtSvid> {

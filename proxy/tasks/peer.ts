@@ -1,5 +1,5 @@
 import { isIPv4, type Socket } from 'node:net';
-import { endsOf } from './departures.ts';
+import { endsOf } from './other-end.ts';
 import {
   bytesOf,
   fourOf,

@@ -134,6 +134,32 @@ test('an agent that hangs is waited for as long as was said', tries, async () =>
   expect(events).toEqual([{ kind: 'error', method: 'FetchJWTSVID', reason: 'timeout', detail: 'no answer in 200 ms' }]);
 });
 
+test('an agent that hangs holds nobody up who has an SVID, and its denial still ends that', tries, async () => {
+  const first = await client.fetchJwtSvid(sso);
+  agent.answers.FetchJWTSVID = () => ({ end: status.PERMISSION_DENIED, afterMs: 900 });
+  passedMs = 40_000;
+  const start = performance.now();
+  const held = await Promise.all([client.fetchJwtSvid(sso), client.fetchJwtSvid(sso)]);
+  expect(held).toEqual([first, first]);
+  expect(await client.fetchJwtSvid(sso)).toBe(first);
+  expect(performance.now() - start).toBeLessThan(600);
+  expect(calls()).toHaveLength(2);
+  await eventually('the denial', () => client.identity() === undefined);
+  await expect(client.fetchJwtSvid(sso)).rejects.toMatchObject({ reason: 'denied' });
+});
+
+test('what was held while the agent hung is not given out once the identity is lost', async () => {
+  await sendX509(sub);
+  await client.fetchJwtSvid(sso);
+  agent.answers.FetchJWTSVID = () => ({});
+  passedMs = 40_000;
+  const late = client.fetchJwtSvid(sso, 500);
+  await eventually('the call', () => calls().length === 2);
+  agent.push('FetchX509SVID', { svids: [] });
+  await eventually('the loss', () => client.x509() === undefined);
+  await expect(late).rejects.toBeInstanceOf(IdentityUnavailable);
+});
+
 test('a request that the agent calls wrong is not repeated', async () => {
   agent.answers.FetchJWTSVID = () => ({ end: status.INVALID_ARGUMENT });
   await expect(client.fetchJwtSvid(sso)).rejects.toMatchObject({ reason: 'rejected' });

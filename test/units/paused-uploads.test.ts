@@ -2,7 +2,7 @@ import { IncomingMessage } from 'node:http';
 import { createServer, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { leftPaused, watchPaused } from '../../proxy/intercept/paused-uploads.ts';
-import { departures } from '../../proxy/tasks/departures.ts';
+import { departures } from '../../proxy/tasks/other-end.ts';
 import { listenOnFreePort } from '../stage/free-port.ts';
 
 const stalledMs = 300_000;
