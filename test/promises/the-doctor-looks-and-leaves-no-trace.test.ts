@@ -155,9 +155,12 @@ describe('the doctor looks', () => {
       jwtTtlSeconds: 60,
     });
     try {
+      // All its keys were taken back; but for its bundle, the domain would be trusted.
+      writeFileSync(surgery.path('empty.json'), '{"keys":[]}');
+      const empty = { bundle_file: surgery.path('empty.json') };
       const file = surgery.write({
         identity: { workload_api: `unix://${surgery.path('agent.sock')}` },
-        trust: { domains: { 'example.org': 'workload_api', 'other.org': 'workload_api' } },
+        trust: { domains: { 'example.org': 'workload_api', 'other.org': 'workload_api', 'empty.org': empty } },
         token_services: { corp: { issuer: papers.issuer('good'), client_auth: 'spiffe_jwt' } },
       });
       const { findings, code } = await surgery.ask(file);
@@ -166,7 +169,11 @@ describe('the doctor looks', () => {
         'identity : the bundle of example.org is there',
         'identity : a JWT-SVID for corp is given',
       ]);
-      expect([listFound(findings, 'failed'), code]).toEqual([['identity : the bundle of other.org is not there'], 1]);
+      const failed = [
+        'identity : the bundle of empty.org is empty: all its keys were taken back',
+        'identity : the bundle of other.org is not there',
+      ];
+      expect([listFound(findings, 'failed').toSorted(), code]).toEqual([failed, 1]);
     } finally {
       api.close();
     }

@@ -53,11 +53,11 @@ function tellSvid(workload: Workload, now: number, found: Findings): void {
 
 function tellBundles(workload: Workload, { trust }: Settings, why: string, found: Findings): void {
   for (const domain of trust.domains.keys()) {
-    if (workload.authoritiesOf(domain) === undefined)
-      found.fail(
-        `the bundle of ${domain} is not there${why}`,
-        'Nobody of that domain is recognised: see its source in trust.domains.',
-      );
+    const [bundle, jwt] = [workload.authoritiesOf(domain), workload.jwtAuthoritiesOf(domain)];
+    const nobody = 'Nobody of that domain is recognised: see its source in trust.domains.';
+    if (bundle === undefined) found.fail(`the bundle of ${domain} is not there${why}`, nobody);
+    else if (bundle.authorities.length + (jwt?.length ?? 0) === 0)
+      found.fail(`the bundle of ${domain} is empty: all its keys were taken back`, nobody);
     else found.ok(`the bundle of ${domain} is there`);
   }
 }
