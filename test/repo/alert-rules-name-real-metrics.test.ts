@@ -27,7 +27,7 @@ const others: ReadonlySet<string> = new Set(['up', 'probe_success']);
 /** Metrics and values of labels that a later version brings, with the reason. One leaves this list when it is there. */
 const later: ReadonlyMap<string, string> = new Map();
 /** Labels of targets: Prometheus sets the first two, the scrape configurations the rest. */
-const targetLabels = ['job', 'instance', 'agent', 'namespace', 'pod'];
+const targetLabels = ['job', 'instance', 'agent', 'machine', 'namespace', 'pod'];
 
 /** Metrics as a sidecar tells them before its first call: for each the label sets of its series. */
 let exposed: Map<string, Record<string, string>[]>;
@@ -126,11 +126,14 @@ test('the labels that rules group by, join by and write into their texts are the
 test('the jobs that rules name are those of the scrape configurations', () => {
   const jobs = rules.flatMap(({ expr }) => readSelectors(expr)).flatMap(({ matchers }) => matchers);
   const named = new Set(jobs.filter(({ label }) => label === 'job').map(({ value }) => value));
-  const machines = parse(readSource(`${folder}/scrape.yaml`)) as { scrape_configs: { job_name: string }[] };
+  const [machines, compose] = [`${folder}/scrape.yaml`, 'deploy/compose/prometheus.yaml'].map(
+    (file) => parse(readSource(file)) as { scrape_configs: { job_name: string }[] },
+  );
   const pods = parse(readSource(`${folder}/scrape.kubernetes.yaml`)) as {
     scrape_configs: { relabel_configs: { target_label?: string; replacement?: string }[] }[];
   };
-  expect([...named].toSorted()).toEqual(machines.scrape_configs.map(({ job_name }) => job_name).toSorted());
+  for (const configured of [machines, compose])
+    expect(configured?.scrape_configs.map(({ job_name }) => job_name).toSorted()).toEqual([...named].toSorted());
   const relabelled = pods.scrape_configs.flatMap(({ relabel_configs }) => relabel_configs);
   expect(relabelled.filter(({ target_label }) => target_label === 'job').map(({ replacement }) => replacement)).toEqual(
     [...named].toSorted(),
@@ -177,7 +180,11 @@ test('a replay pages within 30 s, with the intervals and the routing that are sh
 
 test('only alerts about all sidecars together drop the name of the sidecar: one must not hide another', () => {
   const dropping = alerts.filter(({ expr }) => /\bby \(/.test(expr) && !/\bby \([^)]*instance/.test(expr));
-  expect(dropping.map(({ alert }) => alert)).toEqual(['WaybillTargetsVanished', 'WaybillUnsafeSettings']);
+  expect(dropping.map(({ alert }) => alert)).toEqual([
+    'WaybillJobUnknown',
+    'WaybillTargetsVanished',
+    'WaybillUnsafeSettings',
+  ]);
 });
 
 test('every link inside the runbooks leads to a section', () => {
