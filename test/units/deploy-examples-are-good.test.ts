@@ -30,10 +30,15 @@ interface Container extends Volumes {
 interface Volumes {
   readonly volumeMounts?: readonly { readonly name: string; readonly readOnly?: boolean }[];
 }
+interface Probe {
+  readonly httpGet: { readonly path: string };
+  readonly periodSeconds: number;
+  readonly failureThreshold: number;
+}
 interface PodSpec {
   readonly volumes: readonly { readonly name: string }[];
   readonly containers: readonly Container[];
-  readonly initContainers: readonly (Volumes & { readonly restartPolicy?: string })[];
+  readonly initContainers: readonly (Volumes & { readonly restartPolicy?: string; readonly startupProbe: Probe })[];
 }
 interface NetworkPolicySpec {
   readonly ingress: readonly { readonly ports: readonly { readonly port: number | string }[] }[];
@@ -100,6 +105,14 @@ test('in both, the agent is led by all variables by which `waybill run -- CMD` l
   expect(Object.fromEntries(env)).toEqual(wanted);
   const { services } = parse(textOf('compose/compose.yaml')) as Compose;
   expect(services['agent']?.environment).toEqual(wanted);
+});
+
+test('a pod that waits for its identity is told of as not ready before it is started anew, which would bring none', () => {
+  const pod = manifests.find(({ kind }) => kind === 'Deployment')?.spec?.template?.spec;
+  const { httpGet, periodSeconds = 0, failureThreshold = 0 } = pod?.initContainers[0]?.startupProbe ?? {};
+  const rule = /alert: WaybillSidecarNotReady\n.*\n *for: (\d+)m\n/.exec(textOf('prometheus/waybill.rules.yaml'));
+  expect(httpGet?.path).toBe('/readyz');
+  expect(periodSeconds * failureThreshold).toBeGreaterThan(2 * 60 * Number(rule?.[1]));
 });
 
 test('every file that the compose example mounts is there', () => {
