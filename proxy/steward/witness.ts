@@ -41,6 +41,12 @@ async function open(
   const server = createServer(
     { maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 30_000 },
     (request, response) => {
+      // An answer has the connection when it is the next to go out. Whoever asks again before it has, and reads nothing, would have as many
+      // answers stand in memory as he likes; who scrapes or probes never does.
+      if (response.socket === null) {
+        request.socket.destroy();
+        return;
+      }
       if (!isAllowed(request, loopback)) {
         response.writeHead(403, { Connection: 'close' }).end();
         return;
