@@ -20,10 +20,11 @@ const limits = { maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 
 export async function openOperatorSocket(path: string, rooms: OperatorRooms): Promise<StewardListener> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   await removeStaleSocket(path);
-  const server = createServer(limits, (request, response) => {
-    // A page in a browser cannot reach a unix socket, so the name in Host means nothing here.
-    void serveOperator(request, response, 'operator', rooms);
-  });
+  // A page in a browser cannot reach a unix socket, so the name in Host means nothing here.
+  const server = createServer(
+    limits,
+    oneByOne((request, response) => void serveOperator(request, response, 'operator', rooms)),
+  );
   const umask = process.umask(0o177);
   try {
     await listening(server, () => server.listen(path));
@@ -44,10 +45,11 @@ export async function openOperatorPort(
   tokens: RoleTokens,
   rooms: OperatorRooms,
 ): Promise<StewardListener> {
-  const server = createServer(limits, (request, response) => {
+  const serve = oneByOne((request, response) => {
     const role = authorize(request, response, tokens);
     if (role !== undefined) void serveOperator(request, response, role, rooms);
   });
+  const server = createServer(limits, serve);
   await listening(server, () => server.listen(at.port, at.address));
   return bound(server);
 }
@@ -86,6 +88,20 @@ async function removeStaleSocket(path: string): Promise<void> {
   // Told like a port that is taken: most likely a sidecar runs here already.
   if (alive) throw Object.assign(new Error(`another process listens on ${path}`), { code: 'EADDRINUSE' });
   unlinkSync(path);
+}
+
+type Serve = (request: IncomingMessage, response: ServerResponse) => void;
+
+/**
+ * Serves a connection one request after the other. An answer has the connection when it is the next to go out. Whoever asks again before it
+ * has, and reads nothing, would have as many answers stand in memory as he likes, with a token or none; who scrapes, probes or operates
+ * never does.
+ */
+export function oneByOne(serve: Serve): Serve {
+  return (request, response) => {
+    if (response.socket === null) request.socket.destroy();
+    else serve(request, response);
+  };
 }
 
 export async function listening(server: Server, listen: () => void): Promise<void> {

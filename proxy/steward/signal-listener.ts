@@ -3,7 +3,7 @@ import { createServer as createTlsServer } from 'node:https';
 import { isLoopbackAddress } from '../../config/addresses.ts';
 import type { SignalsSettings } from '../../config/signals.ts';
 import { SignalRejected } from '../trust/security-event.ts';
-import { bound, checkHost, listening, type StewardListener } from './operator-listener.ts';
+import { bound, checkHost, listening, oneByOne, type StewardListener } from './operator-listener.ts';
 import { OwnCertificate } from './own-certificate.ts';
 
 /** Port: takes one security event token; `later` where it has to come again. Never rejects. */
@@ -35,9 +35,9 @@ export async function openSignalListener(
 ): Promise<StewardListener> {
   const own = tls === undefined ? undefined : new OwnCertificate(tls);
   const isCalled = nameCheck(own, isLoopbackAddress(listen.address));
-  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+  const serve = oneByOne((request, response) => {
     void deliver(request, response, isCalled, sink).catch(() => request.socket.destroy());
-  };
+  });
   const secure = own === undefined ? undefined : createTlsServer({ ...limits, ...tlsLimits, ...own.pem }, serve);
   const server: Server = secure ?? createServer(limits, serve);
   server.maxConnections = maxConnections;

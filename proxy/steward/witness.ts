@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
-import { bound, checkHost, listening, type StewardListener } from './operator-listener.ts';
+import { bound, checkHost, listening, oneByOne, type StewardListener } from './operator-listener.ts';
 
 /** What readiness asks; each answers why it is not ready, or undefined. */
 export type Readiness = () => readonly string[];
@@ -40,13 +40,7 @@ async function open(
   const loopback = at.address.startsWith('127.') || at.address === '::1';
   const server = createServer(
     { maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 30_000 },
-    (request, response) => {
-      // An answer has the connection when it is the next to go out. Whoever asks again before it has, and reads nothing, would have as many
-      // answers stand in memory as he likes; who scrapes or probes never does.
-      if (response.socket === null) {
-        request.socket.destroy();
-        return;
-      }
+    oneByOne((request, response) => {
       if (!isAllowed(request, loopback)) {
         response.writeHead(403, { Connection: 'close' }).end();
         return;
@@ -57,7 +51,7 @@ async function open(
         (served) => served || fail(404),
         () => fail(500),
       );
-    },
+    }),
   );
   await listening(server, () => server.listen(at.port, at.address));
   return bound(server);

@@ -1,7 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -9,7 +12,12 @@ import { removeFolder, startSidecar, type SidecarProcess } from '../stage/sideca
 
 let sidecar: SidecarProcess;
 beforeAll(async () => {
-  sidecar = await startSidecar('rules: [{ name: all, effect: allow, when: "true" }]');
+  const dir = mkdtempSync(join(tmpdir(), 'waybill-asked-'));
+  writeFileSync(join(dir, 'token'), randomBytes(24).toString('base64url'), { mode: 0o600 });
+  sidecar = await startSidecar(
+    `operator: { socket: ${dir}/operator.sock, listen: 127.0.0.1:0, tokens: { reader: ${dir}/token } }`,
+    { dir },
+  );
 });
 afterAll(async () => {
   await sidecar.stop();
@@ -33,13 +41,17 @@ function peakMb(): number {
   return Number(kb) / 1024;
 }
 
-test.each(['metrics', 'health'] as const)('many requests at once on a connection of %s end it', async (which) => {
-  const address = sidecar.addresses[which];
+test.each([
+  ['metrics', '/metrics'],
+  ['health', '/readyz'],
+  ['operator', '/v1/tasks'],
+] as const)('many requests at once on a connection of %s end it', async (which, path) => {
+  const address = sidecar.addresses[which] ?? '';
   const socket = await open(address);
   let answers = '';
   socket.setEncoding('utf8').on('data', (chunk: string) => (answers += chunk));
   const ended = new Promise((done) => socket.once('close', done));
-  socket.write(ask(address, which === 'metrics' ? '/metrics' : '/readyz', 200));
+  socket.write(ask(address, path, 200));
   await ended;
   expect(answers.match(/^HTTP\/1\.1 /gm)?.length ?? 0).toBeLessThan(2);
 });
