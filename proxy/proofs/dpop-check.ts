@@ -37,26 +37,37 @@ export class ProofFault extends Error {
 const knownHeaders = new Map<string, PublicJwk>();
 const maxKnownHeaders = 1024;
 
+const proofTyp = 'dpop+jwt';
+
+type Payload = Readonly<Record<string, unknown>>;
 type ReadClaims = DpopClaims & { readonly ath: string };
 
-/** A well-formed proof, and its key: nothing of it is believed yet. */
+/** A JWT with a key in its header: neither its claims nor its `typ` were looked at, and nothing of it is believed yet. */
 class ReadProof {
   readonly #text: string;
   readonly #jwk: PublicJwk;
+  readonly #typ: string | undefined;
   /** Whether its header is known from a proof that was verified. */
   readonly #isKnown: boolean;
-  readonly claims: ReadClaims;
+  readonly #payload: Payload;
 
-  constructor(text: string, jwk: PublicJwk, isKnown: boolean, claims: ReadClaims) {
+  constructor(text: string, jwk: PublicJwk, payload: Payload, header: { typ: string | undefined; isKnown: boolean }) {
     this.#text = text;
     this.#jwk = jwk;
-    this.#isKnown = isKnown;
-    this.claims = claims;
+    this.#payload = payload;
+    this.#typ = header.typ;
+    this.#isKnown = header.isKnown;
   }
 
   /** Thumbprint of the key in the header, to be compared with `cnf.jkt` of a verified token before anything is computed. */
   get jkt(): string {
     return this.#jwk.jkt;
+  }
+
+  readClaims(): ReadClaims {
+    const claims = readClaims(this.#payload);
+    if (this.#typ !== proofTyp) throw new ProofFault('proof_invalid', 'typ');
+    return claims;
   }
 
   checkSignature(): void {
@@ -100,29 +111,30 @@ export interface ProvedRequest {
 }
 
 /**
- * Reads the value of the one `DPoP` header of a request to a resource (RFC 9449 4.3, checks 2 to 5 and 7). No signature is looked at:
- * anybody can make proofs, and one must cost us no more than this, about 10 us, until its key is known to be a token's. Throws `ProofFault`.
+ * Reads the value of the one `DPoP` header of a request to a resource, as far as its key (RFC 9449 4.3, checks 2, 5 and 7). No signature is
+ * looked at: anybody can make proofs, and one must cost us no more than this, about 10 us, until its key is known to be a token's. Nor are
+ * the claims: who holds a stolen token and makes his proofs badly is to be told as a thief. Throws `ProofFault`.
  */
 export function readDpopProof(headerValue: string): UnverifiedProof {
   const known = knownHeaders.get(headerOf(headerValue));
-  if (known !== undefined)
-    return new ReadProof(headerValue, known, true, readClaims(strictly(readStrictPayload, headerValue)));
+  if (known !== undefined) {
+    const payload = strictly(readStrictPayload, headerValue);
+    return new ReadProof(headerValue, known, payload, { typ: proofTyp, isKnown: true });
+  }
   const { header, payload } = strictly(readStrictJws, headerValue);
-  const claims = readClaims(payload);
-  if (header.typ !== 'dpop+jwt') throw new ProofFault('proof_invalid', 'typ');
   const jwk = readPublicJwk(header.alg, readKeyOf(headerValue));
   if (typeof jwk === 'string') throw new ProofFault('proof_invalid', jwk);
-  return new ReadProof(headerValue, jwk, false, claims);
+  return new ReadProof(headerValue, jwk, payload, { typ: header.typ, isKnown: false });
 }
 
 /**
- * Verifies that a proof was made by its key for this request and token (checks 6, 8, 9, 11 and 12, in this order). The caller has compared
- * `jkt` with the token's before, and judges nonce and chain and claims (`jkt`, `jti`) after. Synchronous, and little more than one
+ * Verifies that a proof was made by its key for this request and token (checks 3, 4, 6, 8, 9, 11 and 12, in this order). The caller has
+ * compared `jkt` with the token's before, and judges nonce and chain and claims (`jkt`, `jti`) after. Synchronous, and little more than one
  * verification of a signature. Throws `ProofFault` with the reason of the first check that fails.
  */
 export function verifyDpopProof(proof: UnverifiedProof, expected: ProvedRequest): VerifiedProof {
+  const { htm, htu, iatSeconds, jti, ath, nonce, wbd } = proof.readClaims();
   proof.checkSignature();
-  const { htm, htu, iatSeconds, jti, ath, nonce, wbd } = proof.claims;
   if (htm !== expected.method) throw new ProofFault('proof_wrong_method', 'htm');
   if (!isSameTarget(htu, expected.origin, expected.path)) throw new ProofFault('proof_wrong_target', 'htu');
   const madeAtMs = iatSeconds * 1000;
@@ -154,7 +166,7 @@ function readKeyOf(text: string): unknown {
   return Object.entries(header ?? {}).find(([member]) => member === 'jwk')?.[1];
 }
 
-function readClaims({ jti, htm, htu, iat, ath, nonce, wbd }: Readonly<Record<string, unknown>>): ReadClaims {
+function readClaims({ jti, htm, htu, iat, ath, nonce, wbd }: Payload): ReadClaims {
   if (!isId(jti) || !isText(htm) || !isText(htu) || !isSeconds(iat)) throw new ProofFault('proof_invalid', 'claims');
   if (!isText(ath)) throw new ProofFault('proof_invalid', 'ath');
   if (!isOptionalText(nonce) || !isOptionalText(wbd)) throw new ProofFault('proof_invalid', 'claims');

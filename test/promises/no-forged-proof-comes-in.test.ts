@@ -174,6 +174,19 @@ test('the key of a proof is compared with the token’s before any signature is 
       () => caller.proofFor({ key: thief, claims: { iat: 1 } }),
       'token_foreign_presenter',
     ),
+    // Whoever stole a token and makes proofs badly is a thief all the same.
+    attack(
+      'a foreign key, of another typ',
+      () => caller.proofFor({ key: thief, header: { typ: 'JWT' } }),
+      'token_foreign_presenter',
+    ),
+    ...[{ ath: undefined }, { iat: '1' }, { jti: '' }, { nonce: 5 }].map((claims) =>
+      attack(
+        `a foreign key, and claims not in their form (${Object.keys(claims).join()})`,
+        () => caller.proofFor({ key: thief, claims }),
+        'token_foreign_presenter',
+      ),
+    ),
     attack('the right key and no signature of it', () =>
       caller.proofFor().replace(/[^.]+$/, Buffer.alloc(64, 1).toString('base64url')),
     ),
