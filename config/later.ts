@@ -6,6 +6,7 @@ const laterKeys: ReadonlySet<string> = new Set([
   'tools.*.token.scopes_by_tool',
   'tools.*.token.once',
   'tasks.unsafe_assume_sole_task',
+  'replay.nonce_key_file',
 ]);
 
 const laterValues: ReadonlySet<string> = new Set([

@@ -36,6 +36,8 @@ function explain(issue: Issue, before: SettingPath, written: unknown): readonly 
   if (issue.code === 'invalid_union') {
     const branch = chooseBranch(issue.errors, value);
     if (branch !== undefined) return branch.flatMap((inner) => explain(inner, path, written));
+    const strays = straysOf(value, path);
+    if (strays.length > 0) return strays;
   }
   return [{ path, message: explainValue(issue, path, written) }];
 }
@@ -56,6 +58,14 @@ function chooseBranch(branches: readonly (readonly Issue[])[], value: unknown): 
   const least = Math.min(...strays);
   const nearest = tried.filter((_, index) => strays[index] === least);
   return nearest.length === 1 ? nearest[0] : undefined;
+}
+
+/** The keys that none of the forms has: of a mapping that is like none of them, what can be said of it. */
+function straysOf(value: unknown, path: SettingPath): readonly Finding[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
+  const known = knownKeys(path);
+  const strays = Object.keys(value).filter((key) => !known.includes(key));
+  return strays.map((key) => ({ path: [...path, key], message: explainKey(path, key), atKey: true }));
 }
 
 /** How far a mapping is from a form: the keys that the form does not know, and those that it misses. */

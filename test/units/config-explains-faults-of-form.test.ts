@@ -16,6 +16,21 @@ testRows([
     `${good}tasks: { ‸unsafe_assume_sole_task: true }`,
     /^tasks\.unsafe_assume_sole_task: not available in this version of Waybill/,
   ],
+  [
+    'later key, of a table of several forms',
+    'version: 1\nagent: { name: a }\nidentity: { ‸embedded: true }\n',
+    /^identity\.embedded: not available in this version of Waybill/,
+  ],
+  [
+    'later key of the ledger',
+    `${good}replay: { ‸nonce_key_file: f }`,
+    /^replay\.nonce_key_file: not available in this/,
+  ],
+  [
+    'wrong key, of a table of several forms',
+    'version: 1\nagent: { name: a }\nidentity: { ‸svid_dri: d }\n',
+    /^identity\.svid_dri: unknown key; did you mean `svid_dir`\?/,
+  ],
   ['later key of a token', tool('', 'from: s, audience: [t], ‸scopes_by_tool: {}'), /not available in this version/],
   [
     'later value',
