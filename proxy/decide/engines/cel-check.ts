@@ -124,8 +124,13 @@ class Checker {
   #typeOfHas(expr: Expr, { operand, field }: Kind<'selectExpr'>, scope: Scope): CelType {
     const names = operand === undefined ? undefined : dottedNames(operand);
     if (names?.[0] !== undefined && isRoot(names[0])) {
+      const resolved = resolveNames([...names, field]);
+      if ('problem' in resolved) return this.#report(expr, resolved.problem);
       const name = [...names, field].join('.');
-      return this.#report(expr, `has(${name}) is always true: what does not apply is ""; write ${name} != ""`);
+      const advice = isSame(resolved.type, CelScalar.STRING)
+        ? `: what does not apply is ""; write ${name} != ""`
+        : '; leave it out';
+      return this.#report(expr, `has(${name}) is always true${advice}`);
     }
     if (operand !== undefined) this.#typeOf(operand, scope);
     return BOOL;
