@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { InvalidSpiffeId, SpiffeId } from '../spiffe/spiffe-id.ts';
 import { isObject } from './strict-json.ts';
 import { InvalidToken } from './strict-jws.ts';
 
@@ -13,7 +14,7 @@ const maxActBytes = 8 * 1024;
 
 /**
  * The actors of an `act` claim, the current one first (RFC 8693 4.1). An absent or null `act` ends the chain. Throws
- * `InvalidToken('actor')` for an entry that names nobody, more than 10 actors, or more than 8 KiB.
+ * `InvalidToken('actor')` for an entry that names nobody, or a workload by what is no SPIFFE ID, more than 10 actors, or more than 8 KiB.
  * Only the first entry may be used for access decisions; the others are history.
  */
 export function readActors(act: unknown): readonly Actor[] {
@@ -21,13 +22,28 @@ export function readActors(act: unknown): readonly Actor[] {
   for (let entry = act; entry !== undefined && entry !== null;) {
     if (!isObject(entry) || actors.length === maxActors) throw new InvalidToken('actor');
     const { sub, iss } = entry;
-    if (typeof sub !== 'string' || sub === '') throw new InvalidToken('actor');
+    if (typeof sub !== 'string' || sub === '' || !isOneSpelling(sub)) throw new InvalidToken('actor');
     if (iss !== undefined && typeof iss !== 'string') throw new InvalidToken('actor');
     actors.push(iss === undefined ? { sub } : { sub, iss });
     entry = entry['act'];
   }
   if (act !== undefined && Buffer.byteLength(JSON.stringify(act)) > maxActBytes) throw new InvalidToken('actor');
   return actors;
+}
+
+/**
+ * Names of workloads are compared as texts, and by their beginning: `spiffe://example.org/team/../bot` would pass for one of the team, and
+ * be another than the bot that was revoked.
+ */
+function isOneSpelling(sub: string): boolean {
+  if (!sub.startsWith('spiffe://')) return true;
+  try {
+    SpiffeId.parse(sub);
+    return true;
+  } catch (error) {
+    if (error instanceof InvalidSpiffeId) return false;
+    throw error;
+  }
 }
 
 /** Whether two `act` claims are the same chain, member for member: history is inherited whole or not at all. */

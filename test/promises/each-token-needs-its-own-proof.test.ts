@@ -55,6 +55,27 @@ test('mTLS: callers are compared by whole segments', async () => {
   }
 });
 
+test('the actor of a token is a caller only by a whole SPIFFE ID', async () => {
+  const strict = await openWayIn({ inbound: { callers: ['spiffe://example.org/team/**'] } });
+  try {
+    const as = async (sub: string): Promise<() => Promise<RawAnswer>> => {
+      const caller = await strict.caller({ act: { sub } });
+      return () => caller.send({ path: '/x' });
+    };
+    for (const name of ['team', 'team/a', 'team/a/b'])
+      await expectPasses(strict, name, await as(`spiffe://example.org/${name}`));
+    const none = ['team/../other', 'team/.', 'team//a', 'team/a/', 'team/a%2fb', 'team/a?b', 'team/a b', 'team/ü'];
+    const attacks = none.map(async (name) => attack('token_invalid', name, await as(`spiffe://example.org/${name}`)));
+    await expectEachRefused(strict, [
+      ...(await Promise.all(attacks)),
+      attack('caller_not_allowed', 'another one', await as('spiffe://example.org/team2')),
+      attack('caller_not_allowed', 'no SPIFFE ID', await as('team/a')),
+    ]);
+  } finally {
+    await strict.close();
+  }
+});
+
 test('mTLS beside DPoP: each token by its own proof, and a JWT-SVID never without its certificate', async () => {
   const mixed = await openWayIn({
     authority,

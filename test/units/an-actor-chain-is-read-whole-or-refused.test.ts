@@ -38,6 +38,8 @@ test.for([
   ['a name that is no text', { sub: 1 }],
   ['a namespace that is no text', { sub: 'a', iss: 1 }],
   ['a text inside', { sub: 'a', act: 'b' }],
+  ['what is nearly a SPIFFE ID', { sub: 'spiffe://example.org/team/../a' }],
+  ['what is nearly a SPIFFE ID, inside', { sub: 'a', act: { sub: 'spiffe://example.org//a' } }],
 ] as const)('%s is no actor', ([, act]) => {
   expect(() => readActors(act)).toThrow('actor');
 });
