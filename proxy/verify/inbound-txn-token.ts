@@ -101,14 +101,15 @@ export class InboundTxnTokens {
     if (iss !== undefined && iss !== this.accepted.issuer) throw new InvalidToken('issuer');
     if (!texts.every((name) => typeof claims[name] === 'string' && claims[name] !== ''))
       throw new InvalidToken('malformed');
-    const audience = readAudience(aud);
-    if (audience.length !== 1 || audience[0] !== this.accepted.audience) throw new InvalidToken('audience');
     const now = this.#world.now();
     if (!isSeconds(exp) || exp * 1000 <= now) throw new InvalidToken('expired');
     if (!isSeconds(iat)) throw new InvalidToken('not_yet_valid');
     for (const start of [iat, nbf ?? iat])
       if (!isSeconds(start) || (start - clockSkewSeconds) * 1000 > now) throw new InvalidToken('not_yet_valid');
     if ((exp - iat) * 1000 > this.accepted.max_lifetime) throw invalid('lifetime');
+    // Last: a token that is good nowhere any more was not stolen from elsewhere.
+    const audience = readAudience(aud);
+    if (audience.length !== 1 || audience[0] !== this.accepted.audience) throw new InvalidToken('audience');
     return { text: new Secret(text), txn: String(txn), sub: String(sub), iatSeconds: iat, expiresAtMs: exp * 1000 };
   }
 }

@@ -95,6 +95,12 @@ const bad: readonly (readonly [what: string, code: string, token: () => string])
   ['for another trust domain', 'token_wrong_audience', () => txnToken({ aud: 'other-domain.example' })],
   ['for two', 'token_wrong_audience', () => txnToken({ aud: [domain, 'other-domain.example'] })],
   ['expired', 'token_invalid', () => txnToken({ iat: now() - 100, exp: now() - 1 })],
+  [
+    'expired, and for another trust domain',
+    'token_invalid',
+    () => txnToken({ aud: 'x', iat: now() - 100, exp: now() - 1 }),
+  ],
+  ['too long, and for another trust domain', 'token_invalid', () => txnToken({ aud: 'x', exp: now() + 4000 })],
   ['of the future', 'token_invalid', () => txnToken({ iat: now() + 100, exp: now() + 200 })],
   ['without iat', 'token_invalid', () => txnToken({ iat: undefined })],
   ['good for an hour', 'token_invalid', () => txnToken({ exp: now() + 3600 })],
