@@ -187,17 +187,14 @@ function openTokens(
   { keys, metadata }: IngressKeep,
 ): InboundTokens {
   const { world, workload } = wayOut;
-  const issuers = new Issuers({ issuers: settings.trust.issuers, keys, metadata, world });
   const accepted = acceptedTokens(inbound);
+  // The others may open tasks. A token of theirs is none for here, and no misuse of one, whatever its audience is.
+  const issuers = settings.trust.issuers.filter(({ issuer }) => accepted.issuers.has(issuer));
   const jwtBundleOf = (domain: string) =>
     accepted.trustDomains.has(domain) ? workload.jwtAuthoritiesOf(domain) : undefined;
   return new InboundTokens(
     accepted,
-    {
-      accessTokens: issuers,
-      jwtBundleOf,
-      isActive: wayOut.isActive,
-    },
+    { accessTokens: new Issuers({ issuers, keys, metadata, world }), jwtBundleOf, isActive: wayOut.isActive },
     world,
   );
 }

@@ -58,6 +58,10 @@ test('attack tokens: of an issuer that is trusted for something else, or under t
     stage,
     attacks('token_invalid', [
       { what: 'not listed in accept', token: unlisted.token(unlisted.claims({ cnf: { jkt } })) },
+      {
+        what: 'not listed in accept, and for another resource',
+        token: unlisted.token(unlisted.claims({ aud: 'agent', cnf: { jkt } })),
+      },
       { what: 'signed by another issuer', token: unlisted.token(bound()) },
       {
         what: 'with the kid of the right one',
@@ -65,6 +69,8 @@ test('attack tokens: of an issuer that is trusted for something else, or under t
       },
     ]),
   );
+  // Nobody is asked for keys that could let nobody in.
+  expect(unlisted.fetches.keys).toBe(0);
 });
 
 test('attack tokens: for another resource, in any spelling but its own', async () => {
