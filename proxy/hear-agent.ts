@@ -6,14 +6,14 @@ import { checkTunnelCredential } from './identify/tunnel-credential.ts';
 import { answerRefusal, isToldAlready, renderRefusal } from './intercept/answer.ts';
 import type { Arrival } from './intercept/call.ts';
 import type { Hearers } from './intercept/listener.ts';
-import { readOwnAction, serveOwnDocument } from './intercept/own-documents.ts';
+import { type InertKeys, readOwnAction, serveOwnDocument } from './intercept/own-documents.ts';
 import { refusalFrom, type Refusal } from './refusal.ts';
 import { serveAgent, type AgentAction, type AgentDoorRooms } from './steward/agent-door.ts';
 
 /** What the way out serves itself, at `waybill.local` and at its own address. */
 export interface OwnServices {
   /** Keys of the inert tokens; undefined without a way in. */
-  readonly jwks: object | undefined;
+  readonly jwks: InertKeys | undefined;
   readonly door: Omit<AgentDoorRooms, 'ownTask'>;
 }
 

@@ -3,10 +3,24 @@ import { inertIssuer } from '../tasks/handle-text.ts';
 
 /** What the program behind us gets in place of the caller's token (DESIGN 5). */
 export interface InertTokens {
-  /** A JWT with the caller's claims, for this agent alone, whose `jti` is the handle of the task. */
-  make(claims: Readonly<Record<string, unknown>>, handle: string, iatSeconds: number, expSeconds: number): string;
+  /** A JWT with the caller's claims and of the same kind, for this agent alone, whose `jti` is the handle of the task. */
+  make(shown: ShownToken, handle: string, iatSeconds: number, expSeconds: number): string;
   /** Public keys, for programs that insist on verifying. */
-  readonly jwks: { readonly keys: readonly object[] };
+  readonly jwks: { readonly keys: readonly PublishedKey[] };
+}
+
+/** A public key as JWK (RFC 7517 4). */
+interface PublishedKey {
+  readonly kid: string;
+  readonly use: 'sig';
+  readonly alg: string;
+}
+
+/** What the agent may know of the caller's token. */
+export interface ShownToken {
+  /** The header `typ` in its normal form; empty where there is none. */
+  readonly typ: string;
+  readonly claims: Readonly<Record<string, unknown>>;
 }
 
 /** Claims that say where and by whom a token counts: ours are other ones. Everything else the agent may read as before. */
@@ -17,17 +31,23 @@ export function openInertTokens(audience: string): InertTokens {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const jwk = publicKey.export({ format: 'jwk' });
   const kid = createHash('sha256').update(JSON.stringify(jwk)).digest('base64url').slice(0, 16);
-  const header = Buffer.from(JSON.stringify({ alg: 'ES256', kid, typ: 'JWT' })).toString('base64url');
+  // Of these there are as many as the configuration takes kinds of tokens.
+  const headers = new Map<string, string>();
   const keptOf = new WeakMap<object, string>();
   const front = `{"iss":${JSON.stringify(inertIssuer)},"aud":${JSON.stringify(audience)},"jti":"`;
   return {
     jwks: { keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] },
-    make(claims, handle, iat, exp) {
+    make({ typ, claims }, handle, iat, exp) {
       // Claims of a token are one object as long as the token is kept; their text is made once.
       let kept = keptOf.get(claims);
       if (kept === undefined) {
         kept = renderKept(claims);
         keptOf.set(claims, kept);
+      }
+      let header = headers.get(typ);
+      if (header === undefined) {
+        header = renderHeader({ alg: 'ES256', kid, typ });
+        headers.set(typ, header);
       }
       const payload = `${front}${handle}","iat":${iat},"exp":${exp}${kept}}`;
       const input = `${header}.${Buffer.from(payload).toString('base64url')}`;
@@ -35,6 +55,12 @@ export function openInertTokens(audience: string): InertTokens {
       return `${input}.${signature.toString('base64url')}`;
     },
   };
+}
+
+/** A program that takes tokens of one kind alone (RFC 8725 3.11) gets that kind. */
+function renderHeader({ alg, kid, typ }: { alg: string; kid: string; typ: string }): string {
+  const written = typ === '' || typ === 'jwt' ? 'JWT' : typ;
+  return Buffer.from(JSON.stringify({ alg, kid, typ: written })).toString('base64url');
 }
 
 /** The claims that the agent may read as before, as JSON members behind ours. */

@@ -140,7 +140,8 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
     default: {
       const iat = Math.floor(presenter.world.now() / 1000);
       const exp = Math.min(Math.floor(task.expiresAtMs / 1000), iat + 86_400);
-      const text = presenter.inert.make(token?.claims ?? { sub: verified.caller }, handle, iat, exp);
+      const shown = token ?? { typ: '', claims: { sub: verified.caller } };
+      const text = presenter.inert.make(shown, handle, iat, exp);
       return ['Authorization', `Bearer ${text}`];
     }
   }

@@ -32,6 +32,8 @@ export interface VerifiedSubject {
 
 /** The same of an access token that was presented to us, with all that it claims. */
 export interface VerifiedAccessToken extends VerifiedSubject {
+  /** The header `typ`, as `StrictHeader.typ`. */
+  readonly typ: string;
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
@@ -102,7 +104,7 @@ export class Issuers {
     if (!allowedTyps(issuer.typ).has(jws.header.typ)) throw new InvalidToken('typ');
     const subject = readSubject(jws, issuer.issuer, this.#world.now());
     if (!readAudience(jws.payload['aud']).includes(resource)) throw new InvalidToken('audience');
-    return { ...subject, claims: jws.payload };
+    return { ...subject, typ: jws.header.typ, claims: jws.payload };
   }
 
   /** The key set of an issuer: as configured, else as its metadata says, and then on its own origin only. */

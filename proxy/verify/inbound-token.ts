@@ -15,6 +15,8 @@ export type Binding = 'dpop' | 'mtls' | 'bearer';
 export interface InboundToken {
   readonly kind: 'access' | 'jwt-svid';
   readonly text: Secret;
+  /** Which kind of token it says that it is, as `StrictHeader.typ`; empty where it does not say. */
+  readonly typ: string;
   readonly iss: string;
   readonly sub: string;
   readonly jti: string | undefined;
@@ -162,22 +164,9 @@ export class InboundTokens {
     const { binding, presenter } = this.#bindingOf({ ...token, boundBy });
     const { jkt, 'x5t#S256': x5t } = token.cnf ?? {};
     if (!isTextOrAbsent(jkt) || !isTextOrAbsent(x5t)) throw invalid('cnf');
-    return {
-      kind: 'access',
-      text: new Secret(text),
-      iss: token.iss,
-      sub: token.sub,
-      jti: token.jti,
-      expiresAtMs: token.expiresAtMs,
-      act: token.act,
-      claims: token.claims,
-      ath,
-      boundBy,
-      jkt,
-      x5t,
-      binding,
-      presenter,
-    };
+    const { iss, sub, jti, typ, expiresAtMs, act, claims } = token;
+    const held = { text: new Secret(text), ath, boundBy, jkt, x5t, binding, presenter };
+    return { kind: 'access', iss, sub, jti, typ, expiresAtMs, act, claims, ...held };
   }
 
   #bindingOf({ iss, claims, boundBy }: Pick<InboundToken, 'iss' | 'claims' | 'boundBy'>) {
@@ -194,6 +183,7 @@ export class InboundTokens {
     return {
       kind: 'jwt-svid',
       text: new Secret(text),
+      typ: '',
       iss: `spiffe://${svid.trustDomain}`,
       sub: svid.spiffeId,
       jti: undefined,

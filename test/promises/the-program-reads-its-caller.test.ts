@@ -115,7 +115,7 @@ describe('program behind the way in, inert-jwt', () => {
     const others = [
       await get('http://waybill.local/.well-known/jwks.json', { method: 'POST' }),
       await get('http://waybill.local/.well-known/jwks.json', origin),
-      await get('http://waybill.local/.well-known/openid-configuration'),
+      await get('http://waybill.local/.well-known/other'),
       await get('http://waybill.local/'),
       await get('http://waybill.local.evil.org/.well-known/jwks.json'),
     ];

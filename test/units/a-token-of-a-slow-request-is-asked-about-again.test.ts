@@ -20,7 +20,7 @@ function openTokens() {
     accessTokens: {
       verifyAccessToken: async () => {
         state.verified += 1;
-        return { iss: issuer, sub: 'alice', expiresAtMs: start + 60_000, cnf: { jkt: 'x' }, claims: {} };
+        return { iss: issuer, sub: 'alice', expiresAtMs: start + 60_000, cnf: { jkt: 'x' }, typ: 'at+jwt', claims: {} };
       },
     },
     jwtBundleOf: () => undefined,
