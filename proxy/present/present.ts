@@ -120,11 +120,11 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   const passed =
     mark === undefined ? came : { ...came, forward: withTraceMark(came.forward, mark, presenter.world.random) };
   const passesNonce = presenter.mode === 'original' && !presenter.asksForNonces;
-  if (presenter.ownHost === undefined)
-    return new PresentedCall(opened, body, { host: origin.authority, passed, passesNonce, injected });
-  // The caller's own headers of these names were removed.
-  injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
-  return new PresentedCall(opened, body, { host: presenter.ownHost, passed, passesNonce, injected });
+  // The caller's own headers of these names were removed. Without the scheme a program would send callers of https on to http.
+  injected.push('X-Forwarded-Proto', origin.scheme);
+  if (presenter.ownHost !== undefined) injected.push('X-Forwarded-Host', origin.authority);
+  const host = presenter.ownHost ?? origin.authority;
+  return new PresentedCall(opened, body, { host, passed, passesNonce, injected });
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {
