@@ -61,9 +61,15 @@ function findStuckSubjects(inbound: InboundSettings, settings: Settings): readon
 }
 
 function findIdleSwitches(inbound: InboundSettings): readonly string[] {
-  return inbound.unsafe_plaintext && inbound.tls !== 'off'
-    ? ['inbound.unsafe_plaintext: has no effect, since the way in has TLS; remove it.']
-    : [];
+  const { unsafe_plaintext: isPlaintext, tls, inert_alg: alg, present } = inbound;
+  return [
+    ...(isPlaintext && tls !== 'off'
+      ? ['inbound.unsafe_plaintext: has no effect, since the way in has TLS; remove it.']
+      : []),
+    ...(alg !== 'ES256' && present !== 'inert-jwt'
+      ? [`inbound.inert_alg: has no effect with \`present: ${present}\`; remove it.`]
+      : []),
+  ];
 }
 
 /** A chain that no proof binds to its request is a statement that whoever sees it can repeat. */

@@ -108,6 +108,14 @@ const written = z.strictObject({
         'What the program sees in place of the credential: `inert-jwt`, the same claims signed with a key that nobody else trusts; `handle`, an opaque handle; `headers`, the verified claims as headers; `original`, the token as it came and the verified path as `Waybill-Chain`, with `program: tool` only. For an agent that is `unsafe_original`: it could use the token elsewhere.',
       examples: ['inert-jwt'],
     }),
+  inert_alg: z
+    .enum(['ES256', 'RS256'])
+    .prefault('ES256')
+    .meta({
+      description:
+        'What an inert JWT is signed with. Programs that verify it and take `RS256` alone, as many are written, need that; each request then costs half a millisecond.',
+      examples: ['RS256'],
+    }),
   host: z
     .enum(['origin', 'program'])
     .prefault('origin')

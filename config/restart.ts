@@ -7,6 +7,7 @@ export const settledAtStart: readonly SettingPath[] = [
   ['agent'],
   ['identity'],
   ['trust', 'domains'],
+  ['inbound', 'inert_alg'],
   ['inbound', 'tls'],
   ['inbound', 'unsafe_plaintext'],
   ['inbound', 'client_certificates'],

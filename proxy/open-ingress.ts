@@ -10,7 +10,7 @@ import { originOf, type Origin } from './intercept/origin.ts';
 import { buildToolCatalogue, type Tool } from './intercept/tool-catalogue.ts';
 import type { OpenRecord } from './open-record.ts';
 import type { TaskDoor } from './present/open.ts';
-import { openInertTokens, type InertTokens } from './present/inert-token.ts';
+import type { InertTokens } from './present/inert-token.ts';
 import { Claims } from './replay/claim.ts';
 import { MemoryLedger } from './replay/ledgers/memory.ts';
 import { ServerNonces } from './replay/nonces.ts';
@@ -45,14 +45,17 @@ export interface IngressKeep {
 }
 
 /** Opens it. */
-export function openIngressKeep(config: LoadedSettings, wayOut: WayOut, record: OpenRecord): IngressKeep {
+export function openIngressKeep(
+  config: LoadedSettings,
+  wayOut: WayOut,
+  record: OpenRecord,
+): Omit<IngressKeep, 'inert'> {
   const { world } = wayOut;
   const spent = openLedger(config, wayOut);
   const lingering = new Map<number, Lingering>();
   const { call, vouchedBy } = wayOut.endpoints;
   record.late.ledgerEntries = () => spent.entriesAt(world.now());
   return {
-    inert: openInertTokens(config.settings.agent.name),
     spent,
     nonces: config.settings.replay.nonce === 'required' ? new ServerNonces(world.random(32)) : undefined,
     startedAtMs: world.now(),

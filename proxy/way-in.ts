@@ -8,7 +8,7 @@ import type { Listener } from './intercept/listener.ts';
 import { serverIdentity } from './open-identity.ts';
 import { makeDoor, openIngressKeep, openIngressRooms } from './open-ingress.ts';
 import type { OpenRecord } from './open-record.ts';
-import type { InertTokens } from './present/inert-token.ts';
+import { openInertTokens, type InertTokens } from './present/inert-token.ts';
 import type { Gate } from './verify/verify.ts';
 import type { WayOut } from './way-out.ts';
 
@@ -24,7 +24,8 @@ export interface WayIn {
 
 /** Opens the rooms of the way in beside those of the way out: tasks, connections and identity are the same. */
 export function openWayIn(config: LoadedSettings, inbound: InboundSettings, wayOut: WayOut, record: OpenRecord): WayIn {
-  const lasting = openIngressKeep(config, wayOut, record);
+  const inert = openInertTokens(config.settings.agent.name, inbound.inert_alg);
+  const lasting = { ...openIngressKeep(config, wayOut, record), inert };
   let rooms = openIngressRooms(config, inbound, wayOut, record, lasting);
   const { listen } = config.settings;
   const inForce = (): Gate => rooms.gate;

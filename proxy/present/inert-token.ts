@@ -27,8 +27,11 @@ export interface ShownToken {
 const replaced = new Set(['iss', 'aud', 'jti', 'iat', 'nbf', 'exp', 'cnf', 'may_act']);
 
 /** Opens the issuer of this process: its key is made now, and nobody else trusts it. @param audience name of the agent. */
-export function openInertTokens(audience: string): InertTokens {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+export function openInertTokens(audience: string, alg: 'ES256' | 'RS256'): InertTokens {
+  const { privateKey, publicKey } =
+    alg === 'ES256'
+      ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      : generateKeyPairSync('rsa', { modulusLength: 2048 });
   const jwk = publicKey.export({ format: 'jwk' });
   const kid = createHash('sha256').update(JSON.stringify(jwk)).digest('base64url').slice(0, 16);
   // Of these there are as many as the configuration takes kinds of tokens.
@@ -36,7 +39,7 @@ export function openInertTokens(audience: string): InertTokens {
   const keptOf = new WeakMap<object, string>();
   const front = `{"iss":${JSON.stringify(inertIssuer)},"aud":${JSON.stringify(audience)},"jti":"`;
   return {
-    jwks: { keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] },
+    jwks: { keys: [{ ...jwk, kid, use: 'sig', alg }] },
     make({ typ, claims }, handle, iat, exp) {
       // Claims of a token are one object as long as the token is kept; their text is made once.
       let kept = keptOf.get(claims);
@@ -46,7 +49,7 @@ export function openInertTokens(audience: string): InertTokens {
       }
       let header = headers.get(typ);
       if (header === undefined) {
-        header = renderHeader({ alg: 'ES256', kid, typ });
+        header = renderHeader({ alg, kid, typ });
         headers.set(typ, header);
       }
       const payload = `${front}${handle}","iat":${iat},"exp":${exp}${kept}}`;

@@ -73,6 +73,22 @@ test.each([
   expect(decodeProtectedHeader(bearerOf(stage.program.seen.at(-1)!)).typ).toBe(shown);
 });
 
+test('a program that knows RS256 alone gets it with `inert_alg`', async () => {
+  const plain = await openWayIn({ name: 'plain', inbound: { inert_alg: 'RS256' } });
+  try {
+    const caller = await plain.caller({ sub: 'zoe' });
+    await expectPasses(plain, 'call', () => caller.send());
+    const own = `http://${plain.sidecar.addresses.outbound}/.well-known`;
+    const metadata = await (await fetch(`${own}/openid-configuration`)).json();
+    expect(metadata).toMatchObject({ id_token_signing_alg_values_supported: ['RS256'] });
+    const keys = createRemoteJWKSet(new URL(`${own}/jwks.json`));
+    const { payload } = await jwtVerify(bearerOf(plain.program.seen.at(-1)!), keys, { issuer, algorithms: ['RS256'] });
+    expect(payload.sub).toBe('zoe');
+  } finally {
+    await plain.close();
+  }
+});
+
 test('what is asked for by another name, or by a page, is not served', async () => {
   const { outbound } = stage.sidecar.addresses;
   for (const document of ['jwks.json', 'openid-configuration', 'oauth-authorization-server']) {

@@ -43,6 +43,7 @@ listen:   { outbound: 127.0.0.1:15001, inbound: 0.0.0.0:15006 }
     subject_map: new Map(),
     token: { once: false },
     host: 'origin',
+    inert_alg: 'ES256',
     program: 'agent',
     present: 'inert-jwt',
     forward_to: { origin: 'http://127.0.0.1:8080', host: '127.0.0.1', port: 8080 },
@@ -66,6 +67,7 @@ inbound:
   subject_map: { "https://two.example.org": "https://root.example.org" }
   program: tool
   present: original
+  inert_alg: RS256
   forward_to: http://localhost:9000
   tls: off
   client_certificates: off
@@ -82,6 +84,7 @@ listen: { inbound: "127.0.0.1:0" }
     chain: { require: false },
     program: 'tool',
     present: 'original',
+    inert_alg: 'RS256',
     forward_to: { host: 'localhost', port: 9000 },
     tls: 'off',
     client_certificates: 'off',

@@ -166,6 +166,11 @@ describe('the way in and chains', () => {
     ],
     ['a switch without effect', wayIn(dpop, ', unsafe_plaintext: true'), /^inbound\.unsafe_plaintext: has no effect/],
     [
+      'a signature of nothing',
+      wayIn(dpop, ', present: handle, inert_alg: RS256'),
+      /^inbound\.inert_alg: has no effect/,
+    ],
+    [
       'a chain that nothing binds',
       wayIn(dpop, '', `${withActor}\n${bearer}, chain: full } }`),
       /^tools\.t\.chain: without `token\.proof` whoever sees/,
