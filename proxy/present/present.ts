@@ -120,9 +120,10 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   const passed =
     mark === undefined ? came : { ...came, forward: withTraceMark(came.forward, mark, presenter.world.random) };
   const passesNonce = presenter.mode === 'original' && !presenter.asksForNonces;
-  // The caller's own headers of these names were removed. Without the scheme a program would send callers of https on to http.
-  injected.push('X-Forwarded-Proto', origin.scheme);
-  if (presenter.ownHost !== undefined) injected.push('X-Forwarded-Host', origin.authority);
+  // The caller's own headers of these names were removed. Without the scheme a program would send callers of https on to http; one that
+  // is told the scheme alone takes the port for that of the scheme: Spring reads it from the host, Tomcat from the third header.
+  injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
+  injected.push('X-Forwarded-Port', String(origin.port));
   const host = presenter.ownHost ?? origin.authority;
   return new PresentedCall(opened, body, { host, passed, passesNonce, injected });
 }
