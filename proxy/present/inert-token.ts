@@ -1,5 +1,15 @@
 import { createHash, generateKeyPairSync, sign } from 'node:crypto';
 import { inertIssuer } from '../tasks/handle-text.ts';
+import type { Secret } from '../trust/secret.ts';
+import { isObject } from '../trust/strict-json.ts';
+
+declare global {
+  /** JSON.parse source text access (ES2026), which TypeScript does not know yet. */
+  interface JSON {
+    parse(text: string, revive: (name: string, value: unknown, at: { readonly source?: string }) => unknown): unknown;
+    rawJSON(text: string): object;
+  }
+}
 
 /** What the program behind us gets in place of the caller's token (DESIGN 5). */
 export interface InertTokens {
@@ -21,6 +31,8 @@ export interface ShownToken {
   /** The header `typ` in its normal form; empty where there is none. */
   readonly typ: string;
   readonly claims: Readonly<Record<string, unknown>>;
+  /** The token, from which they were read; undefined for claims that are our own. */
+  readonly text: Secret | undefined;
 }
 
 /** Claims that say where and by whom a token counts: ours are other ones. Everything else the agent may read as before. */
@@ -40,11 +52,11 @@ export function openInertTokens(audience: string, alg: 'ES256' | 'RS256'): Inert
   const front = `{"iss":${JSON.stringify(inertIssuer)},"aud":${JSON.stringify(audience)},"jti":"`;
   return {
     jwks: { keys: [{ ...jwk, kid, use: 'sig', alg }] },
-    make({ typ, claims }, handle, iat, exp) {
+    make({ typ, claims, text }, handle, iat, exp) {
       // Claims of a token are one object as long as the token is kept; their text is made once.
       let kept = keptOf.get(claims);
       if (kept === undefined) {
-        kept = renderKept(claims);
+        kept = renderKept(text === undefined ? claims : readExactly(text));
         keptOf.set(claims, kept);
       }
       let header = headers.get(typ);
@@ -64,6 +76,19 @@ export function openInertTokens(audience: string, alg: 'ES256' | 'RS256'): Inert
 function renderHeader({ alg, kid, typ }: { alg: string; kid: string; typ: string }): string {
   const written = typ === '' || typ === 'jwt' ? 'JWT' : typ;
   return Buffer.from(JSON.stringify({ alg, kid, typ: written })).toString('base64url');
+}
+
+/**
+ * Claims of a token that was verified, with every number as its issuer wrote it: the number of a tenant that is beyond 2^53 would be
+ * rounded to that of another, and a program in another language reads it exactly.
+ */
+function readExactly(token: Secret): Readonly<Record<string, unknown>> {
+  const [, payload = ''] = token.reveal().split('.');
+  const claims = JSON.parse(Buffer.from(payload, 'base64url').toString(), (_name, value, { source = '' }) =>
+    typeof value === 'number' && JSON.stringify(value) !== source ? JSON.rawJSON(source) : value,
+  );
+  if (!isObject(claims)) throw new Error('a token that was verified, and claims that are no object');
+  return claims;
 }
 
 /** The claims that the agent may read as before, as JSON members behind ours. */

@@ -141,7 +141,7 @@ function credentialFor(opened: Opened, verified: Verified, presenter: Presenter)
     default: {
       const iat = Math.floor(presenter.world.now() / 1000);
       const exp = Math.min(Math.floor(task.expiresAtMs / 1000), iat + 86_400);
-      const shown = token ?? { typ: '', claims: { sub: verified.caller } };
+      const shown = token ?? { typ: '', claims: { sub: verified.caller }, text: undefined };
       const text = presenter.inert.make(shown, handle, iat, exp);
       return ['Authorization', `Bearer ${text}`];
     }

@@ -1,6 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
+import {
+  calculateJwkThumbprint,
+  decodeJwt,
+  EmbeddedJWK,
+  exportJWK,
+  generateKeyPair,
+  jwtVerify,
+  CompactSign,
+} from 'jose';
 import type { CryptoKey, JWK, JWTPayload } from 'jose';
 import type { Lie, lyingAnswer } from './token-service-lies.ts';
 
@@ -108,5 +116,7 @@ export function signWith(
   key?: CryptoKey,
 ): Promise<string> {
   const header = { alg: 'ES256', kid: signer.jwk.kid ?? '', ...(typ === undefined ? {} : { typ }) };
-  return new SignJWT(claims).setProtectedHeader(header).sign(key ?? signer.privateKey);
+  // Their text as it stands: a copy of the claims would lose how numbers are written.
+  const payload = Buffer.from(JSON.stringify(claims));
+  return new CompactSign(payload).setProtectedHeader(header).sign(key ?? signer.privateKey);
 }
