@@ -8,7 +8,8 @@ export function claimHeaders({ token, caller, chain }: Verified): string[] {
   const headers: string[] = ['Waybill-Subject', plain(token?.sub ?? caller)];
   if (token !== undefined) headers.push('Waybill-Issuer', plain(token.iss));
   if (caller !== '') headers.push('Waybill-Caller', plain(caller));
-  const claim = token?.claims['scope'];
+  // `scp` is what Entra ID and Okta call it.
+  const claim = token?.claims['scope'] ?? token?.claims['scp'];
   // Some services write the scopes as a list (Spring Authorization Server does).
   const scope: unknown = Array.isArray(claim) ? claim.map(String).join(' ') : claim;
   if (typeof scope === 'string' && scope !== '') headers.push('Waybill-Scope', plain(scope));
