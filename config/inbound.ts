@@ -121,7 +121,7 @@ const written = z.strictObject({
     .prefault('origin')
     .meta({
       description:
-        'The `Host` that the program sees: that of `origin`, as its callers sent it, or its own, that of `forward_to`. That of `origin` is in `X-Forwarded-Host` in any case. Programs that take requests to localhost only, such as servers made with the MCP SDKs, need `program`.',
+        'The `Host` that the program sees: that of `origin`, as its callers sent it, or its own, that of `forward_to`. That of `origin` is in `X-Forwarded-Host` in any case; with `program`, redirects to its own name lead to `origin`. Programs that take requests to localhost only, such as servers made with the MCP SDKs, need `program`.',
       examples: ['program'],
     }),
   txn_token: inboundTxnToken.optional().meta({

@@ -71,6 +71,10 @@ class BoundCall {
     return !this.call.tool.credentialed;
   }
 
+  get ownName(): undefined {
+    return undefined;
+  }
+
   /** The agent makes no proofs. */
   get passesNonce(): boolean {
     return false;

@@ -2,6 +2,7 @@ import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import type { Call } from '../intercept/call.ts';
 import { Refusal } from '../refusal.ts';
+import { type OwnName, renameLocations } from './own-name.ts';
 import { readChallenge, readReplyHeaders, readTrailers } from './reply-headers.ts';
 import type { AnswerBody } from './screen/answer-body.ts';
 import { nothingToScreen, type AnswerScreen } from './screen/screen.ts';
@@ -36,6 +37,8 @@ export interface RelayRules {
   readonly answersChallenges: boolean;
   /** Whether `DPoP-Nonce` is for whoever asked. */
   readonly passesNonce: boolean;
+  /** Of a program that is called by its own name. */
+  readonly ownName: OwnName | undefined;
 }
 
 /** An answer that cannot be screened must not go on (W3). */
@@ -69,9 +72,7 @@ export interface RelayEvents {
  */
 export class Relay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse;
-  readonly #keepCookies: boolean;
-  readonly #answersChallenges: boolean;
-  readonly #passesNonce: boolean;
+  readonly #passes: RelayRules;
   readonly #events: RelayEvents;
   #screen: AnswerScreen = nothingToScreen;
   readonly #isBodiless: boolean;
@@ -93,9 +94,7 @@ export class Relay implements Dispatcher.DispatchHandler {
 
   constructor(call: Call, passes: RelayRules, events: RelayEvents) {
     this.#response = call.response;
-    this.#keepCookies = passes.keepsCookies;
-    this.#answersChallenges = passes.answersChallenges;
-    this.#passesNonce = passes.passesNonce;
+    this.#passes = passes;
     this.#events = events;
     this.#isBodiless = call.method === 'HEAD';
     this.#isInbound = call.way === 'in';
@@ -136,15 +135,17 @@ export class Relay implements Dispatcher.DispatchHandler {
   ): void {
     // Interim answers other than 101 carry nothing that the agent waits for; 100 was said by us.
     if (status < 200) return;
-    const headers = readReplyHeaders(rawHeadersOf(controller), this.#keepCookies);
+    const { keepsCookies, answersChallenges, passesNonce, ownName } = this.#passes;
+    const headers = readReplyHeaders(rawHeadersOf(controller), keepsCookies);
+    if (ownName !== undefined) renameLocations(headers.forward, ownName);
     if (headers.nonce !== undefined) {
       this.#events.onNonce(headers.nonce);
-      if (this.#passesNonce) headers.forward.push('DPoP-Nonce', headers.nonce);
+      if (passesNonce) headers.forward.push('DPoP-Nonce', headers.nonce);
     }
     this.#screen = this.#events.onHead(headers.cookies);
     this.#status = status;
     // A challenge for our credential is ours to answer: the agent holds none, and a naked 401 would make it look for one.
-    if (this.#answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
+    if (answersChallenges && status === 401) this.#challenge = readChallenge(headers.challenge, headers.nonce);
     if (this.#challenge !== undefined) {
       this.#timer = setTimeout(() => controller.abort(new Error('the challenge does not end')), challengeMs);
       return;

@@ -17,6 +17,7 @@ export type PresentMode = 'inert-jwt' | 'handle' | 'headers' | 'original';
 /** What the program is called by and what it gets to read; headers as names and values in turn. */
 interface Shown {
   readonly host: string;
+  readonly ownName: PresentedCall['ownName'];
   readonly passed: PassedHeaders;
   readonly passesNonce: boolean;
   readonly injected: readonly string[];
@@ -29,6 +30,8 @@ class PresentedCall {
   readonly opened: Opened;
   readonly body: CallBody;
   readonly #injected: readonly string[];
+  /** Where the program is called by its own name. */
+  readonly ownName: { readonly program: string; readonly origin: string } | undefined;
   readonly attempt = 1;
   /** The program's own cookies are between it and its callers. */
   readonly keepsCookies = true;
@@ -50,6 +53,7 @@ class PresentedCall {
     this.opened = opened;
     this.body = body;
     this.host = shown.host;
+    this.ownName = shown.ownName;
     this.passed = shown.passed;
     this.passesNonce = shown.passesNonce;
     this.#injected = shown.injected;
@@ -124,8 +128,9 @@ export function present(opened: Opened, body: CallBody, presenter: Presenter): P
   // is told the scheme alone takes the port for that of the scheme: Spring reads it from the host, Tomcat from the third header.
   injected.push('X-Forwarded-Host', origin.authority, 'X-Forwarded-Proto', origin.scheme);
   injected.push('X-Forwarded-Port', String(origin.port));
-  const host = presenter.ownHost ?? origin.authority;
-  return new PresentedCall(opened, body, { host, passed, passesNonce, injected });
+  const { ownHost } = presenter;
+  const ownName = ownHost === undefined ? undefined : { program: ownHost, origin: origin.text };
+  return new PresentedCall(opened, body, { host: ownHost ?? origin.authority, ownName, passed, passesNonce, injected });
 }
 
 function credentialFor(opened: Opened, verified: Verified, presenter: Presenter): readonly string[] {

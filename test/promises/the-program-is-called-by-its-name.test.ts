@@ -40,3 +40,49 @@ test('behind an https origin the program knows that its callers use https: its a
     await stage.close();
   }
 });
+
+test.each(['origin', 'program'])(
+  'called by the name of the %s it sends its callers on to where they came from',
+  async (host) => {
+    const stage = await openWayIn({
+      inbound: { host },
+      answer: ({ path, headers }, response) => {
+        const own = String(headers.host);
+        const places: Readonly<Record<string, string>> = {
+          // As servers made with the MCP SDK for Python do it, for `/mcp/`.
+          '/absolute': `http://${own}/mcp?a=http://${own}/`,
+          '/https': `HTTPS://${own.toUpperCase()}`,
+          '/no-scheme': `//${own}/mcp`,
+          '/relative': '/mcp',
+          '/longer-port': `http://${own}0/`,
+          '/longer-host': `http://${own}.evil.test/`,
+          '/user': `http://${own}@evil.test/`,
+          '/elsewhere': `https://evil.test/?${own}`,
+        };
+        const place = places[path] ?? '';
+        response.writeHead(307, { location: place, 'Content-Location': place, 'X-Place': place }).end();
+      },
+    });
+    try {
+      const caller = await stage.caller();
+      const led = async (path: string) => {
+        const { headers } = await caller.send({ path });
+        expect(headers['content-location']).toBe(headers['location']);
+        return headers;
+      };
+      const name = host === 'origin' ? 'agent.localhost' : `127.0.0.1:${stage.program.port}`;
+      expect((await led('/absolute'))['location']).toBe(`http://agent.localhost/mcp?a=http://${name}/`);
+      expect((await led('/absolute'))['x-place']).toBe(`http://${name}/mcp?a=http://${name}/`);
+      expect((await led('/https'))['location']).toBe(
+        host === 'origin' ? 'HTTPS://AGENT.LOCALHOST' : 'http://agent.localhost',
+      );
+      expect((await led('/no-scheme'))['location']).toMatch(/^(?:http:)?\/\/agent\.localhost\/mcp$/);
+      for (const path of ['/relative', '/longer-port', '/longer-host', '/user', '/elsewhere']) {
+        const headers = await led(path);
+        expect([path, headers['location']]).toEqual([path, headers['x-place']]);
+      }
+    } finally {
+      await stage.close();
+    }
+  },
+);
