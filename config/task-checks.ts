@@ -1,4 +1,5 @@
 import { suggest } from './nearness.ts';
+import { isGraver } from './risks.ts';
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
@@ -59,16 +60,21 @@ export function checkStanding(written: Written): readonly Finding[] {
         message: `tool \`${name}\` is \`on_behalf_of: ${onBehalfOf}\`; the standing task needs \`agent\` or \`any\``,
       });
     }
-    if (purpose !== undefined && purposes.includes(purpose) && !admits(written, purpose, name)) {
-      findings.push({ path, message: `the purpose of the standing task does not admit tool \`${name}\`` });
-    }
+    const fault = purpose !== undefined && purposes.includes(purpose) ? findUnfit(written, purpose, name) : undefined;
+    if (fault !== undefined) findings.push({ path, message: `the purpose of the standing task ${fault}` });
   }
   return findings;
 }
 
-/** Whether a purpose lists a tool. */
-function admits(written: Written, purpose: string, tool: string): boolean {
-  return written.texts(['purposes', purpose, 'tools']).some(([, name]) => name === tool);
+/** Why a purpose does not admit a tool: the standing task is opened with the tools that it lists, and nobody looks again. */
+function findUnfit(written: Written, purpose: string, tool: string): string | undefined {
+  if (!written.texts(['purposes', purpose, 'tools']).some(([, name]) => name === tool))
+    return `does not admit tool \`${tool}\``;
+  const limit = written.text(['purposes', purpose, 'risk']);
+  const risk = written.text(['tools', tool, 'risk']) ?? 'read';
+  return limit !== undefined && isGraver(risk, limit)
+    ? `admits risk ${limit} at most; tool \`${tool}\` is ${risk}`
+    : undefined;
 }
 
 /** A name with a slip in it would silently admit nothing, or later something else. */

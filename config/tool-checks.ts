@@ -58,7 +58,7 @@ function checkDanger(written: Written, name: string): readonly Finding[] {
   const proofless =
     written.has(at('secret')) || !written.has(at('token', 'proof')) || written.text(at('token', 'proof')) === 'none';
   const risk = written.text(at('risk'));
-  if (risk !== undefined && graveRisks.has(risk) && proofless && !written.has(at('unsafe_bearer'))) {
+  if (risk !== undefined && graveRisks.has(risk) && proofless && !written.isOn(at('unsafe_bearer'))) {
     findings.push({
       path: at('risk'),
       message: `a tool of risk ${risk} needs \`token.proof: dpop\` or \`mtls\`; \`unsafe_bearer: true\` allows a token that whoever steals it can use`,

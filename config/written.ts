@@ -31,10 +31,14 @@ export class Written {
     return typeof value === 'string' ? value : undefined;
   }
 
+  isMapping(path: SettingPath): boolean {
+    const value = valueAt(this.#value, path);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  }
+
   /** The names in a mapping, in the order of the file. */
   names(path: SettingPath): readonly string[] {
-    const value = valueAt(this.#value, path);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : [];
+    return this.isMapping(path) ? Object.keys(Object(valueAt(this.#value, path))) : [];
   }
 
   /** The positions of a list that hold text, or of one text that stands for a list. */
