@@ -57,7 +57,9 @@ export function parseArguments<const Config extends ParseArgsConfig>(
   let parsed: ReturnType<typeof parseArgs<Config>>;
   try {
     parsed = parseArgs(config);
+    refuseRepeated(config);
   } catch (error) {
+    if (error instanceof CommandFailure) throw error;
     // Only its first sentence: the others explain the syntax of positional arguments.
     const message = error instanceof Error ? error.message.replace(/\. [\s\S]*$/, '') : 'the arguments cannot be read';
     throw new CommandFailure(exitCodes.usage, message + adviceOn(message, config, meant));
@@ -66,6 +68,18 @@ export function parseArguments<const Config extends ParseArgsConfig>(
   if (Reflect.get(parsed.values, 'config') === '')
     throw new CommandFailure(exitCodes.usage, '--config is empty: it names the path of a file');
   return parsed;
+}
+
+/** Of two values `parseArgs` keeps the last: whoever names two tools to `revoke` would believe that both are taken out. */
+function refuseRepeated(config: ParseArgsConfig): void {
+  const seen = new Set<string>();
+  for (const token of parseArgs({ ...config, tokens: true }).tokens) {
+    // A switch that is on twice is on.
+    if (token.kind !== 'option' || token.value === undefined) continue;
+    if (seen.has(token.name))
+      throw new CommandFailure(exitCodes.usage, `--${token.name} is given twice, and has one value`);
+    seen.add(token.name);
+  }
 }
 
 /** What to do about a complaint that names an argument. */
