@@ -1,22 +1,26 @@
 import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { ConfigErrors, type Place } from './config-errors.ts';
 
 /** Far above any real file; a guard for memory and for the parser. */
 export const maxConfigBytes = 1024 * 1024;
 export const tooLarge = 'is larger than 1 MiB';
 
+/** How long a pipe may be without anybody who writes to it, milliseconds. */
+const writerWithinMs = 5000;
+const againMs = 20;
+
 /**
- * What a configuration is read from. The first time a person who named a pipe waits for it (`--config <(…)`). A sidecar that runs must
- * not: one without a writer would hold up every call.
+ * What a configuration is read from. The first time a person who named a pipe waits for it (`--config <(…)`), but not for ever for somebody
+ * to write to it. A sidecar that runs must not wait at all: that would hold up every call.
  */
 export type ConfigSource = 'anything' | 'regular file';
 
 /** The bytes of a file. Throws ConfigErrors where it is none, cannot be read, or is larger than a configuration may be. */
 export function readConfigBytes(path: string, source: ConfigSource): Buffer {
   try {
-    const { O_RDONLY, O_NONBLOCK } = constants;
-    const fd = openSync(path, source === 'anything' ? O_RDONLY : O_RDONLY | O_NONBLOCK);
+    // Else a pipe would not even be opened before somebody opens it to write.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       return readWhole(fd, path, source);
     } finally {
@@ -35,13 +39,42 @@ function readWhole(fd: number, path: string, source: ConfigSource): Buffer {
   if (status.size > maxConfigBytes) throw fileError(path, tooLarge);
   // One byte more than allowed shows that there is more, of a pipe, and of a file that grows meanwhile.
   const buffer = Buffer.alloc(maxConfigBytes + 1);
+  const giveUpAt = performance.now() + writerWithinMs;
+  let hasWriter = !(status.isFIFO() && hasName(path));
   let size = 0;
   while (size < buffer.length) {
-    const read = readSync(fd, buffer, size, buffer.length - size, null);
-    if (read === 0) return buffer.subarray(0, size);
-    size += read;
+    const read = readNow(fd, buffer, size);
+    if (read === 0 && hasWriter) return buffer.subarray(0, size);
+    hasWriter ||= read !== 0;
+    if (!hasWriter && performance.now() > giveUpAt) throw fileError(path, 'cannot be read: nobody writes to this pipe');
+    if (read === undefined || read === 0) pause();
+    else size += read;
   }
   throw fileError(path, tooLarge);
+}
+
+/** How much was read; 0 at the end, and where nobody writes; undefined while somebody may still write. */
+function readNow(fd: number, buffer: Buffer, offset: number): number | undefined {
+  try {
+    return readSync(fd, buffer, offset, buffer.length - offset, null);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return undefined;
+    throw error;
+  }
+}
+
+/** Whether a pipe stands in a folder. One of a shell (`|`, `<(…)`) had its writer before we were there: without one it is at its end. */
+function hasName(path: string): boolean {
+  try {
+    realpathSync.native(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function pause(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, againMs);
 }
 
 /**
@@ -81,5 +114,8 @@ function reasonOf(error: unknown): string {
   if (code === 'ENOENT') return 'there is no such file';
   if (code === 'EISDIR') return 'it is a folder';
   if (code === 'EMFILE' || code === 'ENFILE') return 'too many files are open';
+  if (code === 'ENOTDIR') return 'a part of its path is no folder';
+  if (code === 'ELOOP') return 'its links lead in a circle';
+  if (code === 'ENAMETOOLONG') return 'its path is too long';
   return code === 'EACCES' ? 'this user may not read it' : 'the system refuses';
 }

@@ -118,6 +118,38 @@ record: { file: ${dir}/events }
   expect([code, stderr]).toEqual([64, `${pipe}:1:1: is larger than 1 MiB\n`]);
 });
 
+test('W1: a pipe that nobody writes to is refused in seconds, and whoever comes late is waited for', async () => {
+  const pipe = join(dir, 'silent');
+  execFileSync('mkfifo', [pipe]);
+  const commands = [['validate'], ['doctor'], ['run'], ['run', '--', 'true']];
+  const all = commands.map(async ([command = '', ...more]) => runWaybill([command, '--config', pipe, ...more]));
+  for (const { code, stdout, stderr } of await Promise.all(all))
+    expect([code, stdout + stderr]).toEqual([
+      64,
+      expect.stringContaining('1:1: cannot be read: nobody writes to this pipe'),
+    ]);
+  const late = runWaybill(['validate', '--config', pipe]);
+  await sleep(1500);
+  const writer = new Running('/bin/sh', ['-c', `(echo 'version: 1'; sleep 1; echo 'agent: { name: a }') > '${pipe}'`]);
+  expect((await late).code).toBe(0);
+  await writer.finished;
+});
+
+test('an end of a pipeline that wrote nothing is told at once', async () => {
+  const begun = Date.now();
+  const { code, stderr } = await new Running('/bin/sh', [
+    '-c',
+    'true | exec "$0" "$@"',
+    process.execPath,
+    launcher,
+    'validate',
+    '--config',
+    '/dev/stdin',
+  ]).finished;
+  expect([code, stderr.split('\n')[0]]).toEqual([64, expect.stringMatching(/^\/dev\/stdin:1:1: is empty/)]);
+  expect(Date.now() - begun).toBeLessThan(4000);
+});
+
 test('of very many errors the first are told, and how many there are', async () => {
   writeFileSync(file, `${text}${Array.from({ length: 5000 }, (_, at) => `k${at}: 1\n`).join('')}`);
   const { code, stderr } = await runWaybill(['validate', '--config', file]);
