@@ -7,7 +7,7 @@ export interface IpPort {
   readonly port: number;
 }
 
-/** Reads `127.0.0.1:15001` or `[::1]:15001`. Undefined for names, missing ports and ports above 65535. */
+/** Reads `127.0.0.1:15001` or `[::1]:15001`, in one form. Undefined for names, missing ports and ports above 65535. */
 export function parseIpPort(text: string): IpPort | undefined {
   const match = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<v4>[0-9.]+)):(?<port>\d{1,5})$/.exec(text);
   const v4 = match?.groups?.['v4'];
@@ -15,8 +15,17 @@ export function parseIpPort(text: string): IpPort | undefined {
   const port = Number(match?.groups?.['port']);
   if (!(port <= 65_535)) return undefined;
   if (v4 !== undefined && isIPv4(v4)) return { address: v4, port };
-  if (v6 !== undefined && isIPv6(v6)) return { address: v6, port };
+  if (v6 !== undefined && isIPv6(v6)) return { address: normalV6(v6), port };
   return undefined;
+}
+
+/** One form of one address, so that two that meet are seen to: short and in small letters, and IPv4 where it stands for that. */
+function normalV6(text: string): string {
+  const address = new URL(`http://[${text}]/`).hostname.slice(1, -1);
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address) ?? [];
+  if (high === undefined || low === undefined) return address;
+  const bytes = Buffer.from(high.padStart(4, '0') + low.padStart(4, '0'), 'hex');
+  return bytes.join('.');
 }
 
 /** Whether nothing outside this machine (or pod) can reach the address. */

@@ -48,7 +48,9 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
       fileName,
       withoutRepeats(faults, (fault) => `${fault.line}:${fault.column}`),
     );
-  if (document.value === undefined) throw fileError(fileName, 'is empty; it needs at least `version` and `agent`');
+  // `---` alone is an empty text too.
+  if (document.value === undefined || document.value === null)
+    throw fileError(fileName, 'is empty; it needs at least `version` and `agent`');
   const parsed = settingsSchema.safeParse(document.value, readOnce);
   const findings = [
     ...(parsed.success ? [] : explainShape(parsed.error.issues, document.value)),

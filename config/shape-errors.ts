@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { z } from 'zod';
 import type { SettingPath } from './config-errors.ts';
 import { isLaterKey, laterValue } from './later.ts';
@@ -18,7 +19,14 @@ type Issue = z.core.$ZodIssue;
 
 /** Puts the findings of the parser into words for a person who sees this file for the first time. */
 export function explainIssues(issues: readonly Issue[], written: unknown): readonly Finding[] {
-  return issues.flatMap((issue) => explain(issue, [], written));
+  return issues.filter((issue) => !isMadeNarrower(issue, issues)).flatMap((issue) => explain(issue, [], written));
+}
+
+/** The parser first says of a huge number that no whole number is as large, and then what we say of it. */
+function isMadeNarrower(issue: Issue, issues: readonly Issue[]): boolean {
+  const { code, path } = issue;
+  if ((code !== 'too_big' && code !== 'too_small') || issue.origin !== 'int') return false;
+  return issues.some((other) => other !== issue && other.code === code && isDeepStrictEqual(other.path, path));
 }
 
 function explain(issue: Issue, before: SettingPath, written: unknown): readonly Finding[] {
@@ -26,10 +34,10 @@ function explain(issue: Issue, before: SettingPath, written: unknown): readonly 
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({ path: [...path, key], message: explainKey(path, key), atKey: true }));
   }
-  if (issue.code === 'invalid_key')
-    return [
-      { path, message: `not a good name: ${issue.issues.map((inner) => inner.message).join('; ')}`, atKey: true },
-    ];
+  if (issue.code === 'invalid_key') {
+    const why = issue.issues.map((inner) => explainValue(inner, path, written));
+    return [{ path, message: `not a good name: ${why.join('; ')}`, atKey: true }];
+  }
   const value = valueAt(written, path);
   if (value === undefined) return [{ path, message: explainMissing(path, written) }];
   if (value === null) return [{ path, message: 'has no value; fill it in or remove the key' }];
@@ -153,6 +161,11 @@ function explainForm(expected: string, path: SettingPath, value: unknown): strin
     case 'object':
     case 'record':
       return `must be a mapping (\`key: value\`), and is ${formOf(value)}`;
+    case 'int':
+    case 'number':
+      if (typeof value === 'number')
+        return `must be ${words}, and is ${Number.isFinite(value) ? 'a fraction' : 'none'}`;
+      return `must be ${words}, and is ${formOf(value)}`;
     default:
       return `must be ${words}, and is ${formOf(value)}`;
   }

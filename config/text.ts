@@ -1,7 +1,8 @@
 import { z } from 'zod';
 
-// Without the u flag, since editors that read the JSON schema do not all set it.
-const withoutControls = /^[ -~\u00a0-\uffff]*$/;
+// By what it is not: editors that read the JSON schema set the u flag or do not, and an emoji is two signs or one to them.
+const controls = String.raw`\u0000-\u001f\u007f-\u009f`;
+const withoutControls = new RegExp(`^[^${controls}]*$`);
 
 /** Text for people and rules: one line, not empty, without control characters, so that a log line cannot be forged with it. */
 export const line = z

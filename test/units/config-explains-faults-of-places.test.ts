@@ -1,3 +1,5 @@
+import { expect, test } from 'vitest';
+import { loadSettings } from '../../config/load.ts';
 import { good, testRows } from './config-explanation.ts';
 import { dpop, loopback, wayIn } from './config-way-in.ts';
 
@@ -80,6 +82,16 @@ testRows([
     /`listen\.outbound` listens/,
   ],
   [
+    'port taken, in another spelling of every address',
+    `${good}listen: { health: ‸"[0:0::0]:15001" }`,
+    /`listen\.outbound` listens/,
+  ],
+  [
+    'port taken, in IPv6 for IPv4',
+    `${good}listen: { health: ‸"[::FFFF:127.0.0.1]:15001" }`,
+    /`listen\.outbound` listens/,
+  ],
+  [
     'socket with a long path',
     `${good}operator: { socket: ‸/${'a'.repeat(107)} }`,
     /^operator\.socket: must be a path of at most 107 bytes/,
@@ -137,3 +149,11 @@ testRows([
     /^operator\.tokens\.operator: is the file of role `reader` too/,
   ],
 ]);
+
+test('an address that is spelled otherwise is the same place', () => {
+  const at = (text: string) =>
+    loadSettings(`${good}listen: { outbound: "${text}" }\n`, 'w.yaml').settings.listen.outbound;
+  expect(at('[0:0:0:0:0:0:0:1]:15001')).toEqual({ address: '::1', port: 15_001 });
+  expect(at('[::ffff:127.0.0.1]:15001')).toEqual({ address: '127.0.0.1', port: 15_001 });
+  expect(at('[FD00::A]:15001').address).toBe('fd00::a');
+});
