@@ -1,5 +1,6 @@
 import { suggest } from './nearness.ts';
 import { isWithoutIdentity, noIdentity } from './service-checks.ts';
+import { profileNames, serviceProfiles } from './service-profiles.ts';
 import type { Finding } from './shape-errors.ts';
 import type { Written } from './written.ts';
 
@@ -64,10 +65,19 @@ function checkAssertion(written: Written, name: string): readonly Finding[] {
   if (written.text(at('assertion')) === 'workload' && isWithoutIdentity(written)) {
     findings.push({ path: at('assertion'), message: `workload ${noIdentity}` });
   }
-  if (written.has(at('requested_token_type')) && grant !== undefined && grant !== 'token_exchange') {
+  // A service that has another grant of its own is asked by that where the tool names none.
+  const owns = written.texts(at('from')).some(([, from]) => grantOf(written, from) !== 'token_exchange');
+  const exchanges = grant === undefined ? !owns : grant === 'token_exchange';
+  if (written.has(at('requested_token_type')) && !exchanges) {
     findings.push({ path: at('requested_token_type'), message: 'has a meaning only with `grant: token_exchange`' });
   }
   return findings;
+}
+
+/** How a service is asked by tools that do not say it. */
+function grantOf(written: Written, service: string): string {
+  const profile = profileNames.find((name) => name === written.text(['token_services', service, 'profile']));
+  return serviceProfiles[profile ?? 'rfc8693'].dialect.grant;
 }
 
 /** A grant needs the subject that it speaks of. */

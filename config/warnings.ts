@@ -3,6 +3,7 @@ import { meantFor } from './client-auth.ts';
 import { findInboundWarnings } from './inbound-warnings.ts';
 import { findOverlapping } from './overlaps.ts';
 import { isGraver } from './risks.ts';
+import type { Dialect } from './service-profiles.ts';
 import type { Settings } from './settings.ts';
 import type { ToolSettings } from './tools.ts';
 import { listOpen } from './unsafe.ts';
@@ -119,6 +120,10 @@ function findUnused(settings: Settings): readonly string[] {
   const warnings: string[] = [];
   for (const service of settings.token_services.values()) {
     if (!used.has(service.name)) warnings.push(`token_services.${service.name}: no tool gets its token from here.`);
+    else if (service.actor !== 'none' && !isExchanging(service, settings)) {
+      const why = 'no tool exchanges a token here, and other grants name no actor: nothing is sent.';
+      warnings.push(`token_services.${service.name}.actor: ${why}`);
+    }
     for (const [key, methods] of Object.entries(meantFor)) {
       if (!(key in service) || methods.includes(service.client_auth)) continue;
       warnings.push(
@@ -130,4 +135,17 @@ function findUnused(settings: Settings): readonly string[] {
     warnings.push('agent.purpose: is not one of `purposes`.');
   }
   return warnings;
+}
+
+/** Whether a service is asked for a token in exchange for another, by which grant and for what kind of token ever. */
+function isExchanging(
+  { name, dialect }: { readonly name: string; readonly dialect: Dialect },
+  settings: Settings,
+): boolean {
+  return [...settings.tools.values()].some(
+    ({ token, txn_token: txn }) =>
+      txn?.from === name ||
+      token?.granted_by === name ||
+      (token?.from.includes(name) === true && (token.grant ?? dialect.grant) === 'token_exchange'),
+  );
 }

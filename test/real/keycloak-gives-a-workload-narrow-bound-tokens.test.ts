@@ -41,7 +41,7 @@ beforeAll(async () => {
       writing: ticketsTool('writing', echo.port, { scopes: both }),
       asked: ticketsTool('asked', echo.port, { from: 'asked' }),
     },
-    services: { asked: { verify: 'introspect' } },
+    services: { asked: { verify: 'introspect', expect: {} } },
     sections: {
       inbound: {
         origin: 'http://agent.localhost',
