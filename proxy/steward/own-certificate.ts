@@ -1,6 +1,6 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
+import { readNamed } from './named-file.ts';
 
 /** A certificate with its path, and its key; PEM. */
 interface Pem {
@@ -8,17 +8,23 @@ interface Pem {
   readonly key: string;
 }
 
+/** Where both are. */
+interface PemFiles {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 /** The certificate of a listener of ours that is not an SVID, from files that somebody renews. */
 export class OwnCertificate {
-  readonly #files: { readonly certificate: string; readonly key: string };
+  readonly #files: PemFiles;
   #pem: Pem;
   #leaf: X509Certificate;
 
   /** Throws where the files cannot be read, or do not belong together. */
-  constructor(files: { readonly certificate: string; readonly key: string }) {
+  constructor(files: PemFiles) {
     this.#files = files;
     this.#pem = this.#read();
-    this.#leaf = leafOf(this.#pem);
+    this.#leaf = leafOf(this.#pem, files);
   }
 
   /** As `tls.createSecureContext` takes it. */
@@ -30,7 +36,7 @@ export class OwnCertificate {
   renew(): boolean {
     const pem = this.#read();
     if (pem.cert === this.#pem.cert && pem.key === this.#pem.key) return false;
-    this.#leaf = leafOf(pem);
+    this.#leaf = leafOf(pem, this.#files);
     this.#pem = pem;
     return true;
   }
@@ -41,13 +47,26 @@ export class OwnCertificate {
   }
 
   #read(): Pem {
-    return { cert: readFileSync(this.#files.certificate, 'utf8'), key: readFileSync(this.#files.key, 'utf8') };
+    return { cert: readNamed(this.#files.certificate), key: readNamed(this.#files.key) };
   }
 }
 
-/** The two files of a rotation are not replaced in one moment. */
-function leafOf({ cert, key }: Pem): X509Certificate {
-  const leaf = new X509Certificate(cert);
-  if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error('the certificate is not of this key');
+/** The two files of a rotation are not replaced in one moment. What is wrong is said in a sentence: the words of OpenSSL name no file. */
+function leafOf({ cert, key }: Pem, files: PemFiles): X509Certificate {
+  const leaf = orSay(() => new X509Certificate(cert), `${files.certificate} holds no certificate (PEM)`);
+  const own: KeyObject = orSay(
+    () => createPrivateKey(key),
+    `${files.key} holds no private key (PEM, without a password)`,
+  );
+  if (!leaf.checkPrivateKey(own))
+    throw new Error(`the certificate in ${files.certificate} is not of the key in ${files.key}`);
   return leaf;
+}
+
+function orSay<T>(read: () => T, what: string): T {
+  try {
+    return read();
+  } catch {
+    throw new Error(what);
+  }
 }

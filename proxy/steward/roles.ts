@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { OperatorSettings } from '../../config/operator.ts';
+import { readNamed } from './named-file.ts';
 import { Problem } from './problem.ts';
 
 const roles = ['reader', 'orchestrator', 'approver', 'operator'] as const;
@@ -48,7 +48,7 @@ export function checkRole(role: Role, wanted: Role): void {
 }
 
 function readToken(file: string): string {
-  const token = readFileSync(file, 'utf8').trim();
+  const token = readNamed(file).trim();
   // Of bytes that are no text, every one would be read as the same sign.
   if (!/^[\x21-\x7e]{16,}$/.test(token)) {
     throw new Error(`${file} must hold one token of at least 16 characters, printable ASCII without spaces`);
