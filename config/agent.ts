@@ -39,7 +39,10 @@ export const agentTable = z
       }),
     // Read from /proc of the process that holds the connection: needs its pid namespace, and its user or CAP_SYS_PTRACE.
     executable: path
-      .regex(/^\//, { error: 'must be an absolute path' })
+      // As the system names it: in any other spelling no process of the agent would be one, and each would be refused.
+      .regex(/^(?:\/(?!\.{1,2}(?:\/|$))[^/]+)+$/, {
+        error: 'must be an absolute path without "//", dot segments and a final slash, as the system names it',
+      })
       .optional()
       .meta({
         description:

@@ -59,6 +59,16 @@ testRows([
   ],
   ['inside the other form', `${good}tasks: { standing: { purpose: p, tools: ‸[] } }`, /must have at least 1 entry/],
   ['empty text', good.replace('name: a', 'name: ‸""'), /must not be empty/],
+  [
+    'executable that no process has',
+    good.replace('name: a', 'name: a, executable: ‸/usr/bin/../bin/python3'),
+    /^agent\.executable: must be an absolute path without "\/\/", dot segments and a final slash/,
+  ],
+  [
+    'executable that is a folder',
+    good.replace('name: a', 'name: a, executable: ‸/usr/bin/python3/'),
+    /^agent\.executable: must be an absolute path without/,
+  ],
   ['line break', good.replace('name: a', 'name: ‸"a\\nb"'), /must be one line/],
   ['name that is nearly a SPIFFE ID', good.replace('name: a', 'name: ‸spiffe/example.org/a'), /no SPIFFE ID/],
   [
