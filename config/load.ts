@@ -10,6 +10,7 @@ import { findPlaceholders } from './placeholders.ts';
 import { checkMeaning } from './semantics.ts';
 import { settingsSchema, type Settings } from './settings.ts';
 import { explainIssues, type Finding } from './shape-errors.ts';
+import { findUnheeded } from './unheeded.ts';
 import { Written } from './written.ts';
 
 /** A good configuration, and what is needed to report later findings about it. */
@@ -21,8 +22,8 @@ export interface LoadedSettings {
   readonly digest: string;
   /** Where a setting stands in the text, such as `['rules', 0, 'when']`; of an absent one, where the nearest around it is named. */
   readonly locate: (path: SettingPath) => Place;
-  /** Texts that look as if something were to be put in their place, which nobody does. */
-  readonly placeholders: readonly SettingPath[];
+  /** What is allowed and is likely a mistake, as it is written: a sentence each. More is in `findWarnings`. */
+  readonly doubts: readonly Finding[];
 }
 
 /** zod would write and compile a function for each object of the schema, which pays when many values are read. */
@@ -66,7 +67,7 @@ export function loadSettings(text: string, fileName: string): LoadedSettings {
     settings: parsed.data,
     digest: configDigest(text),
     locate: document.locate,
-    placeholders: findPlaceholders(document.value),
+    doubts: [...findUnheeded(new Written(document.value)), ...findPlaceholders(document.value)],
   });
 }
 

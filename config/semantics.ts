@@ -1,7 +1,6 @@
 import { resolve } from 'node:path';
 import { checkClientAuth, checkIssuerAuthorities } from './client-auth-checks.ts';
 import { checkDelegations } from './delegation-checks.ts';
-import { checkExpectations } from './expectation-checks.ts';
 import { checkFleet } from './fleet-checks.ts';
 import { checkGrants } from './grant-checks.ts';
 import { checkInbound } from './inbound-checks.ts';
@@ -27,7 +26,6 @@ const checks: readonly ((written: Written) => readonly Finding[])[] = [
   checkTools,
   checkToolTls,
   checkGrants,
-  checkExpectations,
   checkSecrets,
   checkTxnTokens,
   checkDelegations,

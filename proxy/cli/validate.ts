@@ -173,15 +173,15 @@ function identityOf({ identity }: Settings): string {
   return identity.hint === undefined ? identity.workload_api : `${identity.workload_api}, hint ${identity.hint}`;
 }
 
-/** Those of the settings, and with their place those of the rules and of what looks like a placeholder. */
+/** Those of the settings, and with their place those of the rules and of what is written in vain. */
 export function listWarnings({ config, rules }: CheckedConfig): readonly string[] {
   const ofRules = rules.warnings.map(({ index, message }) => {
     const { line, column } = config.locate(['rules', index, 'when']);
     return `${line}:${column}: rules[${index}].when: ${message}`;
   });
-  const ofTexts = config.placeholders.map((path) => {
+  const ofTexts = config.doubts.map(({ path, message }) => {
     const { line, column } = config.locate(path);
-    return `${line}:${column}: ${formatPath(path)}: looks like a placeholder, and is taken as it stands: nothing fills it in.`;
+    return `${line}:${column}: ${formatPath(path)}: ${message}`;
   });
   return [...findWarnings(config.settings), ...ofRules, ...ofTexts];
 }

@@ -41,7 +41,7 @@ beforeAll(async () => {
       writing: ticketsTool('writing', echo.port, { scopes: both }),
       asked: ticketsTool('asked', echo.port, { from: 'asked' }),
     },
-    services: { asked: { verify: 'introspect', expect: {} } },
+    services: { asked: { verify: 'introspect' } },
     sections: {
       inbound: {
         origin: 'http://agent.localhost',

@@ -109,7 +109,7 @@ function configurationOf(
     trust: { issuers: [{ issuer: server.issuer, audience: name, typ: ['none'] }] },
     token_services: {
       corp,
-      asked: { ...corp, verify: 'introspect', expect: { sub: 'same', act: 'self' } },
+      asked: { ...corp, verify: 'introspect' },
       narrow: { ...corp, expect: { ...corp.expect, scopes: 'subject' } },
       // No actor token is sent, but an actor is expected: by itself the server then leaves out those who acted before, too.
       silent: { ...corp, actor: 'none' },

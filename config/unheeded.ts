@@ -7,8 +7,11 @@ const unseen: ReadonlyMap<string, { readonly keys: readonly string[]; readonly w
   ['introspect', { keys: ['typ'], why: 'the service does not tell the header of the token' }],
 ]);
 
-/** What is expected of the tokens of a service is compared: who wrote it would believe so, and any token would pass. */
-export function checkExpectations(written: Written): readonly Finding[] {
+/**
+ * What is expected of the tokens of a service and nobody compares: who wrote it believes that a token is refused, and any token passes. A
+ * warning, since the whole of `expect` is often one text for several services.
+ */
+export function findUnheeded(written: Written): readonly Finding[] {
   // Statements of a service, such as transaction tokens, are read whatever is said of its access tokens.
   const issuing = new Set(
     written.names(['tools']).flatMap((tool) => written.texts(['tools', tool, 'token', 'from']).map(([, from]) => from)),
@@ -27,6 +30,6 @@ function checkService(written: Written, service: readonly string[]): readonly Fi
     .filter((path) => written.has(path) && written.text(path) !== 'any')
     .map((path) => ({
       path,
-      message: `is not compared with \`verify: ${verify}\`: ${why}; remove it, or check tokens another way`,
+      message: `is not compared with \`verify: ${verify}\`: ${why}; remove it, or check tokens another way.`,
     }));
 }
