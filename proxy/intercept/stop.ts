@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as RawServer, type Socket } from 'node:net';
-import { answerOwed } from './owed-answers.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { answerOwed, sayLast } from './owed-answers.ts';
 import { isStopping, stopBegins } from './turns.ts';
 
 /** What is known of a connection that HTTP is read from. */
@@ -13,6 +14,12 @@ interface Known {
 
 /** An empty line behind a message is no part of the next (RFC 9112 2.2). */
 const strayBytes = 2;
+
+/**
+ * How long an idle connection is still read from when its server stops, milliseconds. A request may be on its way on it, or lie unread in the
+ * system: if the connection ended at once, its client could not tell whether that was done.
+ */
+const lastRequestMs = 300;
 
 /** Connections of each server that HTTP is read from. */
 const connections = new WeakMap<Server, Map<Socket, Known>>();
@@ -37,11 +44,15 @@ export function followConnections(server: Server): void {
     const known = open.get(socket);
     if (known === undefined) return;
     known.bytesRead = socket.bytesRead;
-    if (isStopping(server)) endBehindAnswer(socket, known);
+    if (!isStopping(server)) return;
+    // Its head went out before the stop, and said that the connection stays open: the next request may be on its way.
+    if (this.shouldKeepAlive && this.req.complete) setTimeout(endIdle, lastRequestMs, socket, known);
+    else endBehindAnswer(socket, known);
   };
   const note = (request: IncomingMessage, response: ServerResponse): void => {
     const known = open.get(request.socket);
     if (known !== undefined) known.request = request;
+    if (isStopping(server)) sayLast(response);
     response.once('close', onAnswered);
   };
   server.on('request', note).on('checkContinue', note).on('checkExpectation', note);
@@ -57,8 +68,9 @@ export function followSilent(server: Server, socket: Socket, bytesBefore: number
 }
 
 /**
- * Ends a server within `graceMs`: idle connections at once, the others behind their answers; a request that is being received is still
- * answered. Node.js itself ends a connection whose answer is handed over and still lies in memory, and so cuts what a slow client reads.
+ * Ends a server within `graceMs`: idle connections after `lastRequestMs`, unless a request comes on them; the others behind their answers. A
+ * request that is being received is still answered. Node.js itself ends a connection whose answer is handed over and still lies in memory,
+ * and so cuts what a slow client reads.
  * @param listening who has the port; may be the same.
  * @param sockets all connections, those of tunnels too.
  */
@@ -71,22 +83,28 @@ export async function closeServer(
   stopBegins(server);
   // Not the `close` of an HTTP server, for it begins with that.
   const closed = new Promise<void>((resolve) => void RawServer.prototype.close.call(listening, () => resolve()));
-  for (const [socket, known] of connections.get(server) ?? []) {
-    const owed = answerOwed(socket);
-    // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
-    if (owed !== undefined && !owed.headersSent && owed.req.complete) owed.shouldKeepAlive = false;
-    const isRead = known.request?.complete !== false;
-    const isReceiving = isRead && socket.bytesRead > known.bytesRead + strayBytes;
-    if (owed === undefined && !isReceiving) endBehindAnswer(socket, known);
-  }
   const cut = setTimeout(() => {
     for (const socket of sockets) socket.destroy();
   }, graceMs);
+  const open: ReadonlyMap<Socket, Known> = connections.get(server) ?? new Map();
+  for (const socket of open.keys()) {
+    const owed = answerOwed(socket);
+    // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
+    if (owed !== undefined && !owed.headersSent && owed.req.complete) owed.shouldKeepAlive = false;
+  }
+  await Promise.race([closed, sleep(Math.min(lastRequestMs, graceMs), undefined, { ref: false })]);
+  for (const [socket, known] of open) endIdle(socket, known);
   await closed;
   clearTimeout(cut);
   for (const socket of sockets) socket.destroy();
   // Ends its watch over time-outs.
   server.close(() => undefined);
+}
+
+/** Ends a connection on which no request is being received. */
+function endIdle(socket: Socket, known: Known): void {
+  const isReceiving = known.request?.complete !== false && socket.bytesRead > known.bytesRead + strayBytes;
+  if (!isReceiving) endBehindAnswer(socket, known);
 }
 
 /** Ends a connection that owes nothing more. What its client still sends is read: a reset would overtake the answer. */

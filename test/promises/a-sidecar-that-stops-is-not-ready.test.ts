@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
-import { callThrough, dial } from '../stage/raw-call.ts';
+import { callThrough, dial, exchangeOn } from '../stage/raw-call.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
 import { openStage, type Stage } from '../stage/way-out-stage.ts';
 
@@ -61,6 +61,36 @@ test('a request whose head is coming when it stops is still answered, on both wa
     const [out, into] = (await Promise.all(answers)).map((data) => String(data).slice(0, 12));
     expect([out, into]).toEqual(['HTTP/1.1 403', 'HTTP/1.1 200']);
     expect(await stopped).toBe(0);
+  } finally {
+    await way.close();
+  }
+});
+
+test('who has not heard of the stop yet is answered once more on its connection, on both ways, and told that it ends', async () => {
+  const way = await openWayIn();
+  try {
+    const caller = await way.caller();
+    const outward = Buffer.from('GET http://unlisted.test/ HTTP/1.1\r\nHost: unlisted.test\r\n\r\n');
+    const [outbound, inbound] = [dial(way.sidecar.addresses.outbound), await caller.connect()];
+    const before = [await exchangeOn(outbound, outward), await exchangeOn(inbound, caller.bytes({ path: '/a' }))];
+    expect(before.map(({ status }) => status)).toEqual([403, 200]);
+    const startedAt = performance.now();
+    const stopped = way.sidecar.stop();
+    await eventually('it stops', () => way.sidecar.output().includes('"msg":"stopping"'));
+    const closed = once(outbound, 'close');
+    const into = await exchangeOn(inbound, caller.bytes({ path: '/b' }));
+    if (!inbound.closed) await once(inbound, 'close');
+    // The way out goes on until the way in has ended: an agent may need it for its answer.
+    await sleep(50);
+    const out = await exchangeOn(outbound, outward);
+    expect([into, out].map(({ status, headers }) => [status, headers['connection']])).toEqual([
+      [200, 'close'],
+      [403, 'close'],
+    ]);
+    await closed;
+    expect(await stopped).toBe(0);
+    expect(performance.now() - startedAt).toBeLessThan(1900);
+    expect(way.program.seen.map(({ path }) => path)).toEqual(['/a', '/b']);
   } finally {
     await way.close();
   }

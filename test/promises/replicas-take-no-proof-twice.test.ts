@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ConnectionBalancer, openConnectionBalancer } from '../fakes/connection-balancer.ts';
 import { type FakeTokenService, openFakeTokenService } from '../fakes/token-service.ts';
@@ -17,12 +18,20 @@ let replicas: [WayInStage, WayInStage];
 let balancer: ConnectionBalancer;
 let agent: Stage;
 let to: Destination;
+/** Of which the balancer knows that they are stopping: their connections go to the other one. */
+const isDown = [false, false];
 
 beforeAll(async () => {
   service = await openFakeTokenService({ secret });
   const open = () => openWayIn({ name: 'tool', shares: service, inbound: { program: 'tool', present: 'original' } });
   replicas = [await open(), await open()];
-  balancer = await openConnectionBalancer(replicas.map(({ to: replica }) => replica.address));
+  balancer = await openConnectionBalancer(
+    replicas.map(
+      ({ to: own }, at) =>
+        () =>
+          (isDown[at] === true ? replicas[1 - at]! : { to: own }).to.address(),
+    ),
+  );
   const token = { from: 'corp', resource: origin, scopes: ['tool.read'], proof: 'dpop' };
   const tool = { match: { host: 'tool.localhost' }, dial: `127.0.0.1:${balancer.port}`, token };
   agent = await openStage({ shares: service, tools: {}, sections: { tools: { tool } } });
@@ -118,6 +127,27 @@ test('a proof that a way out made is spent where it went, and asked for a nonce 
   }
   expect(new Set(codes)).toEqual(new Set(['nonce_required', 'proof_reused']));
   expect(seen()).toEqual([path]);
+});
+
+test('a replica that is restarted, while the other one goes on, loses no honest call', async () => {
+  for (const { program } of replicas) program.seen.length = 0;
+  const task = await agent.task('frank');
+  const headers = { 'proxy-authorization': basic(task.handle) };
+  let count = 0;
+  const load = startLoad(agent.sidecar.addresses.outbound, 16, () => ({ origin, path: `/on/${++count}`, headers }));
+  for (const at of [0, 1] as const) {
+    await sleep(500);
+    isDown[at] = true;
+    await replicas[at].sidecar.stop();
+    await replicas[at].restart();
+    isDown[at] = false;
+  }
+  await sleep(500);
+  await load.stop();
+  const failed = load.answers.filter(({ status }) => status !== 200);
+  expect(failed.map(({ path, status, body }) => `${path}: ${status} ${body}`)).toEqual([]);
+  const paths = seen();
+  expect([load.answers.length, new Set(paths).size]).toEqual([paths.length, paths.length]);
 });
 
 function once<T>(value: T): () => T | undefined {

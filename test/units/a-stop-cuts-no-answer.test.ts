@@ -67,7 +67,7 @@ test('an answer that is handed over and not yet read goes out whole', async () =
   expect(await stopped).toBeLessThan(graceMs / 2);
 });
 
-test('an idle connection ends at once, and one that is answered right behind its answer', async () => {
+test('an idle connection ends soon, and one that is answered right behind its answer', async () => {
   const held: Arrival[] = [];
   await open((arrival) => void held.push(arrival));
   const idle = await dial(get('/first'));
@@ -141,8 +141,10 @@ test('a request that is being received is still answered, and says that the conn
   await sleep(50);
   const stopped = stop();
   await sleep(50);
-  for (const client of [fresh, kept]) client.resume().write('st: a\r\n\r\n');
-  await Promise.all([once(fresh, 'close'), once(kept, 'close')]);
+  const told = [fresh, kept].map((client) => once(client, 'data').then(String));
+  for (const client of [fresh, kept]) client.write('st: a\r\n\r\n');
+  for (const answer of await Promise.all(told)) expect(answer).toMatch(/\r\nConnection: close\r\n/i);
+  for (const client of [fresh, kept]) if (!client.closed) await once(client, 'close');
   expect(new Set(held.map(({ request }) => request.url))).toEqual(new Set(['/first', '/fresh', '/kept']));
   expect(await stopped).toBeLessThan(graceMs / 2);
 });
@@ -168,4 +170,26 @@ test('an answer that is owed tells its client to send no other request behind it
   await once(client, 'close');
   await stopped;
   expect(text).toMatch(/\r\nConnection: close\r\n/i);
+});
+
+test('a request behind an answer that was begun before the stop is answered too: its client was told that the connection stays', async () => {
+  const held: Arrival[] = [];
+  await open((arrival) => {
+    held.push(arrival);
+    if (held.length === 1) arrival.response.write('1');
+    else arrival.response.end('2');
+  });
+  const client = await dial(get('/begun'));
+  let text = '';
+  client.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+  await eventually('its head is there', () => text.includes('\r\n\r\n'));
+  const stopped = stop();
+  // Longer than what idle connections get when the stop begins.
+  await sleep(500);
+  held[0]!.response.end();
+  await eventually('it is answered', () => text.includes('0\r\n\r\n'));
+  client.write(get('/behind'));
+  await once(client, 'close');
+  expect(text).toMatch(/\r\nConnection: close\r\n[^]*2$/i);
+  expect(await stopped).toBeLessThan(graceMs / 2);
 });
