@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { Client } from 'undici';
 import type { Origin } from '../intercept/origin.ts';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Way } from '../route/egress-guard.ts';
@@ -9,6 +10,13 @@ import type { Channel, ToolTls } from './tool-tls.ts';
 
 /** How long a TCP connection and a TLS handshake may take together, milliseconds. */
 const connectMs = 5000;
+
+/**
+ * How long an idle connection is kept where the tool does not say how long it keeps its own. A tool that closes it first may do so while a
+ * call is on its way, which is then lost, and servers close after 2 s (gunicorn) or 5 s (uvicorn). Near by, a new one costs nearly nothing.
+ */
+const restNearMs = 1000;
+const restFarMs = 4000;
 
 /** What is dialled, and on which terms. */
 export interface Dialled {
@@ -32,6 +40,20 @@ interface Terms {
 }
 
 type Done = (...args: [error: null, socket: Socket | TLSSocket] | [error: Error, socket: null]) => void;
+
+/** A client of one connection, which it dials when it needs it. */
+export function clientTo({ scheme, host, port }: Origin, { kind }: Way, dial: (done: Done) => void): Client {
+  return new Client(`${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`, {
+    pipelining: 1,
+    allowH2: false,
+    // No time-outs on headers and bodies: a tool may think for long, and streams have pauses (PEERS trap 14). TCP keep-alive finds the dead.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: 65_536,
+    keepAliveTimeout: kind === 'public' ? restFarMs : restNearMs,
+    connect: (_options, done) => dial(done),
+  });
+}
 
 /** Connects to a tool: to the checked address, in time, with TLS where the origin says so, and not to who must not have the credential. */
 export function dialTool(dialled: Dialled, terms: Terms, done: Done): void {

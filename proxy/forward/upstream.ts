@@ -1,10 +1,10 @@
-import { Client } from 'undici';
+import type { Client } from 'undici';
 import type { Tool } from '../intercept/tool-catalogue.ts';
 import type { Origin } from '../intercept/origin.ts';
 import type { Way } from '../route/egress-guard.ts';
 import type { ClientCertificate } from '../trust/client-certificate.ts';
 import type { World } from '../world.ts';
-import { dialTool, type Dialled } from './dial.ts';
+import { clientTo, dialTool, type Dialled } from './dial.ts';
 import type { ToolTls } from './tool-tls.ts';
 
 /** Idle connections kept for each origin; more are closed when their call ends. */
@@ -199,17 +199,10 @@ export class Upstreams {
   }
 
   #open(idle: Connection[], tool: Tool, origin: Origin, way: Way, bound: ClientCertificate | undefined): Connection {
-    const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
     const channel = origin.scheme === 'https' ? this.#tls.channelTo(tool, origin, bound) : undefined;
-    const client = new Client(`${origin.scheme}://${host}:${origin.port}`, {
-      pipelining: 1,
-      allowH2: false,
-      // No time-outs on headers and bodies: a tool may think for long, and streams have pauses (PEERS trap 14). TCP keep-alive finds the dead.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: 65_536,
-      connect: (_options, done) => dialTool(connection, { world: this.#world, tls: this.#tls, tool, origin }, done),
-    });
+    const client = clientTo(origin, way, (done) =>
+      dialTool(connection, { world: this.#world, tls: this.#tls, tool, origin }, done),
+    );
     this.#all.add(client);
     const start = { nonce: undefined, nonceAtMs: 0, isLent: true, hasEnded: false };
     const connection: Connection = {

@@ -1,11 +1,12 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { dial, exchangeOn, requestBytes } from '../stage/raw-call.ts';
+import { callThrough, dial, exchangeOn, requestBytes } from '../stage/raw-call.ts';
 import { removeFolder, startSidecar, type SidecarProcess } from '../stage/sidecar-process.ts';
 
 let seen = 0;
-const tool = createServer((request, response) => {
+const tool = createHttpServer((request, response) => {
   seen += 1;
   if (request.url === '/closes') response.setHeader('Connection', 'close');
   response.end('ok');
@@ -48,4 +49,30 @@ test('a call right behind an answer that closes its connection reaches the tool,
   expect(statuses).toHaveLength(800);
   expect(statuses.filter((status) => status !== 200)).toEqual([]);
   expect(seen).toBe(800);
+});
+
+test('an idle connection to a tool near by is closed before servers close theirs that do not say when (gunicorn: 2 s)', async () => {
+  const silent = createServer((socket) => {
+    socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+    socket.on('error', () => undefined);
+  });
+  const connected = once(silent, 'connection');
+  await new Promise<void>((done) => silent.listen(0, '127.0.0.1', done));
+  const own = await startSidecar(`
+tools: { open: { match: { host: open.test }, dial: "127.0.0.1:${(silent.address() as AddressInfo).port}" } }
+rules: [ { name: all, effect: allow, when: 'true' } ]
+`);
+  try {
+    expect((await callThrough(own.addresses.outbound, 'http://open.test/')).status).toBe(200);
+    const answeredAt = performance.now();
+    const [socket] = (await connected) as [Socket];
+    await once(socket, 'end');
+    const idleMs = performance.now() - answeredAt;
+    expect(idleMs).toBeGreaterThan(500);
+    expect(idleMs).toBeLessThan(1900);
+  } finally {
+    await own.stop();
+    removeFolder(own.dir);
+    silent.close();
+  }
 });
