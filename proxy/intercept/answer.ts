@@ -5,6 +5,7 @@ import type { RefusalCode } from '../refusal-kinds.ts';
 import { collectBytes } from './body.ts';
 import type { Arrival } from './call.ts';
 import { keepBehind, sayLast } from './owed-answers.ts';
+import { awaitAnother } from './stop.ts';
 
 /** The answer to a refused call: problem+json (RFC 9457) and Proxy-Status (RFC 9209), flat header array as node:http takes it. */
 export interface Answer {
@@ -71,6 +72,7 @@ export function answerRefusal(arrival: Arrival, refusal: Refusal, answer: Answer
   // A body that was not read stays in the connection and could be read as the next request: such a connection ends here.
   const isLeft = leavesBody(arrival);
   if (refusal.code === 'message_malformed' || isLeft) answer.headers.push('Connection', 'close');
+  else if (answer.status === 401) awaitAnother(response);
   // Nobody can tell where the next request would begin, so nothing behind it is one.
   if (refusal.code === 'message_malformed') ending.add(request.socket);
   // Always with a phrase of its own: that of an answer which could not be passed on may still stand in the response.

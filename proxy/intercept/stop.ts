@@ -21,6 +21,9 @@ const strayBytes = 2;
  */
 const lastRequestMs = 300;
 
+/** Answers of servers that stop, which say that their connection ends and would not have said so. */
+const announced = new WeakSet<ServerResponse>();
+
 /** Connections of each server that HTTP is read from. */
 const connections = new WeakMap<Server, Map<Socket, Known>>();
 
@@ -52,7 +55,7 @@ export function followConnections(server: Server): void {
   const note = (request: IncomingMessage, response: ServerResponse): void => {
     const known = open.get(request.socket);
     if (known !== undefined) known.request = request;
-    if (isStopping(server)) sayLast(response);
+    if (isStopping(server)) announceEnd(response);
     response.once('close', onAnswered);
   };
   server.on('request', note).on('checkContinue', note).on('checkExpectation', note);
@@ -90,7 +93,7 @@ export async function closeServer(
   for (const socket of open.keys()) {
     const owed = answerOwed(socket);
     // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
-    if (owed !== undefined && !owed.headersSent && owed.req.complete) owed.shouldKeepAlive = false;
+    if (owed !== undefined && !owed.headersSent && owed.req.complete) announceEnd(owed);
   }
   await Promise.race([closed, sleep(Math.min(lastRequestMs, graceMs), undefined, { ref: false })]);
   for (const [socket, known] of open) endIdle(socket, known);
@@ -99,6 +102,20 @@ export async function closeServer(
   for (const socket of sockets) socket.destroy();
   // Ends its watch over time-outs.
   server.close(() => undefined);
+}
+
+/** Lets an answer say that its connection ends, as its server stops. */
+function announceEnd(response: ServerResponse): void {
+  if (response.shouldKeepAlive) announced.add(response);
+  sayLast(response);
+}
+
+/**
+ * Takes that back for a challenge: its client is to answer it on the connection that it came on. Elsewhere a nonce of this process is worth
+ * nothing, and behind a balancer the call would be challenged anew at another replica.
+ */
+export function awaitAnother(response: ServerResponse): void {
+  if (announced.has(response)) response.shouldKeepAlive = true;
 }
 
 /** Ends a connection on which no request is being received. */

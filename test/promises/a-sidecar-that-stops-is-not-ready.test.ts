@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
+import { openCaller } from '../stage/caller.ts';
 import { answerEcho, openEchoTool, type EchoTool } from '../stage/echo-tool.ts';
 import { callThrough, dial, exchangeOn } from '../stage/raw-call.ts';
 import { openWayIn } from '../stage/way-in-stage.ts';
@@ -91,6 +92,25 @@ test('who has not heard of the stop yet is answered once more on its connection,
     expect(await stopped).toBe(0);
     expect(performance.now() - startedAt).toBeLessThan(1900);
     expect(way.program.seen.map(({ path }) => path)).toEqual(['/a', '/b']);
+  } finally {
+    await way.close();
+  }
+});
+
+test('who is asked for a nonce while it stops may still answer on that connection: at another replica the nonce would be worth nothing', async () => {
+  const way = await openWayIn();
+  try {
+    const caller = await openCaller(way.to);
+    const inbound = await caller.connect();
+    await sleep(100);
+    const stopped = way.sidecar.stop();
+    await eventually('it stops', () => way.sidecar.output().includes('"msg":"stopping"'));
+    const asked = await exchangeOn(inbound, caller.bytes({ path: '/b' }));
+    expect([asked.code, asked.headers['connection']]).toEqual(['nonce_required', 'keep-alive']);
+    const answered = caller.bytes({ path: '/b', nonce: asked.headers['dpop-nonce'] });
+    const { status, headers } = await exchangeOn(inbound, answered);
+    expect([status, headers['connection']]).toEqual([200, 'close']);
+    expect(await stopped).toBe(0);
   } finally {
     await way.close();
   }
