@@ -68,10 +68,11 @@ function chooseBranch(branches: readonly (readonly Issue[])[], value: unknown): 
   return nearest.length === 1 ? nearest[0] : undefined;
 }
 
-/** The keys that none of the forms has: of a mapping that is like none of them, what can be said of it. */
+/** The keys that none of the forms has: of a mapping that is like none of them, what can be said of it. None where no form is a mapping. */
 function straysOf(value: unknown, path: SettingPath): readonly Finding[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
   const known = knownKeys(path);
+  if (known.length === 0) return [];
   const strays = Object.keys(value).filter((key) => !known.includes(key));
   return strays.map((key) => ({ path: [...path, key], message: explainKey(path, key), atKey: true }));
 }

@@ -31,6 +31,16 @@ testRows([
     'version: 1\nagent: { name: a }\nidentity: { ‸svid_dri: d }\n',
     /^identity\.svid_dri: unknown key; did you mean `svid_dir`\?/,
   ],
+  [
+    'mapping in place of a text or a list',
+    `${good}trust: { issuers: [{ issuer: https://a.example, audience: ‸{ name: b } }] }`,
+    /^trust\.issuers\[0\]\.audience: must be text or a list of text$/,
+  ],
+  [
+    'mapping in place of a word or a list',
+    `${good}tools: { crm: { match: { host: crm.example }, addresses: ‸{ private: true } } }`,
+    /^tools\.crm\.addresses: must be `public`, `private`, `loopback` or a list of/,
+  ],
   ['later key of a token', tool('', 'from: s, audience: [t], ‸scopes_by_tool: {}'), /not available in this version/],
   [
     'later value',
