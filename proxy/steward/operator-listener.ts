@@ -1,6 +1,6 @@
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { Problem, sendProblem } from './problem.ts';
 import { serveOperator, type OperatorRooms } from './operator-api.ts';
@@ -95,12 +95,16 @@ type Serve = (request: IncomingMessage, response: ServerResponse) => void;
 /**
  * Serves a connection one request after the other. An answer has the connection when it is the next to go out. Whoever asks again before it
  * has, and reads nothing, would have as many answers stand in memory as he likes, with a token or none; who scrapes, probes or operates
- * never does.
+ * never does. But he may have an answer before we are told that it went out, as over TLS: behind one that is whole, another may wait.
  */
 export function oneByOne(serve: Serve): Serve {
+  const newest = new WeakMap<Socket, ServerResponse>();
   return (request, response) => {
-    if (response.socket === null) request.socket.destroy();
-    else serve(request, response);
+    const before = newest.get(request.socket);
+    newest.set(request.socket, response);
+    const isBehindWhole = before !== undefined && before.writableEnded && before.socket !== null;
+    if (response.socket !== null || isBehindWhole) serve(request, response);
+    else request.socket.destroy();
   };
 }
 

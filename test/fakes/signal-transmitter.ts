@@ -15,6 +15,8 @@ export interface SignalTransmitter {
   readonly asked: string[];
   /** Whether its documents can be had. */
   isUp: boolean;
+  /** Whether it leaves whoever asks for them waiting. */
+  isSilent: boolean;
   /** Claims of an event about somebody. A member that is undefined is left out. */
   claims(type: string, subject: unknown, changes?: Readonly<Record<string, unknown>>): Record<string, unknown>;
   /** A signed token. */
@@ -38,6 +40,7 @@ export async function openTransmitter(path = ''): Promise<SignalTransmitter> {
   const server = createServer((request, response) => {
     const { url = '' } = request;
     asked.push(url);
+    if (transmitter.isSilent) return;
     const documents: Readonly<Record<string, object>> = {
       [`/.well-known/ssf-configuration${path}`]: { issuer, jwks_uri: `${issuer}/jwks`, spec_version: '1_0' },
       [`${path}/jwks`]: { keys: [{ ...key.jwk, kid: key.kid, alg: key.alg, use: 'sig' }] },
@@ -54,6 +57,7 @@ export async function openTransmitter(path = ''): Promise<SignalTransmitter> {
     foreignKey,
     asked,
     isUp: true,
+    isSilent: false,
     claims: (type, subject, changes) => ({
       iss: issuer,
       aud: signalAudience,

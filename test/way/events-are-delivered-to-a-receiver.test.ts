@@ -1,11 +1,13 @@
+import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../fakes/eventually.ts';
 import { caep, openTransmitter, push, type PushOptions, type SignalTransmitter } from '../fakes/signal-transmitter.ts';
 import { openStreamTool, type EchoTool } from '../stage/echo-tool.ts';
-import { dial } from '../stage/raw-call.ts';
+import { dial, requestBytes } from '../stage/raw-call.ts';
 import { openSignalStage, type SignalStage } from '../stage/signal-stage.ts';
 import { makeToolCertificate, type ToolCertificate } from '../stage/tool-certificate.ts';
 
@@ -101,6 +103,23 @@ describe('the receiver of signals takes deliveries as RFC 8935 has them', () => 
   });
 });
 
+/** Delivers an event, and another one as soon as that is answered. Returns the status of each answer that came. */
+async function deliverTwice(socket: TLSSocket, makeEvent: () => string): Promise<readonly string[]> {
+  const answers: string[] = [];
+  const closed = once(socket, 'close');
+  const write = (event: string): void => {
+    const fields = { Host: name, 'Content-Type': 'application/secevent+jwt', 'Content-Length': String(event.length) };
+    socket.write(requestBytes('POST', '/signals', fields, event));
+  };
+  socket.on('data', (answer: string) => {
+    if (answers.push(answer.slice(9, 12)) === 2) socket.destroy();
+    else write(makeEvent());
+  });
+  write(makeEvent());
+  await closed;
+  return answers;
+}
+
 describe('beyond loopback the receiver has a certificate', () => {
   const over = (ca: string, more: PushOptions = {}) => {
     const token = transmitter.event(type, secure.user('nobody'));
@@ -116,6 +135,30 @@ describe('beyond loopback the receiver has a certificate', () => {
       expect((await over(ca, { headers: { host } })).status, host).toBe(403);
     expect((await over(ca, { headers: { host: name, origin: `https://${name}` } })).status).toBe(403);
     await expect(push(secure.sidecar.addresses.signals ?? '', '', {})).rejects.toThrow();
+  });
+
+  test('and who has his answer may deliver again over the same connection, at once', { timeout: 30_000 }, async () => {
+    // All wait for the keys, and are answered in one turn: the last of them while the first have their answers already.
+    const silent = await openTransmitter();
+    silent.isSilent = true;
+    const stage = await openSignalStage(tool, silent, { signals: { tls: files() } });
+    const [host, port] = (stage.sidecar.addresses.signals ?? '').split(':');
+    try {
+      const connecting = Array.from({ length: 100 }, async () => {
+        const socket = connectTls({ host, port: Number(port), ca: certificate.ca, servername: name });
+        await once(socket, 'secureConnect');
+        return socket.on('error', () => undefined).setEncoding('utf8');
+      });
+      const sockets = await Promise.all(connecting);
+      const answered = await Promise.all(
+        sockets.map((socket) => deliverTwice(socket, () => silent.event(type, stage.user('nobody')))),
+      );
+      expect(answered.filter(({ length }) => length < 2)).toEqual([]);
+      expect(new Set(answered.flat())).toEqual(new Set(['503']));
+    } finally {
+      await stage.close();
+      await silent.close();
+    }
   });
 
   test('a new one is used without a restart, and half of a new one is not', { timeout: 60_000 }, async () => {
