@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 
 /** Where an agent finds its sidecar. */
 export interface AgentPlaces {
@@ -19,6 +19,35 @@ export function agentEnvironment({ proxy, trustFolder }: AgentPlaces): Readonly<
   };
 }
 
+/**
+ * Names that outrank those above in the programs that read them, each with the one of ours that says the same. Inherited, the first two
+ * lead calls past the sidecar, and the others make https calls to it fail.
+ */
+const outranking = {
+  ALL_PROXY: 'HTTP_PROXY',
+  all_proxy: 'http_proxy',
+  AWS_CA_BUNDLE: 'SSL_CERT_FILE',
+  CARGO_HTTP_CAINFO: 'SSL_CERT_FILE',
+  CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE: 'SSL_CERT_FILE',
+  GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: 'SSL_CERT_FILE',
+  HTTPLIB2_CA_CERTS: 'SSL_CERT_FILE',
+  NIX_SSL_CERT_FILE: 'SSL_CERT_FILE',
+  PIP_CERT: 'SSL_CERT_FILE',
+} as const;
+
+/** `agentEnvironment` for an agent that inherits another environment: nothing that stands there outranks it. */
+export function agentEnvironmentOver(
+  inherited: Readonly<Record<string, string | undefined>>,
+  places: AgentPlaces,
+): Readonly<Record<string, string>> {
+  const own = agentEnvironment(places);
+  const turned = Object.entries(outranking).flatMap(([name, ours]) => {
+    const value = own[ours];
+    return value === undefined || !inherited[name] ? [] : [[name, value]];
+  });
+  return { ...own, ...Object.fromEntries(turned) };
+}
+
 function proxyVariables(proxy: string): Record<string, string> {
   return {
     HTTP_PROXY: proxy,
@@ -35,8 +64,9 @@ function proxyVariables(proxy: string): Record<string, string> {
 }
 
 function trustVariables(folder: string): Record<string, string> {
-  const own = join(folder, 'ca.pem');
-  const bundle = join(folder, 'bundle.pem');
+  // The setting may be relative to our working directory, and an agent has its own.
+  const own = resolve(folder, 'ca.pem');
+  const bundle = resolve(folder, 'bundle.pem');
   return {
     NODE_EXTRA_CA_CERTS: own,
     DENO_CERT: own,

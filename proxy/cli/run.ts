@@ -4,7 +4,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { ConfigErrors } from '../../config/config-errors.ts';
 import { openProcessLog, type ProcessLog } from '../process-log.ts';
 import { openSidecar, type Sidecar } from '../sidecar.ts';
-import { agentEnvironment } from './agent-environment.ts';
+import { agentEnvironmentOver } from './agent-environment.ts';
 import { CommandFailure, exitCodes, parseArguments, type Command, type Invocation } from './command.ts';
 import { configOption, defaultConfigFile, findPlaces, loadConfigFile, type CheckedConfig } from './config-file.ts';
 import { refuseSharedRecord } from './record-apart.ts';
@@ -121,7 +121,8 @@ async function runBehind(
   const { caPublish } = findPlaces({ config }, surroundings);
   // Before this, a record that is standard output alone was refused.
   if (config.settings.record.stdout) log.warn(sharedCopy);
-  const own = agentEnvironment({ proxy: `http://${sidecar.addresses.outbound}`, trustFolder: caPublish });
+  const proxy = `http://${sidecar.addresses.outbound}`;
+  const own = agentEnvironmentOver(surroundings.env, { proxy, trustFolder: caPublish });
   return runAgent(agent, { ...surroundings.env, ...own });
 }
 

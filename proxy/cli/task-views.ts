@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { agentEnvironment, exportLine } from './agent-environment.ts';
+import { agentEnvironmentOver, exportLine } from './agent-environment.ts';
 import type { Invocation } from './command.ts';
 import { asObject, type JsonObject } from './json-object.ts';
 import type { Sidecar } from './sidecar-place.ts';
@@ -10,7 +10,7 @@ import { formatTable, printable } from './table.ts';
 export function showOpened(
   opened: JsonObject,
   { trustFolder, trustFault }: Pick<Sidecar, 'trustFolder' | 'trustFault'>,
-  { print, tell }: Invocation,
+  { print, tell, surroundings }: Invocation,
 ): void {
   // A variable that names a missing file makes curl and Python fail at every https call.
   const isTrusted = trustFault === undefined && existsSync(join(trustFolder, 'ca.pem'));
@@ -19,7 +19,7 @@ export function showOpened(
   const variables = nameVariables(Object.keys(handles));
   print(
     exportLine({
-      ...agentEnvironment({ proxy, trustFolder: isTrusted ? trustFolder : undefined }),
+      ...agentEnvironmentOver(surroundings.env, { proxy, trustFolder: isTrusted ? trustFolder : undefined }),
       ...Object.fromEntries([...variables].map(([name, tool]) => [name, String(handles[tool])])),
     }),
   );
