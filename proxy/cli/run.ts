@@ -24,7 +24,7 @@ export const run: Command = {
   usage: `Usage: waybill run [--config FILE] [-- COMMAND ARGUMENTS...]
 
 Runs the sidecar until SIGTERM or SIGINT. A changed file is put in force at once, as at SIGHUP, if it is good and changes nothing that takes effect at a start only (config/settings.md marks it); tasks stay open. A record that was moved away (rotated) goes on in a new file, at SIGHUP at once, else within two seconds. Its log is on standard error, JSON lines; the line "ready" names the addresses.
-With a COMMAND it starts that with the environment that leads it through the sidecar, hands SIGTERM, SIGINT and SIGHUP on to it, and ends when it ends, with its exit code. Then no changed file is taken.
+With a COMMAND it starts that with the environment that leads it through the sidecar, hands SIGTERM, SIGINT, SIGHUP and SIGQUIT on to it, and ends when it ends, with its exit code. Then no changed file is taken.
 The record must be a file then (record.file): the command writes to standard output and standard error, too.
 This opens no task: the command gets as far as the standing task and tools without a token go. For a user: waybill tasks open.
 
@@ -98,7 +98,9 @@ function split(args: readonly string[]): { own: string[]; agent: readonly [strin
   const end = args.indexOf('--');
   if (end < 0) return { own: [...args], agent: undefined };
   const [command, ...rest] = args.slice(end + 1);
-  if (command === undefined) throw new CommandFailure(exitCodes.usage, 'a command is missing behind --');
+  // Empty as of a variable that is not set.
+  if (command === undefined || command === '')
+    throw new CommandFailure(exitCodes.usage, 'a command is missing behind --');
   return { own: args.slice(0, end), agent: [command, ...rest] };
 }
 

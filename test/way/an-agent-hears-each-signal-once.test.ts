@@ -29,7 +29,7 @@ record: { file: ${folder}/events.jsonl }
     const hear = (signal) => {
       if (heard.push(signal) === 1) setTimeout(() => { console.log('heard', heard.join('+')); process.exit(3); }, 500);
     };
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, hear);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, hear);
     setTimeout(() => undefined, 30_000);
     console.log('agent', 'up');`,
   );
@@ -39,7 +39,11 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-test('Ctrl-C in a terminal is one SIGINT for the agent', async (context) => {
+test.for([
+  ['Ctrl-C', '\u0003', 'SIGINT'],
+  // Java and Go tell with it what they are at; whoever asks an agent for that loses neither it nor its tokens.
+  ['Ctrl-\\', '\u001C', 'SIGQUIT'],
+] as const)('%s in a terminal is one signal for the agent', async ([, typed, signal], context) => {
   const { status, stdout: version } = spawnSync('script', ['--version'], { encoding: 'utf8' });
   if (status !== 0 || !version.includes('util-linux')) context.skip('no script of util-linux, which gives a terminal');
   // Without exec, a shell that is in between is ended by the same Ctrl-C, and its end is what is told.
@@ -50,16 +54,16 @@ test('Ctrl-C in a terminal is one SIGINT for the agent', async (context) => {
   const ended = once(terminal, 'close');
   try {
     await eventually('the agent runs', () => shown.includes('agent up'));
-    terminal.stdin?.write('\u0003');
+    terminal.stdin?.write(typed);
     expect(await ended).toEqual([3, null]);
-    expect(shown).toMatch(/heard SIGINT\r?$/m);
+    expect(shown).toMatch(new RegExp(`heard ${signal}\r?$`, 'm'));
   } finally {
     terminal.kill('SIGKILL');
   }
 });
 
-test('without a terminal the sidecar hands SIGINT, SIGTERM and SIGHUP on, and closes in order', async () => {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+test('without a terminal the sidecar hands SIGINT, SIGTERM, SIGHUP and SIGQUIT on, and closes in order', async () => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
     const running = new Running(process.execPath, [launcher, 'run', '--', process.execPath, agent], { cwd: folder });
     await eventually('the agent runs', () => running.stdout.includes('agent up'));
     running.child.kill(signal);
