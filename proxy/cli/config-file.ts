@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { decodeConfig, readConfigBytes, type ConfigSource } from '../../config/config-bytes.ts';
+import { decodeConfig, fileError, readConfigBytes, type ConfigSource } from '../../config/config-bytes.ts';
 import { ConfigErrors, type ConfigError } from '../../config/config-errors.ts';
 import { readDocument } from '../../config/document.ts';
 import { checkPlaces, loadSettings, type LoadedSettings } from '../../config/load.ts';
@@ -13,6 +13,10 @@ export const configOption = { config: { type: 'string' } } as const;
 
 /** Where the configuration is looked for when nobody names one. */
 export const defaultConfigFile = 'waybill.yaml';
+
+/** Most likely nobody named a file, and this is the first thing that is tried. */
+const notHere =
+  'cannot be read: there is no such file here; name one with --config FILE, or begin with the one of fifteen lines in README.md';
 
 /** A configuration whose every part is good, its rules included. */
 export interface CheckedConfig {
@@ -29,6 +33,7 @@ export function loadConfigFile(
   surroundings: Surroundings,
   source: ConfigSource = 'anything',
 ): CheckedConfig {
+  if (source === 'anything' && path === defaultConfigFile && !existsSync(path)) throw fileError(path, notHere);
   // Read once: a pipe has it once only, and a file could be another one a moment later.
   const text = decodeConfig(readConfigBytes(path, source), path);
   let config: LoadedSettings;

@@ -107,8 +107,10 @@ function checkConfig(checked: CheckedConfig, found: Findings): void {
     found.warn(`${setting} lowers safety`, 'Take it out where it is not needed.');
 }
 
-function errorsOf({ errors, more }: ConfigErrors): readonly Finding[] {
-  const first = errors.map(({ line, column, path, message }) => errorOf(path, `${line}:${column}: ${message}`));
+function errorsOf({ fileName, errors, more }: ConfigErrors): readonly Finding[] {
+  const first = errors.map(({ line, column, path, message }) =>
+    errorOf(path, `${fileName}:${line}:${column}: ${message}`),
+  );
   return more === 0 ? first : [...first, errorOf('', `and ${more} more errors`)];
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
+import { resolve } from 'node:path';
 import { isLoopbackAddress } from '../../config/addresses.ts';
 import { CommandFailure, exitCodes } from './command.ts';
 import { AnswerTooLong, exchangeHttp, NoAnswerInTime } from './http-exchange.ts';
@@ -86,7 +87,8 @@ export function readTextFile(file: string, option: string): string {
 /** Nobody there, or nobody who may be spoken to: exit code 69, with what to do about it. */
 function absenceOf(place: OperatorPlace, method: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof CommandFailure) return error;
-  const where = 'socket' in place ? place.socket : place.url.origin;
+  // Whole: whoever asks from another folder than that of the sidecar sees it.
+  const where = 'socket' in place ? resolve(place.socket) : place.url.origin;
   if (error instanceof NoAnswerInTime || error instanceof AnswerTooLong) {
     // Whoever thinks that nobody is there would start another one, or ask again for what was done.
     const open = method === 'GET' ? '' : '; what was asked may still be done, or have been: see "waybill tasks list"';

@@ -27,7 +27,8 @@ export function announceRunning(
 ): () => void {
   const { run } = defaultFolders(surroundings);
   const path = pathOf(file, run);
-  const content = JSON.stringify({ health, socket, pid: process.pid, start: findStart(process.pid) });
+  // Who reads it may be in another folder.
+  const content = JSON.stringify({ health, socket: resolve(socket), pid: process.pid, start: findStart(process.pid) });
   try {
     mkdirSync(run, { recursive: true, mode: 0o700 });
     if (findRunFolderFault(run, surroundings.uid) !== undefined) return () => undefined;
