@@ -42,8 +42,9 @@ Exit code 64 if the configuration is wrong (all errors are shown, and nothing li
     // From here on there is a log, and nothing else goes to standard error.
     const log = openProcessLog();
     // Before it opens: a signal during the start must still close what was opened.
-    // With a command, a hang-up is the end of its terminal. It stops like SIGTERM: a plain death would leave tokens that nobody revokes.
-    const stopped = hearStop(agent === undefined ? [] : ['SIGHUP']);
+    // With a command, a hang-up is the end of its terminal, and Ctrl-\ comes from there. They stop like SIGTERM: a plain death would leave
+    // tokens that nobody revokes.
+    const stopped = hearStop(agent === undefined ? [] : ['SIGHUP', 'SIGQUIT']);
     let reload: ConfigReload | undefined;
     let sidecar: Sidecar | undefined;
     // During the start: files that the configuration names may have been read just before they were replaced.

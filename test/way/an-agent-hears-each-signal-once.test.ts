@@ -1,6 +1,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -74,10 +75,29 @@ test('without a terminal the sidecar hands SIGINT, SIGTERM, SIGHUP and SIGQUIT o
   }
 });
 
+test('a launcher that hands on what the terminal has sent already does not end the sidecar while it closes', async () => {
+  for (const signal of ['SIGQUIT', 'SIGTERM'] as const) {
+    const running = new Running(process.execPath, [launcher, 'run', '--', process.execPath, agent], { cwd: folder });
+    const { addresses } = await running.ready();
+    await eventually('the agent runs', () => running.stdout.includes('agent up'));
+    // A request that never ends keeps it closing for a moment.
+    const hanging = connect(Number(addresses['outbound']?.split(':')[1]), '127.0.0.1');
+    hanging.on('error', () => undefined).write('GET ');
+    await once(hanging, 'connect');
+    running.child.kill(signal);
+    await eventually('it closes', () => running.stderr.includes('"msg":"stopping"'));
+    running.child.kill(signal);
+    const { code, stderr } = await running.finished;
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/"msg":"stopped"\}\n$/);
+  }
+});
+
 test('a signal while the sidecar starts ends it, and no agent is started', async () => {
   for (const [signal, code] of [
     ['SIGTERM', 143],
     ['SIGHUP', 129],
+    ['SIGQUIT', 131],
   ] as const) {
     // Sent by the process to itself as soon as it listens for it, long before it is ready.
     const early = join(folder, 'early.mjs');
