@@ -20,12 +20,17 @@ export function agentEnvironment({ proxy, trustFolder }: AgentPlaces): Readonly<
 }
 
 /**
- * Names that outrank those above in the programs that read them, each with the one of ours that says the same. Inherited, the first two
- * lead calls past the sidecar, and the others make https calls to it fail.
+ * Names that outrank those above in the programs that read them, each with the one of ours that says the same. Inherited, those of
+ * a proxy lead calls past the sidecar, and those of trust make https calls to it fail. npm and npx hand on what a `.npmrc` says.
  */
 const outranking = {
   ALL_PROXY: 'HTTP_PROXY',
   all_proxy: 'http_proxy',
+  CARGO_HTTP_PROXY: 'HTTPS_PROXY',
+  PIP_PROXY: 'HTTPS_PROXY',
+  npm_config_https_proxy: 'HTTPS_PROXY',
+  npm_config_noproxy: 'NO_PROXY',
+  npm_config_proxy: 'HTTP_PROXY',
   AWS_CA_BUNDLE: 'SSL_CERT_FILE',
   CARGO_HTTP_CAINFO: 'SSL_CERT_FILE',
   CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE: 'SSL_CERT_FILE',

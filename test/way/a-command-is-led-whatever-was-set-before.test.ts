@@ -10,12 +10,16 @@ const company = {
   ALL_PROXY: 'socks5h://proxy.corp.test:1080',
   all_proxy: 'socks5h://proxy.corp.test:1080',
   HTTPS_PROXY: 'http://proxy.corp.test:3128',
+  PIP_PROXY: 'http://proxy.corp.test:3128',
+  // As npm and npx hand on what stands in a .npmrc.
+  npm_config_https_proxy: 'http://proxy.corp.test:3128',
+  npm_config_noproxy: '.corp.test',
   AWS_CA_BUNDLE: '/etc/corp.pem',
   PIP_CERT: '/etc/corp.pem',
   GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: '/etc/corp.pem',
 };
 /** Prints variables, and whether the files that they name are there, from another folder than that of the sidecar. */
-const show = `cd / && env | grep -E '_(PROXY|proxy|CERT|CERTS|CAINFO|BUNDLE|FILE|FILE_PATH)=' | sort
+const show = `cd / && env | grep -E '_(PROXY|proxy|noproxy|CERT|CERTS|CAINFO|BUNDLE|FILE|FILE_PATH)=' | sort
 for file in "$NODE_EXTRA_CA_CERTS" "$SSL_CERT_FILE" "$AWS_CA_BUNDLE" "$PIP_CERT"; do test -r "$file" && echo there; done; true`;
 
 let folder: string;
@@ -42,6 +46,7 @@ test('run -- COMMAND: no proxy and no trust that was there before outranks that 
   expect(code).toBe(0);
   expect(stdout).toMatch(/^ALL_PROXY=http:\/\/127\.0\.0\.1:\d+$/m);
   expect(stdout).toMatch(/^all_proxy=http:\/\/127\.0\.0\.1:\d+$/m);
+  expect(stdout).toMatch(/^npm_config_https_proxy=http:\/\/127\.0\.0\.1:\d+\nnpm_config_noproxy=$/m);
   expect(stdout).not.toContain('corp');
   expect(stdout).toContain(`AWS_CA_BUNDLE=${folder}/trust/bundle.pem\n`);
   expect(stdout).toContain(`GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=${folder}/trust/bundle.pem\n`);
