@@ -9,7 +9,10 @@ export function publishTrust(folder: string, pem: string): void {
   const system = getCACertificates('system');
   const roots = system.length > 0 ? system : rootCertificates;
   replaceFile(join(folder, 'ca.pem'), `${pem}\n`, 0o644);
-  replaceFile(join(folder, 'bundle.pem'), `${[...roots, pem].join('\n')}\n`, 0o644);
+  // Once each: the system's folder has a root under several names, and every client reads the whole file at its start. In the shell of a
+  // task the "system" is this very file (SSL_CERT_FILE), which would grow with each start.
+  const bundle = new Set([...roots, pem].map((text) => text.trim()));
+  replaceFile(join(folder, 'bundle.pem'), `${[...bundle].join('\n')}\n`, 0o644);
 }
 
 /** Open to an agent of another user whatever the umask is, where we make it. A folder that was there has the mode that somebody gave it. */

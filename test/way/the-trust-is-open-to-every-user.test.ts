@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -16,7 +16,7 @@ afterEach(() => {
 const modeOf = (path: string): string => (statSync(join(folder, path)).mode & 0o777).toString(8);
 
 /** Starts and ends a sidecar, with this umask, that publishes in this folder. */
-async function publish(umask: string, to: string): Promise<void> {
+async function publish(umask: string, to: string, env: NodeJS.ProcessEnv = process.env): Promise<void> {
   const config = join(folder, 'waybill.yaml');
   writeFileSync(
     config,
@@ -30,7 +30,7 @@ record: { file: ${folder}/own/events.jsonl }
 `,
   );
   const command = [process.execPath, launcher, 'run', '--config', config];
-  const running = new Running('sh', ['-c', `umask ${umask}; exec "$@"`, 'sh', ...command]);
+  const running = new Running('sh', ['-c', `umask ${umask}; exec "$@"`, 'sh', ...command], { env });
   await running.ready();
   running.child.kill('SIGTERM');
   expect(await running.finished).toMatchObject({ code: 0 });
@@ -54,4 +54,16 @@ test('a folder that was there keeps its mode', async () => {
   await publish('077', 'given/trust');
   await publish('077', 'given/new');
   expect(['given', 'given/trust', 'given/trust/ca.pem', 'given/new'].map(modeOf)).toEqual(['710', '750', '644', '755']);
+});
+
+test('each authority stands once in the bundle, wherever the system has it, and a start in the shell of a task adds none', async () => {
+  const certificates = (name: string): readonly string[] =>
+    readFileSync(join(folder, 'trust', name), 'utf8').match(/-----BEGIN[^]*?-----END CERTIFICATE-----/g) ?? [];
+  await publish('022', 'trust');
+  const first = certificates('bundle.pem');
+  expect(first.length).toBe(new Set(first).size);
+  expect(first).toContain(certificates('ca.pem')[0]);
+  // As `tasks open` and `run -- COMMAND` set it: Node.js takes the file for the roots of the system.
+  await publish('022', 'trust', { ...process.env, SSL_CERT_FILE: join(folder, 'trust', 'bundle.pem') });
+  expect(certificates('bundle.pem').toSorted()).toEqual(first.toSorted());
 });
