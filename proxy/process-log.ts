@@ -8,10 +8,13 @@ const heldBytes = 65_536;
 
 /**
  * JSON lines on standard error, written at once: standard output may be the record. Where they cannot be written, the process lives on
- * without them: a disk that somebody filled would else end every sidecar beside it, and it is the record that refuses calls then.
+ * without them: a disk or a pipe that somebody filled would else end every sidecar beside it, and it is the record that refuses calls then.
  */
 export function openProcessLog(): ProcessLog {
-  const lines = destination({ fd: 2, sync: true, maxLength: heldBytes });
+  // Touching process.stderr makes a pipe or a socket non-blocking. Who started us and reads no further would else stop every call, and
+  // with them the end of tasks and the answer of the health check, once 64 KiB of messages stand in it.
+  const { fd } = process.stderr;
+  const lines = destination({ fd, sync: true, maxLength: heldBytes, retryEAGAIN: () => false });
   lines.on('error', () => undefined);
   return pino({ base: { name: 'waybill' } }, lines);
 }

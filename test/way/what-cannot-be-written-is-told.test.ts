@@ -46,6 +46,18 @@ test('a full disk under standard error costs messages, and neither the sidecar n
   expect(await redirected('2>/dev/full', 'tasks', 'list').finished).toMatchObject({ code: 69 });
 });
 
+test('nor does a pipe under standard error that nobody empties stop it, as of who started it and reads no further', async () => {
+  // `sleep` has it open and never reads.
+  const full = 'mkfifo log; sleep 40 <log >/dev/null 2>&1 & exec 2>log; head -c 65500 /dev/zero >&2; exec "$0" "$@"';
+  const running = new Running('sh', ['-c', full, process.execPath, launcher, 'run'], { cwd: folder });
+  await eventually('it serves', () => existsSync(join(folder, 'operator.sock')));
+  expect(await redirected('', 'tasks', 'list').finished).toMatchObject({ code: 0 });
+  running.child.kill('SIGHUP');
+  expect(await redirected('', 'tasks', 'list').finished).toMatchObject({ code: 0 });
+  running.child.kill('SIGTERM');
+  expect(await running.finished).toMatchObject({ code: 0, signal: null });
+});
+
 test('output that a full disk did not take is a fault, and told; a pipe that was closed is none', async () => {
   const running = redirected('', 'run');
   await running.ready();
