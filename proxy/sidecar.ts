@@ -28,6 +28,8 @@ export interface Sidecar {
     /** Undefined without `signals`. */
     readonly signals: string | undefined;
   };
+  /** `host:port` of the way out as an agent on this machine calls it, where it listens everywhere too. */
+  readonly agentAddress: string;
   readonly tasks: TaskBook;
   /**
    * Puts a configuration in force; calls under way go on with the one they began with, and tasks stay open. Throws `ConfigErrors` for what
@@ -88,6 +90,7 @@ export async function openSidecar(
     const ways = { wayOut, wayIn, steward };
     return {
       addresses,
+      agentAddress: wayOut.agentAddress(),
       tasks: wayOut.tasks,
       reload: reloading(config, ways, record, log),
       rejected: (places) => record.trail.reloadRejected(places),

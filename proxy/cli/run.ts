@@ -124,7 +124,7 @@ async function runBehind(
   const { caPublish } = findPlaces({ config }, surroundings);
   // Before this, a record that is standard output alone was refused.
   if (config.settings.record.stdout) log.warn(sharedCopy);
-  const proxy = `http://${sidecar.addresses.outbound}`;
+  const proxy = `http://${sidecar.agentAddress}`;
   const own = agentEnvironmentOver(surroundings.env, { proxy, trustFolder: caPublish });
   return runAgent(agent, { ...surroundings.env, ...own });
 }

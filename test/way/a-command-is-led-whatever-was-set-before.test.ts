@@ -55,6 +55,16 @@ test('run -- COMMAND: no proxy and no trust that was there before outranks that 
   expect(stdout).not.toContain('CARGO');
 });
 
+test('run -- COMMAND: of a way out that listens everywhere it is told the address of this machine', async () => {
+  const everywhere = join(folder, 'everywhere.yaml');
+  const text = readFileSync(join(folder, 'waybill.yaml'), 'utf8');
+  writeFileSync(everywhere, text.replace('outbound: "127.0.0.1:0"', 'outbound: "0.0.0.0:0"'));
+  const { stdout } = await runWaybill(['run', '--config', everywhere, '--', 'sh', '-c', 'echo $HTTP_PROXY'], {
+    cwd: folder,
+  });
+  expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\n/);
+});
+
 test('tasks open: the printed line does the same for the shell that runs it', async () => {
   const stage = await openStage({ tools: { crm: { port: 1 } } });
   try {
