@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Server as RawServer, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { answerOwed, sayLast } from './owed-answers.ts';
 import { isStopping, stopBegins } from './turns.ts';
 
@@ -71,9 +71,9 @@ export function followSilent(server: Server, socket: Socket, bytesBefore: number
 }
 
 /**
- * Ends a server within `graceMs`: idle connections after `lastRequestMs`, unless a request comes on them; the others behind their answers. A
- * request that is being received is still answered. Node.js itself ends a connection whose answer is handed over and still lies in memory,
- * and so cuts what a slow client reads.
+ * Ends a server within `graceMs` after it took its last connection: idle connections after `lastRequestMs`, unless a request comes on
+ * them; the others behind their answers. A request that is being received is still answered. Node.js itself ends a connection whose answer
+ * is handed over and still lies in memory, and so cuts what a slow client reads.
  * @param listening who has the port; may be the same.
  * @param sockets all connections, those of tunnels too.
  */
@@ -84,24 +84,47 @@ export async function closeServer(
   graceMs: number,
 ): Promise<void> {
   stopBegins(server);
-  // Not the `close` of an HTTP server, for it begins with that.
-  const closed = new Promise<void>((resolve) => void RawServer.prototype.close.call(listening, () => resolve()));
-  const cut = setTimeout(() => {
-    for (const socket of sockets) socket.destroy();
-  }, graceMs);
+  const lastMs = Math.min(lastRequestMs, graceMs);
   const open: ReadonlyMap<Socket, Known> = connections.get(server) ?? new Map();
   for (const socket of open.keys()) {
     const owed = answerOwed(socket);
     // Its client shall send no other request behind it. Where the request still comes, Node.js would cut the connection, and the answer.
     if (owed !== undefined && !owed.headersSent && owed.req.complete) announceEnd(owed);
   }
-  await Promise.race([closed, sleep(Math.min(lastRequestMs, graceMs), undefined, { ref: false })]);
+  await takeWaiting(listening, lastMs);
+  // Only now, so that it cuts all that are there.
+  const cut = setTimeout(() => {
+    for (const socket of sockets) socket.destroy();
+  }, graceMs);
+  // Not the `close` of an HTTP server, for it begins with that.
+  const closed = new Promise<void>((resolve) => void RawServer.prototype.close.call(listening, () => resolve()));
+  await Promise.race([closed, sleep(lastMs, undefined, { ref: false })]);
   for (const [socket, known] of open) endIdle(socket, known);
   await closed;
   clearTimeout(cut);
   for (const socket of sockets) socket.destroy();
   // Ends its watch over time-outs.
   server.close(() => undefined);
+}
+
+/**
+ * Takes the connections that the system has let in already, until there are none, for at most `withinMs`. It would reset them when the
+ * listener closes, with the requests that are on them. One is taken in each turn of the loop: behind a turn without one none waits.
+ */
+async function takeWaiting(listening: RawServer, withinMs: number): Promise<void> {
+  const over = AbortSignal.timeout(withinMs);
+  let hasCome = true;
+  const onConnection = (): void => {
+    hasCome = true;
+  };
+  listening.on('connection', onConnection);
+  // The rest of the turn that the signal came in: the system was asked before.
+  await nextTurn();
+  while (hasCome && !over.aborted) {
+    hasCome = false;
+    await nextTurn();
+  }
+  listening.off('connection', onConnection);
 }
 
 /** Lets an answer say that its connection ends, as its server stops. */

@@ -115,3 +115,35 @@ test('who is asked for a nonce while it stops may still answer on that connectio
     await way.close();
   }
 });
+
+test('who the system let in before it stops is answered, on both ways, although it had not seen them yet', async () => {
+  const way = await openWayIn();
+  try {
+    const caller = await way.caller();
+    const { pid, addresses } = way.sidecar;
+    const outward = Buffer.from('GET http://unlisted.test/ HTTP/1.1\r\nHost: unlisted.test\r\n\r\n');
+    // As a container is that has had its share of the processor for now.
+    process.kill(pid, 'SIGSTOP');
+    const inbound = await Promise.all(Array.from({ length: 20 }, () => caller.connect()));
+    const outbound = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const socket = dial(addresses.outbound);
+        await once(socket, 'connect');
+        return socket;
+      }),
+    );
+    const answers = [
+      ...inbound.map((socket, at) => exchangeOn(socket, caller.bytes({ path: `/${at}` }))),
+      ...outbound.map((socket) => exchangeOn(socket, outward)),
+    ];
+    const settled = Promise.allSettled(answers);
+    await sleep(50);
+    const stopped = way.sidecar.stop();
+    process.kill(pid, 'SIGCONT');
+    const got = (await settled).map((answer) => (answer.status === 'fulfilled' ? answer.value.status : 'lost'));
+    expect(got).toEqual([...inbound.map(() => 200), ...outbound.map(() => 403)]);
+    expect(await stopped).toBe(0);
+  } finally {
+    await way.close();
+  }
+});
