@@ -49,7 +49,7 @@ export function followConnections(server: Server): void {
     known.bytesRead = socket.bytesRead;
     if (!isStopping(server)) return;
     // Its head went out before the stop, and said that the connection stays open: the next request may be on its way.
-    if (this.shouldKeepAlive && this.req.complete) setTimeout(endIdle, lastRequestMs, socket, known);
+    if (this.shouldKeepAlive && this.req.complete) setTimeout(setImmediate, lastRequestMs, endIdle, socket, known);
     else endBehindAnswer(socket, known);
   };
   const note = (request: IncomingMessage, response: ServerResponse): void => {
@@ -99,6 +99,8 @@ export async function closeServer(
   // Not the `close` of an HTTP server, for it begins with that.
   const closed = new Promise<void>((resolve) => void RawServer.prototype.close.call(listening, () => resolve()));
   await Promise.race([closed, sleep(lastMs, undefined, { ref: false })]);
+  // A loop that has much to do looks at its timers before it reads what came in time.
+  await nextTurn();
   for (const [socket, known] of open) endIdle(socket, known);
   await closed;
   clearTimeout(cut);

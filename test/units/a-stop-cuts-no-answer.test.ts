@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import type { Arrival } from '../../proxy/intercept/call.ts';
 import { hearRequests, httpServer } from '../../proxy/intercept/listener.ts';
@@ -193,3 +193,39 @@ test('a request behind an answer that was begun before the stop is answered too:
   expect(text).toMatch(/\r\nConnection: close\r\n[^]*2$/i);
   expect(await stopped).toBeLessThan(graceMs / 2);
 });
+
+/** As a loop that has much to do, and reads late what came in time. */
+function standStill(ms: number): void {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+test.each(['before', 'behind'])(
+  'what came in time on a connection that was idle %s the stop is answered, although it is read late',
+  async (since) => {
+    const held: Arrival[] = [];
+    await open((arrival) => {
+      if (arrival.request.url === '/held') held.push(arrival);
+      arrival.response.write('1');
+      if (arrival.request.url !== '/held') arrival.response.end();
+    });
+    const client = await dial(get(since === 'before' ? '/' : '/held'));
+    let text = '';
+    client.on('data', (chunk: Buffer) => void (text += chunk.toString()));
+    await eventually('its head is there', () => text.includes('\r\n\r\n'));
+    await sleep(100);
+    const stopped = stop();
+    if (since === 'behind') {
+      await sleep(400);
+      held[0]!.response.end();
+    }
+    await sleep(100);
+    // Behind what was read in this turn, as its work is.
+    await nextTurn();
+    client.write(get('/late'));
+    standStill(400);
+    await once(client, 'close');
+    expect(text.match(/HTTP\/1\.1 200 OK\r\n/g)).toHaveLength(2);
+    expect(await stopped).toBeLessThan(graceMs / 2);
+  },
+);
