@@ -8,7 +8,12 @@ export const tooLarge = 'is larger than 1 MiB';
 
 /** How long a pipe may be without anybody who writes to it, milliseconds. */
 const writerWithinMs = 5000;
-const againMs = 20;
+/**
+ * How soon it is asked again, milliseconds; longer each time that nothing came. At the end of a text that must be soon: some writers open the
+ * pipe anew for whoever reads next, and to one who was late both texts are one.
+ */
+const againSoonMs = 0.1;
+const againLateMs = 2;
 
 /**
  * What a configuration is read from. The first time a person who named a pipe waits for it (`--config <(…)`), but not for ever for somebody
@@ -42,13 +47,19 @@ function readWhole(fd: number, path: string, source: ConfigSource): Buffer {
   const giveUpAt = performance.now() + writerWithinMs;
   let hasWriter = !(status.isFIFO() && hasName(path));
   let size = 0;
+  let againMs = againSoonMs;
   while (size < buffer.length) {
     const read = readNow(fd, buffer, size);
     if (read === 0 && hasWriter) return buffer.subarray(0, size);
     hasWriter ||= read !== 0;
     if (!hasWriter && performance.now() > giveUpAt) throw fileError(path, 'cannot be read: nobody writes to this pipe');
-    if (read === undefined || read === 0) pause();
-    else size += read;
+    if (read === undefined || read === 0) {
+      pause(againMs);
+      againMs = Math.min(againMs * 2, againLateMs);
+    } else {
+      size += read;
+      againMs = againSoonMs;
+    }
   }
   throw fileError(path, tooLarge);
 }
@@ -73,8 +84,8 @@ function hasName(path: string): boolean {
   }
 }
 
-function pause(): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, againMs);
+function pause(forMs: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, forMs);
 }
 
 /**

@@ -135,6 +135,20 @@ test('W1: a pipe that nobody writes to is refused in seconds, and whoever comes 
   await writer.finished;
 });
 
+test('of a pipe that somebody writes to again and again, one text is read', async () => {
+  const pipe = join(dir, 'again');
+  execFileSync('mkfifo', [pipe]);
+  // As those do who hand out a secret with each reading.
+  const content = `(printf 'version: 1\\nagent: { name: a }\\n'; sleep 0.003)`;
+  const loop = `while :; do ${content} > '${pipe}'; sleep 0.006; done`;
+  const writer = new Running('/bin/sh', ['-c', loop]);
+  const runs = [];
+  for (let at = 0; at < 5; at += 1) runs.push(await runWaybill(['validate', '--config', pipe]));
+  writer.child.kill('SIGKILL');
+  // Now and then a machine that has much to do lets both write before it lets us read.
+  expect(runs.filter(({ code }) => code === 0).length).toBeGreaterThan(2);
+});
+
 test('an end of a pipeline that wrote nothing is told at once', async () => {
   const begun = Date.now();
   const { code, stderr } = await new Running('/bin/sh', [
