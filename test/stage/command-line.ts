@@ -17,6 +17,8 @@ export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly uid?: number;
   readonly gid?: number;
+  /** Leads a group of its own, which can be killed with all its children. */
+  readonly detached?: boolean;
 }
 
 const started = new Set<ChildProcess>();
